@@ -1,0 +1,130 @@
+//! The grant: all that the hot path needs to know of a key, and the checks that a request must pass.
+
+use std::net::IpAddr;
+
+use crate::{
+    clock::Timestamp,
+    key::{KeyRecord, KeyStatus},
+    permission::{Access, Endpoint},
+};
+
+/// A key's record as the data plane holds it, with what of its surroundings decides.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The record.
+    pub key: KeyRecord,
+    /// The workspace was archived: nothing in it works.
+    pub workspace_archived: bool,
+    /// The feed number up to which this grant is known to be true. An older grant never replaces a newer one.
+    pub as_of: i64,
+}
+
+/// Why a caller who presented something like a key is not one. Strangers see one answer for all of them; metrics
+/// and the audit log see the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+pub enum AuthFailure {
+    /// No key at all.
+    #[error("no key")]
+    Missing,
+    /// Both headers, with different values.
+    #[error("two different keys")]
+    Conflicting,
+    /// Not a well-formed token of ours.
+    #[error("malformed key")]
+    Malformed,
+    /// Well-formed, but there is no such key.
+    #[error("unknown key")]
+    Unknown,
+    /// The id is known; the secret is wrong.
+    #[error("wrong secret")]
+    WrongSecret,
+    /// Its time has not come.
+    #[error("key is not valid yet")]
+    Pending,
+    /// Suspended.
+    #[error("key is suspended")]
+    Suspended,
+    /// Revoked or purged.
+    #[error("key is revoked")]
+    Revoked,
+    /// Past its expiry.
+    #[error("key is expired")]
+    Expired,
+    /// Its workspace was archived.
+    #[error("workspace is archived")]
+    WorkspaceArchived,
+}
+
+impl AuthFailure {
+    /// The label in metrics and audit records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Conflicting => "conflicting",
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::WrongSecret => "wrong_secret",
+            Self::Pending => "pending",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::WorkspaceArchived => "workspace_archived",
+        }
+    }
+}
+
+/// Why a known caller may not do this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// Not from this address, as seen by us.
+    #[error("this key may not be used from {0}")]
+    Address(IpAddr),
+    /// Not at this hour of the week.
+    #[error("this key may not be used at this time")]
+    Hours,
+    /// Not this endpoint, or not in this way.
+    #[error("this key may not use `{}` ({})", .0.as_str(), if matches!(.1, Access::Read) { "read" } else { "write" })]
+    Endpoint(Endpoint, Access),
+}
+
+impl Grant {
+    /// Whether the key works at all at `now`.
+    ///
+    /// # Errors
+    /// The [`AuthFailure`] that says why not.
+    pub fn check_state(&self, now: Timestamp) -> Result<(), AuthFailure> {
+        match self.key.status(now) {
+            KeyStatus::Active if self.workspace_archived => Err(AuthFailure::WorkspaceArchived),
+            KeyStatus::Active => Ok(()),
+            KeyStatus::Pending => Err(AuthFailure::Pending),
+            KeyStatus::Suspended => Err(AuthFailure::Suspended),
+            KeyStatus::Revoked | KeyStatus::Purged => Err(AuthFailure::Revoked),
+            KeyStatus::Expired => Err(AuthFailure::Expired),
+        }
+    }
+
+    /// Whether the key may be used from this address, now, for this.
+    ///
+    /// # Errors
+    /// The first [`Forbidden`] in the order address, hours, endpoint.
+    pub fn check_use(
+        &self,
+        ip: IpAddr,
+        now: Timestamp,
+        endpoint: Endpoint,
+        access: Access,
+    ) -> Result<(), Forbidden> {
+        let policy = &self.key.policy;
+        if !policy.allow_ip.is_empty() && !policy.allow_ip.contains(ip) {
+            return Err(Forbidden::Address(ip));
+        }
+        if policy.hours.as_ref().is_some_and(|h| !h.contains(now)) {
+            return Err(Forbidden::Hours);
+        }
+        if !policy.permissions.allows(endpoint, access) {
+            return Err(Forbidden::Endpoint(endpoint, access));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Typed identifiers: a prefix that says what the thing is, then base62. Cloning one is a reference count.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::clock::{Entropy, EntropyError};
+use crate::token::base62;
+
+/// Why a string is not an id of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid id: expected `{prefix}` followed by 1 to 48 letters and digits")]
+pub struct IdError {
+    /// The prefix that ids of this kind have, with its underscore.
+    pub prefix: &'static str,
+}
+
+/// Characters after the prefix in an id that Claviger makes (142 bits).
+const RANDOM_LEN: usize = 24;
+const MAX_LEN: usize = 48;
+
+fn parse(prefix: &'static str, text: &str) -> Result<Arc<str>, IdError> {
+    let ok = text.strip_prefix(prefix).is_some_and(|rest| {
+        !rest.is_empty() && rest.len() <= MAX_LEN && rest.bytes().all(|b| b.is_ascii_alphanumeric())
+    });
+    if ok { Ok(Arc::from(text)) } else { Err(IdError { prefix }) }
+}
+
+fn generate(prefix: &'static str, entropy: &dyn Entropy) -> Result<Arc<str>, EntropyError> {
+    let mut text = [0_u8; 8 + RANDOM_LEN];
+    let head = prefix.len();
+    text[..head].copy_from_slice(prefix.as_bytes());
+    base62::fill_random(&mut text[head..head + RANDOM_LEN], entropy)?;
+    Ok(std::str::from_utf8(&text[..head + RANDOM_LEN]).map_or_else(|_| Arc::from(prefix), Arc::from))
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// What every id of this kind begins with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// Reads an id, checking prefix, length and charset.
+            ///
+            /// # Errors
+            /// [`IdError`] names the prefix that was expected.
+            pub fn parse(text: &str) -> Result<Self, IdError> {
+                parse($prefix, text).map(Self)
+            }
+
+            /// Makes a new random id.
+            ///
+            /// # Errors
+            /// [`EntropyError`] when there is no randomness to be had.
+            pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+                generate($prefix, entropy).map(Self)
+            }
+
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::parse(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+id!(/// A key: `key_` and the public id that stands in the token itself.
+    KeyId, "key_");
+id!(/// A workspace: one per team and environment.
+    WorkspaceId, "ws_");
+id!(/// The person or service that a key belongs to.
+    OwnerId, "own_");
+id!(/// An upstream: a place that speaks the Claude API.
+    UpstreamId, "up_");
+id!(/// A credential: one provider key, sealed.
+    CredentialId, "cred_");
+id!(/// One request as the client knows it (`request-id`).
+    RequestId, "req_");
+id!(/// One call sent to an upstream, written down before its answer leaves.
+    IntentId, "int_");
+id!(/// One incarnation of a node: a new one at every start. Also names its data chain.
+    NodeId, "node_");

@@ -1,0 +1,251 @@
+//! A key's record and the life it may lead: `pending → active ⇄ suspended → deprecated → revoked | expired →
+//! purged`. A record outlives its key: what was revoked, when and why stays known.
+
+pub mod hours;
+pub mod transition;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::CidrList,
+    clock::Timestamp,
+    id::{KeyId, OwnerId, WorkspaceId},
+    key::hours::HoursOfWeek,
+    limit::Limits,
+    mac::{KeyMac, PepperVersion},
+    permission::Permissions,
+    token::{KeyClass, PublicId},
+};
+
+/// The state that is stored. Whether a key is pending or expired follows from its times and is never written
+/// by a clock: see [`KeyRecord::status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// May be used within its times.
+    Active,
+    /// Refused until it is resumed.
+    Suspended,
+    /// Refused for ever.
+    Revoked,
+    /// Its MAC is gone; the tombstone stays.
+    Purged,
+}
+
+impl KeyState {
+    /// As stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Purged => "purged",
+        }
+    }
+
+    /// The reverse of [`KeyState::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Suspended, Self::Revoked, Self::Purged].into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// What a key is at a given moment, as shown to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    /// Its not-before time has not come.
+    Pending,
+    /// Works.
+    Active,
+    /// Suspended by an operator.
+    Suspended,
+    /// Revoked.
+    Revoked,
+    /// Past its expiry.
+    Expired,
+    /// Purged.
+    Purged,
+}
+
+impl KeyStatus {
+    /// As printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Purged => "purged",
+        }
+    }
+}
+
+/// Why a key was revoked (row V1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RevocationReason {
+    /// It ran out.
+    Expired,
+    /// Somebody else has it. Terminal: nothing ever leads back to such a key.
+    Compromised,
+    /// Replaced by a successor.
+    Rotation,
+    /// Its owner asked.
+    UserRequest,
+    /// A policy demanded it.
+    SecurityPolicy,
+}
+
+impl RevocationReason {
+    const ALL: [Self; 5] =
+        [Self::Expired, Self::Compromised, Self::Rotation, Self::UserRequest, Self::SecurityPolicy];
+
+    /// As written in flags, JSON and the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "EXPIRED",
+            Self::Compromised => "COMPROMISED",
+            Self::Rotation => "ROTATION",
+            Self::UserRequest => "USER_REQUEST",
+            Self::SecurityPolicy => "SECURITY_POLICY",
+        }
+    }
+
+    /// The reverse of [`RevocationReason::as_str`], in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+/// That and why a key was revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: RevocationReason,
+    /// Whether calls in flight were cut at once rather than let finish.
+    pub immediate: bool,
+}
+
+/// What happens upstream when the client goes away in the middle of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnect {
+    /// The call is cancelled: what was produced so far is billed.
+    #[default]
+    Cancel,
+    /// The answer is read to its end, so that usage is exact.
+    Drain,
+}
+
+impl OnDisconnect {
+    /// As stored and printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Drain => "drain",
+        }
+    }
+
+    /// The reverse of [`OnDisconnect::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Cancel, Self::Drain].into_iter().find(|d| d.as_str() == text)
+    }
+}
+
+/// What an operator decides about a key. Stored as one JSON document, so that a new rule is a field and not a
+/// migration.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyPolicy {
+    /// Models, endpoints, scopes.
+    pub permissions: Permissions,
+    /// Where it may be used from; empty: anywhere.
+    pub allow_ip: CidrList,
+    /// Rates and concurrency.
+    pub limits: Limits,
+    /// How often it may be used in its whole life; `None`: as often as the limits admit.
+    pub max_uses: Option<u64>,
+    /// When in the week it may be used; `None`: always.
+    pub hours: Option<HoursOfWeek>,
+    /// What a client that goes away causes.
+    pub on_disconnect: OnDisconnect,
+}
+
+/// All that is known of a key (row K2), but for the key itself, which nobody keeps.
+#[derive(Debug, Clone)]
+pub struct KeyRecord {
+    /// `key_` + public id.
+    pub id: KeyId,
+    /// The public part of the token.
+    pub public_id: PublicId,
+    /// Live or test.
+    pub class: KeyClass,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub owner: OwnerId,
+    /// Where it belongs.
+    pub workspace: WorkspaceId,
+    /// The stored MAC; all zeros once purged.
+    pub mac: KeyMac,
+    /// The pepper of the MAC.
+    pub pepper_version: PepperVersion,
+    /// What may be shown of the key.
+    pub hint: String,
+    /// The stored state.
+    pub state: KeyState,
+    /// What it may do.
+    pub policy: KeyPolicy,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// It does not work before.
+    pub not_before: Option<Timestamp>,
+    /// It does not work from then on; `None`: never expires.
+    pub expires_at: Option<Timestamp>,
+    /// Set once revoked.
+    pub revocation: Option<Revocation>,
+    /// The key that this one succeeded.
+    pub rotated_from: Option<KeyId>,
+    /// Row version, for optimistic locking.
+    pub version: i64,
+}
+
+impl KeyRecord {
+    /// What the key is at `now`. Revocation weighs more than expiry, expiry more than suspension.
+    #[must_use]
+    pub fn status(&self, now: Timestamp) -> KeyStatus {
+        match self.state {
+            KeyState::Purged => KeyStatus::Purged,
+            KeyState::Revoked => KeyStatus::Revoked,
+            KeyState::Active | KeyState::Suspended if self.expires_at.is_some_and(|t| t <= now) => {
+                KeyStatus::Expired
+            }
+            KeyState::Suspended => KeyStatus::Suspended,
+            KeyState::Active if self.not_before.is_some_and(|t| now < t) => KeyStatus::Pending,
+            KeyState::Active => KeyStatus::Active,
+        }
+    }
+}
+
+/// How much a key was used; kept apart from its record because it changes with every request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// Requests sent upstream in its whole life.
+    pub uses: u64,
+    /// When it was last used.
+    pub last_used_at: Option<Timestamp>,
+    /// From which address.
+    pub last_used_ip: Option<String>,
+    /// By which program.
+    pub last_user_agent: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! Fixed windows that begin at midnight UTC.

@@ -1,0 +1,374 @@
+//! What the use cases need from the stores: a few wide ports, object-safe, with no transaction crossing them.
+//!
+//! Domain functions return [`Change`]s; [`Store::apply`] compares row versions and writes changes, audit event and
+//! feed entry in one transaction, or nothing. `Conflict` means: load and decide again.
+
+use async_trait::async_trait;
+
+use crate::{
+    audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
+    clock::Timestamp,
+    id::{KeyId, NodeId, OwnerId, WorkspaceId},
+    key::{KeyRecord, KeyUse},
+    ledger::{Group, Intent, LedgerRow},
+    tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
+    token::PublicId,
+    upstream::{CredentialRecord, UpstreamRecord},
+};
+
+/// A store could not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The row changed since it was read, or a unique name is taken. Nothing was written.
+    #[error("{what} was changed or taken by someone else meanwhile")]
+    Conflict {
+        /// What collided, such as `key`, `workspace name`.
+        what: &'static str,
+    },
+    /// The store cannot be reached, is locked, or its disk is full. Nothing was written.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store holds something that cannot be read.
+    #[error("the store holds an unreadable {table} row `{id}`: {why}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The row.
+        id: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The database was written by a newer release.
+    #[error("the database has schema {found}, this release knows up to {known}: use a newer release")]
+    NewerSchema {
+        /// The schema in the database.
+        found: i64,
+        /// The newest that this release knows.
+        known: i64,
+    },
+}
+
+/// One row to be written. Updates carry the row as it shall be; its `version` is the one that was read, and the
+/// store keeps `version + 1`.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A new key.
+    InsertKey(Box<KeyRecord>),
+    /// A changed key.
+    UpdateKey(Box<KeyRecord>),
+    /// A new workspace.
+    InsertWorkspace(WorkspaceRecord),
+    /// A changed workspace.
+    UpdateWorkspace(WorkspaceRecord),
+    /// A new owner.
+    InsertOwner(OwnerRecord),
+    /// A changed owner.
+    UpdateOwner(OwnerRecord),
+    /// A new upstream.
+    InsertUpstream(UpstreamRecord),
+    /// A changed upstream.
+    UpdateUpstream(UpstreamRecord),
+    /// A new credential.
+    InsertCredential(CredentialRecord),
+    /// A changed credential.
+    UpdateCredential(CredentialRecord),
+    /// A sealed secret of our own (pepper, signing key, wrapped data key), by name; replaces.
+    PutSecret(SealedSecret),
+}
+
+/// A secret of our own, sealed under the master key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecret {
+    /// `pepper`, `audit_signing_key`, `data_key` …
+    pub name: String,
+    /// Its version, from 1.
+    pub version: u32,
+    /// The sealed bytes.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What kind of row a feed entry speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FeedKind {
+    /// A key.
+    Key,
+    /// A workspace.
+    Workspace,
+    /// An owner.
+    Owner,
+    /// An upstream.
+    Upstream,
+    /// A credential.
+    Credential,
+    /// A secret of our own.
+    Secret,
+}
+
+impl FeedKind {
+    const ALL: [Self; 6] =
+        [Self::Key, Self::Workspace, Self::Owner, Self::Upstream, Self::Credential, Self::Secret];
+
+    /// As stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Workspace => "workspace",
+            Self::Owner => "owner",
+            Self::Upstream => "upstream",
+            Self::Credential => "credential",
+            Self::Secret => "secret",
+        }
+    }
+
+    /// The reverse of [`FeedKind::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == text)
+    }
+}
+
+/// One entry of the change feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedEntry {
+    /// Its number: gapless, in commit order. All rows of one mutation share one.
+    pub seq: i64,
+    /// What kind of row changed.
+    pub kind: FeedKind,
+    /// Which.
+    pub id: String,
+}
+
+/// A stretch of the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedPage {
+    /// The feed's number when the page was read.
+    pub head: i64,
+    /// The store's clock when the page was read.
+    pub store_time: Timestamp,
+    /// Entries after the asked number, in order.
+    pub entries: Vec<FeedEntry>,
+}
+
+/// A mutation was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Its number in the change feed.
+    pub seq: i64,
+    /// Its number in the control chain.
+    pub audit_number: i64,
+}
+
+/// Which keys to list.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFilter {
+    /// Only of this workspace.
+    pub workspace: Option<WorkspaceId>,
+    /// Only of this owner.
+    pub owner: Option<OwnerId>,
+    /// Only after this id, in the order of creation.
+    pub after: Option<KeyId>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// What usage is grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageBy {
+    /// One row a key.
+    Key,
+    /// One row a model.
+    Model,
+    /// One row a UTC day.
+    Day,
+    /// One row a workspace.
+    Workspace,
+}
+
+/// Which usage to report.
+#[derive(Debug, Clone)]
+pub struct UsageQuery {
+    /// How to group; `None`: one total row.
+    pub by: Option<UsageBy>,
+    /// Only of this key.
+    pub key: Option<KeyId>,
+    /// Only of this workspace.
+    pub workspace: Option<WorkspaceId>,
+    /// From this moment on.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
+}
+
+/// One row of a usage report. Sums are folded in 128 bits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UsageTotal {
+    /// The group: a key id, model, `YYYY-MM-DD`, workspace id, or empty for the total.
+    pub group: String,
+    /// Requests that were sent (or answered by the simulator); refusals not counted.
+    pub requests: u64,
+    /// Requests that ended in an error or were cut.
+    pub errors: u64,
+    /// Uncached input tokens.
+    pub input_tokens: u64,
+    /// Tokens written to the 5-minute cache.
+    pub cache_write_5m_tokens: u64,
+    /// Tokens written to the 1-hour cache.
+    pub cache_write_1h_tokens: u64,
+    /// Tokens read from the cache.
+    pub cache_read_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Web searches.
+    pub web_search_requests: u64,
+    /// Rows whose output was estimated.
+    pub estimated: u64,
+    /// Pico-dollars.
+    pub cost_pusd: i128,
+}
+
+/// How far one data chain has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataChain {
+    /// The chain.
+    pub chain: NodeId,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it was closed; `None`: still open, or its node died.
+    pub closed_at: Option<Timestamp>,
+    /// Its length.
+    pub length: i64,
+    /// Its head.
+    pub head: Digest,
+}
+
+/// Where an audit chain stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainHead {
+    /// How many records it has.
+    pub length: i64,
+    /// Its head.
+    pub head: Digest,
+}
+
+
+/// Keys, workspaces, owners, upstreams, credentials, secrets, the feed and the control chain.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes all changes, their feed entries and the audit event in one transaction, or nothing.
+    async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError>;
+    /// The feed after `seq`, at most `limit` mutations.
+    async fn feed_after(&self, seq: i64, limit: u32) -> Result<FeedPage, StoreError>;
+    /// One key.
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
+    /// One key by its public id, with the feed number as of which it was read and whether its workspace is archived.
+    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError>;
+    /// Keys, by creation.
+    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError>;
+    /// How much keys were used; keys never used are missing.
+    async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError>;
+    /// How many requests of this key were recorded since `since`, per bucket: (work, look). For day quotas after a start.
+    async fn requests_since(&self, id: &KeyId, since: Timestamp) -> Result<(u64, u64), StoreError>;
+    /// All workspaces.
+    async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError>;
+    /// All owners.
+    async fn owners(&self) -> Result<Vec<OwnerRecord>, StoreError>;
+    /// All upstreams, removed ones too.
+    async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError>;
+    /// All credentials, removed ones too.
+    async fn credentials(&self) -> Result<Vec<CredentialRecord>, StoreError>;
+    /// All secrets of our own.
+    async fn secrets(&self) -> Result<Vec<SealedSecret>, StoreError>;
+    /// Control records after `number`, in order.
+    async fn audit_after(&self, number: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError>;
+    /// Where the control chain stands.
+    async fn audit_head(&self) -> Result<ChainHead, StoreError>;
+    /// The store's clock.
+    async fn store_time(&self) -> Result<Timestamp, StoreError>;
+}
+
+/// The ledger, data chains, intents, resources and checkpoints.
+#[async_trait]
+pub trait LedgerStore: Send + Sync + 'static {
+    /// Opens this incarnation's data chain (an event on the control chain says so). Intents that dead incarnations left
+    /// are found by [`LedgerStore::orphans`].
+    async fn open_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError>;
+    /// Closes the chain, likewise.
+    async fn close_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError>;
+    /// Commits one group durably and gives back the chain's new head. A batch item that is already billed is left
+    /// out of the group before its leaf is made.
+    async fn commit_group(&self, group: &Group) -> Result<Digest, StoreError>;
+    /// Intents without a settlement in chains other than `own` (on one node: of dead incarnations).
+    async fn orphans(&self, own: &NodeId) -> Result<Vec<Intent>, StoreError>;
+    /// Whose a provider's id is.
+    async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError>;
+    /// A workspace's resources of a kind, newest first, before the given id.
+    async fn resources(
+        &self,
+        workspace: &WorkspaceId,
+        kind: ResourceKind,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Resource>, StoreError>;
+    /// Batches whose results were not yet billed, oldest first.
+    async fn unbilled_batches(&self, limit: u32) -> Result<Vec<Resource>, StoreError>;
+    /// Marks a batch as billed to its end.
+    async fn batch_billed(&self, id: &str, at: Timestamp) -> Result<(), StoreError>;
+    /// Usage, summed from roll-ups and ledger rows.
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError>;
+    /// All data chains, by opening.
+    async fn chains(&self) -> Result<Vec<DataChain>, StoreError>;
+    /// A chain's records after `number`.
+    async fn data_after(&self, chain: &NodeId, number: i64, limit: u32) -> Result<Vec<DataRecord>, StoreError>;
+    /// The ledger rows of one group, in their order; empty once retention took them.
+    async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError>;
+    /// Keeps a signed checkpoint.
+    async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
+    /// The newest checkpoint.
+    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError>;
+    /// Rolls full days before `before` up into daily totals and drops their rows, in bounded steps; the number of rows
+    /// dropped. The event goes to the control chain in the same transaction.
+    async fn retire_rows(&self, before: Timestamp, event: AuditEvent) -> Result<u64, StoreError>;
+}
+
+/// What a sealed value is bound to: moved to another row, it does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealContext<'a> {
+    /// The table it lives in.
+    pub table: &'a str,
+    /// The column.
+    pub column: &'a str,
+    /// The row's id.
+    pub row: &'a str,
+}
+
+/// Sealing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The value cannot be opened: it was changed, moved, or sealed under another key.
+    #[error("a sealed value cannot be opened: changed, moved, or sealed under another master key")]
+    CannotOpen,
+    /// The value names a data key that is not there.
+    #[error("a sealed value names data key {0}, which is not there")]
+    UnknownDataKey(u32),
+    /// No randomness.
+    #[error("the system's random source failed")]
+    Entropy,
+}
+
+/// The door to encryption at rest.
+pub trait Sealer: Send + Sync + 'static {
+    /// Seals bytes for one row.
+    ///
+    /// # Errors
+    /// [`SealError::Entropy`].
+    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError>;
+    /// Opens what [`Sealer::seal`] made for the same row.
+    ///
+    /// # Errors
+    /// [`SealError::CannotOpen`], [`SealError::UnknownDataKey`].
+    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<crate::secret::SecretBytes, SealError>;
+}

@@ -1,0 +1,31 @@
+//! Everything that is said to a provider: where it is, how the connection is made and kept, which key is
+//! shown, what is tried again, and what is thought of a credential's health afterwards.
+//!
+//! The crate knows nothing of callers: whoever asks has been let in already. Read in this order.
+
+pub mod body;
+pub mod client;
+pub mod config;
+pub mod credential;
+pub mod dns;
+pub mod error;
+pub mod health;
+mod pool;
+pub mod probe;
+mod proxy;
+pub mod retry;
+mod stream;
+pub mod target;
+pub mod timed;
+mod tls;
+pub mod transport;
+
+pub use body::UpstreamBody;
+pub use client::{SendFailure, UpstreamClient};
+pub use config::{PoolLimits, ProxyConfig, UpstreamConfig};
+pub use credential::{CredentialForm, ProviderKey};
+pub use error::{ConfigError, ConnectPhase, UpstreamError};
+pub use health::{Availability, HealthBoard, HealthCell, HealthPolicy, Signal};
+pub use retry::{Decision, GiveUp, Outcome, Progress, RetryPolicy};
+pub use target::{Target, TargetError};
+pub use transport::Transport;

@@ -1,0 +1,10 @@
+//! The Claude API as it looks on the wire: request heads and batches read from bytes without building a
+//! tree, server-sent events metered as they pass, usage and prices, the error envelope, header names.
+//! Pure: no IO, no clock, nothing of ours imported, so every reader here also runs inside a fuzz target.
+
+pub mod error;
+pub mod head;
+pub mod headers;
+pub mod json;
+pub mod sse;
+pub mod usage;

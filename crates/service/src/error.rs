@@ -1,0 +1,76 @@
+//! What can go wrong in a use case, in the caller's words.
+
+use claviger_domain::{
+    clock::EntropyError,
+    ports::{SealError, StoreError},
+};
+
+/// A use case could not be carried out. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceError {
+    /// There is no such thing.
+    #[error("no {what} `{id}`")]
+    NotFound {
+        /// `key`, `workspace`, `owner`, `upstream`, `credential`.
+        what: &'static str,
+        /// What was asked for.
+        id: String,
+    },
+    /// The thing is not in a state that allows this, was changed meanwhile, or a name is taken.
+    #[error("{what}: {why}")]
+    Conflict {
+        /// `key`, `workspace name` …
+        what: &'static str,
+        /// What collided.
+        why: String,
+    },
+    /// A field of the request cannot be accepted.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// The field, as callers name it.
+        field: &'static str,
+        /// What is wrong with it and what would be right. Never holds a secret.
+        why: String,
+    },
+    /// A store, disk or other part that is needed does not answer now; trying later is right.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The store holds something that cannot be read, or was written by a newer release.
+    #[error(transparent)]
+    Broken(StoreError),
+    /// A sealed value could not be made or opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+impl ServiceError {
+    /// A field that cannot be accepted.
+    pub(crate) fn invalid(field: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::Invalid { field, why: why.to_string() }
+    }
+
+    /// Nothing of that kind has this id or name.
+    pub(crate) fn not_found(what: &'static str, id: impl std::fmt::Display) -> Self {
+        Self::NotFound { what, id: id.to_string() }
+    }
+
+    /// The state of the thing does not allow this.
+    pub(crate) fn conflict(what: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::Conflict { what, why: why.to_string() }
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { what } => {
+                Self::conflict(what, "changed or taken by someone else meanwhile")
+            }
+            StoreError::Unavailable(why) => Self::Unavailable(why),
+            StoreError::Corrupt { .. } | StoreError::NewerSchema { .. } => Self::Broken(error),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Polling the change feed, which keeps the tables in memory true.

@@ -1,0 +1,159 @@
+//! The official clients, installed under `target/` with the ordinary package managers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::output;
+use crate::process::{self, Deadline};
+use crate::workspace::Workspace;
+
+/// PyPI packages of the Python suite: the SDK under test, the runner.
+const PYTHON: [&str; 2] = ["anthropic==2.12.0", "pytest==8.4.2"];
+/// npm packages of the Node suites: the newest SDK, and one that still sends `x-api-key`.
+const NODE: [(&str, &str); 2] =
+    [("@anthropic-ai/sdk", "1.12.0"), ("anthropic-sdk-x-api-key", "npm:@anthropic-ai/sdk@0.100.0")];
+const CLAUDE_CODE: &str = "@anthropic-ai/claude-code";
+
+/// A client, or the reason why it is not to be had here.
+pub enum Client {
+    Ready(PathBuf),
+    Missing(String),
+}
+
+/// The Python interpreter of `target/venv`, with the `anthropic` SDK in it.
+pub fn python(workspace: &Workspace, deadline: Deadline) -> anyhow::Result<Client> {
+    let Some(system) = process::find("python3") else {
+        return Ok(Client::Missing("no python3 on PATH".to_owned()));
+    };
+    let venv = workspace.target().join("venv");
+    let python = venv.join("bin/python");
+    let stamp = Stamp::new(&venv, &PYTHON.join("\n"));
+    if stamp.is_current() && python.is_file() {
+        return Ok(Client::Ready(python));
+    }
+    process::must(
+        workspace.command(&system.to_string_lossy()).args(["-m", "venv", "--clear"]).arg(&venv),
+        deadline,
+    )?;
+    let mut pip = workspace.command(&python.to_string_lossy());
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON);
+    process::must(&mut pip, deadline)?;
+    stamp.write()?;
+    Ok(Client::Ready(python))
+}
+
+/// The folder `node_modules` with both versions of the TypeScript SDK.
+pub fn node(workspace: &Workspace, deadline: Deadline) -> anyhow::Result<Client> {
+    if let Some(missing) = missing_node() {
+        return Ok(missing);
+    }
+    let folder = workspace.target().join("clients/node");
+    let manifest = manifest(&NODE);
+    let stamp = Stamp::new(&folder, &manifest);
+    let modules = folder.join("node_modules");
+    if !(stamp.is_current() && modules.is_dir()) {
+        install(&folder, &manifest, deadline)?;
+        stamp.write()?;
+    }
+    Ok(Client::Ready(modules))
+}
+
+/// The program `claude`, of the newest version that the registry or else this machine has.
+pub fn claude_code(workspace: &Workspace, deadline: Deadline) -> anyhow::Result<Client> {
+    if let Some(missing) = missing_node() {
+        return Ok(missing);
+    }
+    let versions = workspace.target().join("clients/claude-code");
+    let asked =
+        process::capture(Command::new("npm").args(["view", &format!("{CLAUDE_CODE}@latest"), "version"]));
+    let version = match (asked, newest_in(&versions)) {
+        (Ok(version), _) => version.trim().to_owned(),
+        (Err(error), Some(kept)) => {
+            output::problem(&format!("registry not reached, Claude Code {kept} is used: {error:#}"));
+            kept
+        }
+        (Err(error), None) => return Err(error),
+    };
+    let folder = versions.join(&version);
+    let program = folder.join("node_modules/.bin/claude");
+    let stamp = Stamp::new(&folder, &version);
+    if !(stamp.is_current() && program.exists()) {
+        install(&folder, &manifest(&[(CLAUDE_CODE, version.as_str())]), deadline)?;
+        stamp.write()?;
+    }
+    Ok(Client::Ready(program))
+}
+
+/// A file beside an installation that says what was installed, written last.
+struct Stamp {
+    file: PathBuf,
+    text: String,
+}
+
+impl Stamp {
+    fn new(folder: &Path, text: &str) -> Self {
+        Self { file: folder.join(".installed"), text: text.to_owned() }
+    }
+
+    fn is_current(&self) -> bool {
+        fs::read_to_string(&self.file).is_ok_and(|text| text == self.text)
+    }
+
+    fn write(&self) -> anyhow::Result<()> {
+        fs::write(&self.file, &self.text).with_context(|| format!("write {}", self.file.display()))
+    }
+}
+
+fn missing_node() -> Option<Client> {
+    let missing = ["node", "npm"].into_iter().find(|program| process::find(program).is_none())?;
+    Some(Client::Missing(format!("no {missing} on PATH")))
+}
+
+fn manifest(packages: &[(&str, &str)]) -> String {
+    let dependencies: serde_json::Map<_, _> =
+        packages.iter().map(|(name, version)| ((*name).to_owned(), (*version).into())).collect();
+    serde_json::json!({ "private": true, "dependencies": dependencies }).to_string()
+}
+
+fn install(folder: &Path, manifest: &str, deadline: Deadline) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    fs::write(folder.join("package.json"), manifest)?;
+    let mut npm = Command::new("npm");
+    npm.current_dir(folder).args(["install", "--no-audit", "--no-fund", "--loglevel=error"]);
+    process::must(&mut npm, deadline)
+}
+
+/// The highest version number among the folder's names.
+fn newest_in(folder: &Path) -> Option<String> {
+    let names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.into_string().ok()).max_by_key(|name| version_key(name))
+}
+
+fn version_key(version: &str) -> Vec<u64> {
+    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        for version in ["2.1.9", "2.1.330", "2.0.999"] {
+            fs::create_dir(folder.path().join(version)).unwrap();
+        }
+        assert_eq!(newest_in(folder.path()).as_deref(), Some("2.1.330"));
+    }
+
+    #[test]
+    fn a_stamp_is_current_only_for_what_was_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        Stamp::new(folder.path(), "one").write().unwrap();
+        assert!(Stamp::new(folder.path(), "one").is_current());
+        assert!(!Stamp::new(folder.path(), "two").is_current());
+    }
+}

@@ -1,0 +1,131 @@
+//! `cargo xtask soak [NAME] --rounds N --seed S`: the same tests as in `test`, for many more rounds.
+//!
+//! A soak is a test that reads how many rounds to do, and from which seed, from its environment. Rounds
+//! are done in portions and the state is kept under `target/soak/`, so a stopped run goes on where it was;
+//! what was done is appended to `bench/soak.md`.
+
+mod report;
+mod state;
+
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::args::Arguments;
+use crate::output;
+use crate::postgres::{self, Cluster};
+use crate::process::{self, Deadline, Ended};
+use crate::workspace::Workspace;
+use report::Report;
+use state::State;
+
+/// How many rounds the test is to do.
+const ROUNDS_VARIABLE: &str = "CLAVIGER_TEST_ROUNDS";
+/// From which seed it draws them; round `n` of a run uses seed + n.
+const SEED_VARIABLE: &str = "CLAVIGER_TEST_SEED";
+/// One portion may take this long.
+const PORTION_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+const DEFAULT_SEED: u64 = 1;
+
+/// One soak and the test behind it.
+pub struct Soak {
+    name: &'static str,
+    about: &'static str,
+    /// The package and integration-test binary.
+    package: &'static str,
+    binary: &'static str,
+    /// The full name of the test in it.
+    test: &'static str,
+    needs_postgres: bool,
+    /// Rounds without `--rounds`, and rounds between two saves of the state.
+    rounds: u64,
+    portion: u64,
+}
+
+/// The list.
+const SOAKS: [Soak; 2] = [
+    Soak {
+        name: "kill-sqlite",
+        about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
+        package: "claviger-server",
+        binary: "it",
+        test: "kill::sqlite",
+        needs_postgres: false,
+        rounds: 500,
+        portion: 20,
+    },
+    Soak {
+        name: "kill-postgres",
+        about: "the same on PostgreSQL",
+        package: "claviger-server",
+        binary: "it",
+        test: "kill::postgres",
+        needs_postgres: true,
+        rounds: 500,
+        portion: 20,
+    },
+];
+
+pub fn run(workspace: &Workspace, mut arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let rounds = arguments.option::<u64>("--rounds")?;
+    let seed = arguments.option::<u64>("--seed")?.unwrap_or(DEFAULT_SEED);
+    let wanted = arguments.word();
+    arguments.finish()?;
+    let chosen: Vec<&Soak> =
+        SOAKS.iter().filter(|soak| wanted.as_deref().is_none_or(|name| name == soak.name)).collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = SOAKS.iter().map(|soak| soak.name).collect();
+        bail!("no such soak; there are: {}", names.join(", "));
+    }
+    let mut failures = 0;
+    for soak in chosen {
+        output::line(&format!("=== {}: {}", soak.name, soak.about));
+        failures += soak.run(workspace, rounds.unwrap_or(soak.rounds), seed)?;
+    }
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Soak {
+    /// Does what is left of `rounds` and returns the number of portions that failed.
+    fn run(&self, workspace: &Workspace, rounds: u64, seed: u64) -> anyhow::Result<u64> {
+        let commit = process::capture(workspace.command("git").args(["rev-parse", "--short=12", "HEAD"]))?;
+        let mut state = State::open(&workspace.target(), self.name, commit.trim(), seed)?;
+        let cluster = self.postgres(workspace)?;
+        let started = process::now();
+        let before = state.rounds();
+        while state.rounds() < rounds {
+            let portion = self.portion.min(rounds - state.rounds());
+            let mut command = self.command(workspace, portion, seed + state.rounds());
+            if let Some(cluster) = &cluster {
+                command.env(postgres::URL_VARIABLE, cluster.url());
+            }
+            let ended = process::run(&mut command, Deadline::after(PORTION_LIMIT))?;
+            state.add(portion, !matches!(ended, Ended::Success))?;
+            output::line(&format!("{}: {} of {rounds} rounds", self.name, state.rounds()));
+        }
+        if state.rounds() > before {
+            let report = Report { soak: self.name, seed, state: &state, took: started.elapsed() };
+            report.append(workspace)?;
+        }
+        Ok(state.failures())
+    }
+
+    fn postgres(&self, workspace: &Workspace) -> anyhow::Result<Option<Cluster>> {
+        if !self.needs_postgres {
+            return Ok(None);
+        }
+        match Cluster::start(workspace, Deadline::after(PORTION_LIMIT))? {
+            Some(cluster) => Ok(Some(cluster)),
+            None => bail!("{} needs PostgreSQL: run `cargo xtask setup` as root", self.name),
+        }
+    }
+
+    fn command(&self, workspace: &Workspace, rounds: u64, seed: u64) -> Command {
+        let mut command = workspace.cargo();
+        command.args(["test", "--release", "-p", self.package, "--test", self.binary, "--"]);
+        command.args([self.test, "--exact", "--nocapture"]);
+        command.env(ROUNDS_VARIABLE, rounds.to_string()).env(SEED_VARIABLE, seed.to_string());
+        command
+    }
+}

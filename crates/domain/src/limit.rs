@@ -2,8 +2,12 @@
 //!
 //! Pure: state and time go in, a decision comes out. All limits of one request are taken together or not at all.
 
+pub mod concurrency;
 pub mod gcra;
+pub mod set;
 pub mod window;
+
+pub use set::{KeyLimits, UsedBefore};
 
 use serde::{Deserialize, Serialize};
 

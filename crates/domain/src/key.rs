@@ -2,6 +2,7 @@
 //! purged`. A record outlives its key: what was revoked, when and why stays known.
 
 pub mod hours;
+pub mod patch;
 pub mod transition;
 
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@ use http::{
     uri::PathAndQuery,
 };
 use hyper::client::conn::TrySendError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         http2::{Http2, Http2Stream},
     },
     target::Target,
-    transport::Transport,
+    transport::{Timeline, Transport},
 };
 
 /// Idle connections found dead in a row before a fresh one is opened.
@@ -124,6 +124,29 @@ impl<B: RequestBody> UpstreamClient<B> {
         }
     }
 
+    /// Sends the request on a connection of its own, noting how long each part took.
+    pub(crate) async fn send_noting(
+        &self,
+        target: &Target,
+        request: Request<B>,
+        head_timeout: Duration,
+        timeline: &mut Timeline,
+    ) -> Result<Response<UpstreamBody<B>>, UpstreamError> {
+        let mut request = request;
+        let slot = self.pool.place()?;
+        let way = self.open(target, slot, timeline).await?;
+        let path = target.path(request.uri()).map_err(UpstreamError::Unsendable)?;
+        self.address(&mut request, target, &path, &way).map_err(UpstreamError::Unsendable)?;
+        let sent = Instant::now();
+        let answer = timeout(head_timeout, exchange(way, request)).await;
+        timeline.first_byte = Some(sent.elapsed());
+        match answer {
+            Err(_) => Err(UpstreamError::HeadTimeout(head_timeout)),
+            Ok(Ok(response)) => accept(response).map_err(|failure| failure.error),
+            Ok(Err(failed)) => Err(classify(failed.into_error(), false, true)),
+        }
+    }
+
     /// Closes connections that died or lay idle too long. Requests do this in passing; a worker that may have
     /// none for long should call it every ten seconds or so.
     pub fn sweep(&self) {
@@ -140,13 +163,18 @@ impl<B: RequestBody> UpstreamClient<B> {
         match self.pool.acquire(target.origin(), fresh).await? {
             Found::Idle(lease) => Ok(Way::Http1(lease)),
             Found::Shared(stream) => Ok(Way::Http2(stream, true)),
-            Found::Room(slot) => self.open(target, slot).await,
+            Found::Room(slot) => self.open(target, slot, &mut Timeline::default()).await,
         }
     }
 
-    async fn open(&self, target: &Target, slot: Slot<B>) -> Result<Way<B>, UpstreamError> {
+    async fn open(
+        &self,
+        target: &Target,
+        slot: Slot<B>,
+        timeline: &mut Timeline,
+    ) -> Result<Way<B>, UpstreamError> {
         let origin = target.origin();
-        let stream = self.transport.connect(origin).await?;
+        let stream = self.transport.connect(origin, timeline).await?;
         if !stream.speaks_http2() {
             let connection = Http1::open(stream).await.map_err(UpstreamError::Handshake)?;
             return Ok(Way::Http1(Lease::new(connection, Arc::clone(origin), slot)));

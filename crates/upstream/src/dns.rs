@@ -46,8 +46,11 @@ struct Slot(tokio::sync::Mutex<Option<(Answer, Instant)>>);
 pub struct Dns {
     lookup: Arc<dyn Lookup>,
     ttl: Duration,
-    names: Mutex<HashMap<Arc<str>, (Arc<Slot>, Instant)>>,
+    names: Mutex<HashMap<Arc<str>, Known>>,
 }
+
+/// A name's place, and since when it is remembered.
+type Known = (Arc<Slot>, Instant);
 
 impl Dns {
     /// Over a resolver, with the time that its answers are believed.

@@ -1,7 +1,8 @@
 //! Everything that is said to a provider: where it is, how the connection is made and kept, which key is
 //! shown, what is tried again, and what is thought of a credential's health afterwards.
 //!
-//! The crate knows nothing of callers: whoever asks has been let in already. Read in this order.
+//! The crate knows nothing of callers: whoever asks has been let in already. Read `config`, `target`, `client`,
+//! then `pool` and `transport` below it; `retry` and `health` are pure and stand by themselves.
 
 pub mod body;
 pub mod client;
@@ -20,12 +21,14 @@ pub mod timed;
 mod tls;
 pub mod transport;
 
-pub use body::UpstreamBody;
+pub use body::{RequestBody, UpstreamBody};
 pub use client::{SendFailure, UpstreamClient};
 pub use config::{PoolLimits, ProxyConfig, UpstreamConfig};
 pub use credential::{CredentialForm, ProviderKey};
 pub use error::{ConfigError, ConnectPhase, UpstreamError};
 pub use health::{Availability, HealthBoard, HealthCell, HealthPolicy, Signal};
+pub use probe::{Probe, ProbeReport, Verdict, probe};
 pub use retry::{Decision, GiveUp, Outcome, Progress, RetryPolicy};
 pub use target::{Target, TargetError};
+pub use timed::{BodyTimeouts, TimedBody, TimedError};
 pub use transport::Transport;

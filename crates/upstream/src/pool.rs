@@ -133,6 +133,16 @@ impl<B: RequestBody> Pool<B> {
         })
     }
 
+    /// A place without waiting and without looking at idle connections.
+    pub(crate) fn place(self: &Arc<Self>) -> Result<Slot<B>, UpstreamError> {
+        let mut state = self.lock();
+        if state.open >= self.limits.max_connections && !state.close_oldest_idle() {
+            return Err(state.full());
+        }
+        state.open += 1;
+        Ok(self.slot())
+    }
+
     fn try_acquire(
         self: &Arc<Self>,
         origin: &Arc<Origin>,

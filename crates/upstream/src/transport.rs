@@ -43,6 +43,8 @@ pub(crate) struct Timeline {
     pub(crate) tcp: Option<Duration>,
     pub(crate) proxy: Option<Duration>,
     pub(crate) tls: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) tls_version: Option<String>,
 }
 
 impl Transport {
@@ -74,13 +76,8 @@ impl Transport {
         self.proxy.as_ref().filter(|p| origin.scheme == Scheme::Http && p.serves(origin))
     }
 
-    /// A fresh connection to the origin.
-    pub(crate) async fn connect(&self, origin: &Origin) -> Result<Stream, UpstreamError> {
-        self.connect_noting(origin, &mut Timeline::default()).await
-    }
-
-    /// As [`Transport::connect`], noting what took how long.
-    pub(crate) async fn connect_noting(
+    /// A fresh connection to the origin; the timeline says what took how long.
+    pub(crate) async fn connect(
         &self,
         origin: &Origin,
         timeline: &mut Timeline,
@@ -104,7 +101,9 @@ impl Transport {
         let handshake = self.tls.connect(name, tcp);
         let tls = limit.run(ConnectPhase::Tls, handshake).await?.map_err(UpstreamError::Tls)?;
         timeline.tls = Some(limit.lap());
-        Ok(Stream::Tls(Box::new(tls)))
+        let stream = Stream::Tls(Box::new(tls));
+        timeline.tls_version = stream.tls_version();
+        Ok(stream)
     }
 
     /// The addresses of a peer. A typed address, `localhost` and the operator's proxy may lie anywhere; any

@@ -2,9 +2,14 @@
 //! tree, server-sent events metered as they pass, usage and prices, the error envelope, header names.
 //! Pure: no IO, no clock, nothing of ours imported, so every reader here also runs inside a fuzz target.
 
+pub mod answers;
+pub mod batch;
 pub mod error;
 pub mod head;
 pub mod headers;
 pub mod json;
+pub mod price;
+pub mod resource;
+pub mod results;
 pub mod sse;
 pub mod usage;

@@ -10,6 +10,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+#[cfg(test)]
+mod tests;
+
 /// Limits on the time that a body may take. `None`: no limit of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BodyTimeouts {

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use claviger_claude_wire::headers;
 use claviger_domain::clock::Timestamp;
 use http::{HeaderMap, HeaderName, StatusCode, header::RETRY_AFTER};
 
@@ -14,9 +15,9 @@ use crate::error::UpstreamError;
 mod tests;
 
 /// The upstream's own word on whether to retry; it overrides the status, as it does in the SDKs.
-pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static(headers::X_SHOULD_RETRY);
 /// A finer `retry-after`, in milliseconds.
-pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static(headers::RETRY_AFTER_MS);
 
 /// How often, how long and with which waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

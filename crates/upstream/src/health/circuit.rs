@@ -13,6 +13,7 @@ use claviger_domain::clock::BootInstant;
 use http::StatusCode;
 
 use super::{duration_millis, millis};
+use crate::error::UpstreamError;
 
 /// When a circuit opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,28 @@ impl Signal {
             429 => Self::Limited { retry_after },
             500..=599 => Self::Failed,
             _ => Self::Success,
+        }
+    }
+
+    /// What a missing answer says; `None` when the cause lies on our side.
+    #[must_use]
+    pub const fn of_failure(error: &UpstreamError) -> Option<Self> {
+        match error {
+            UpstreamError::Resolve { .. }
+            | UpstreamError::NotPublic { .. }
+            | UpstreamError::Connect { .. }
+            | UpstreamError::ConnectTimeout { .. }
+            | UpstreamError::Tls(_)
+            | UpstreamError::ProxyRefused(_)
+            | UpstreamError::ProxyBroken(_)
+            | UpstreamError::Handshake(_)
+            | UpstreamError::ClosedBeforeHead { .. }
+            | UpstreamError::Malformed(_)
+            | UpstreamError::HeadTimeout(_)
+            | UpstreamError::Redirected(_) => Some(Self::Failed),
+            UpstreamError::PoolFull { .. } | UpstreamError::Unsendable(_) | UpstreamError::RequestBody(_) => {
+                None
+            }
         }
     }
 }

@@ -106,6 +106,14 @@ fn statuses_speak_of_the_credential_only_where_it_is_to_blame() {
 }
 
 #[test]
+fn a_missing_answer_counts_unless_the_cause_is_ours() {
+    let late = crate::UpstreamError::HeadTimeout(Duration::from_secs(600));
+    assert_eq!(Signal::of_failure(&late), Some(Signal::Failed));
+    let full = crate::UpstreamError::PoolFull { open: 1, waiting: 1 };
+    assert_eq!(Signal::of_failure(&full), None);
+}
+
+#[test]
 fn exactly_one_of_many_threads_gets_the_trial() {
     let cell = HealthCell::default();
     for _ in 0..5 {

@@ -130,7 +130,9 @@ fn forwarded_hop(text: &str) -> Option<IpAddr> {
 pub fn counting_block(ip: IpAddr) -> IpNet {
     match ip.to_canonical() {
         IpAddr::V4(v4) => IpNet::from(IpAddr::V4(v4)),
-        IpAddr::V6(v6) => ipnet::Ipv6Net::new(v6, 64).map_or_else(|_| IpNet::from(IpAddr::V6(v6)), |n| n.trunc().into()),
+        IpAddr::V6(v6) => {
+            ipnet::Ipv6Net::new(v6, 64).map_or_else(|_| IpNet::from(IpAddr::V6(v6)), |n| n.trunc().into())
+        }
     }
 }
 

@@ -1,19 +1,21 @@
 //! The rules of Claviger: values and decisions, with no IO, no async runtime, no ambient time and no
-//! ambient randomness. Read in this order.
+//! ambient randomness. To be read in this order: [`clock`], [`id`], [`secret`], [`token`], [`mac`], [`money`],
+//! [`permission`], [`address`], [`limit`], [`key`], [`grant`], [`tenancy`], [`upstream`], [`ledger`], [`audit`],
+//! [`ports`].
 
+pub mod address;
+pub mod audit;
 pub mod clock;
+pub mod grant;
 pub mod id;
-pub mod secret;
-pub mod token;
+pub mod key;
+pub mod ledger;
+pub mod limit;
 pub mod mac;
 pub mod money;
 pub mod permission;
-pub mod address;
-pub mod limit;
-pub mod key;
-pub mod grant;
-pub mod tenancy;
-pub mod upstream;
-pub mod ledger;
-pub mod audit;
 pub mod ports;
+pub mod secret;
+pub mod tenancy;
+pub mod token;
+pub mod upstream;

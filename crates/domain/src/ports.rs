@@ -254,7 +254,6 @@ pub struct ChainHead {
     pub head: Digest,
 }
 
-
 /// Keys, workspaces, owners, upstreams, credentials, secrets, the feed and the control chain.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -322,7 +321,12 @@ pub trait LedgerStore: Send + Sync + 'static {
     /// All data chains, by opening.
     async fn chains(&self) -> Result<Vec<DataChain>, StoreError>;
     /// A chain's records after `number`.
-    async fn data_after(&self, chain: &NodeId, number: i64, limit: u32) -> Result<Vec<DataRecord>, StoreError>;
+    async fn data_after(
+        &self,
+        chain: &NodeId,
+        number: i64,
+        limit: u32,
+    ) -> Result<Vec<DataRecord>, StoreError>;
     /// The ledger rows of one group, in their order; empty once retention took them.
     async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError>;
     /// Keeps a signed checkpoint.

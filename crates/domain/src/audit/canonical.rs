@@ -169,9 +169,7 @@ pub fn event_bytes(event: &AuditEvent) -> Vec<u8> {
     let mut out = Canonical::new(EVENT);
     out.int(at.as_micros());
     out.actor(actor);
-    for text in
-        [action, target, outcome, key, api_endpoint, request_id, client_ip, token_scope, user_agent]
-    {
+    for text in [action, target, outcome, key, api_endpoint, request_id, client_ip, token_scope, user_agent] {
         out.text(text);
     }
     out.object(details);

@@ -164,7 +164,11 @@ impl Checkpoint {
             let now = heads.iter().find(|h| h.chain == then.chain);
             let (length, head) = now.map_or((0, Digest::EMPTY), |h| (h.length, h.head));
             if length < then.length {
-                return Err(AgainstFault::Cut { chain: then.chain.clone(), expected: then.length, found: length });
+                return Err(AgainstFault::Cut {
+                    chain: then.chain.clone(),
+                    expected: then.length,
+                    found: length,
+                });
             }
             if length == then.length && head != then.head {
                 return Err(AgainstFault::Differs { chain: then.chain.clone(), number: then.length });

@@ -84,7 +84,9 @@ pub fn decide(record: &KeyRecord, verb: &KeyVerb, now: Timestamp) -> Result<KeyR
     let from = record.status(now);
     let illegal = Err(TransitionError::Illegal { verb: verb.as_str(), from });
     match (verb, from) {
-        (KeyVerb::Suspend, KeyStatus::Pending | KeyStatus::Active) => Ok(with_state(record, KeyState::Suspended)),
+        (KeyVerb::Suspend, KeyStatus::Pending | KeyStatus::Active) => {
+            Ok(with_state(record, KeyState::Suspended))
+        }
         (KeyVerb::Resume, KeyStatus::Suspended) => Ok(with_state(record, KeyState::Active)),
         (KeyVerb::Suspend, KeyStatus::Suspended)
         | (KeyVerb::Resume, KeyStatus::Pending | KeyStatus::Active)
@@ -94,7 +96,11 @@ pub fn decide(record: &KeyRecord, verb: &KeyVerb, now: Timestamp) -> Result<KeyR
         }
         (
             KeyVerb::Revoke { reason, immediate },
-            KeyStatus::Pending | KeyStatus::Active | KeyStatus::Suspended | KeyStatus::Expired | KeyStatus::Revoked,
+            KeyStatus::Pending
+            | KeyStatus::Active
+            | KeyStatus::Suspended
+            | KeyStatus::Expired
+            | KeyStatus::Revoked,
         ) => revoke(record, Revocation { at: now, reason: *reason, immediate: *immediate }),
         (KeyVerb::Purge, KeyStatus::Revoked | KeyStatus::Expired) => {
             Ok(KeyRecord { mac: KeyMac::from_bytes([0; 32]), ..with_state(record, KeyState::Purged) })

@@ -165,7 +165,14 @@ fn a_change_of_any_field_of_a_ledger_row_changes_the_bytes() {
 #[test]
 fn a_change_of_any_field_of_a_data_record_changes_the_bytes() {
     let chain = NodeId::parse("node_a").unwrap();
-    let record = DataRecord { chain, number: 1, at: Timestamp::from_secs(1), rows: 2, leaf: Digest([3; 32]), head: Digest([4; 32]) };
+    let record = DataRecord {
+        chain,
+        number: 1,
+        at: Timestamp::from_secs(1),
+        rows: 2,
+        leaf: Digest([3; 32]),
+        head: Digest([4; 32]),
+    };
     let edits: [Edit<DataRecord>; 4] = [
         ("chain", |r| r.chain = NodeId::parse("node_b").unwrap()),
         ("at", |r| r.at = r.at.plus_micros(1)),

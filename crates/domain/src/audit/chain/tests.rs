@@ -103,12 +103,8 @@ fn rows_that_were_deleted_added_or_swapped_are_found() {
 
 #[test]
 fn a_data_record_stays_proven_when_its_rows_are_gone() {
-    let edits: [fn(&mut DataRecord); 4] = [
-        |r| r.at = r.at.plus_micros(1),
-        |r| r.rows += 1,
-        |r| r.leaf.0[0] ^= 1,
-        |r| r.head.0[0] ^= 1,
-    ];
+    let edits: [fn(&mut DataRecord); 4] =
+        [|r| r.at = r.at.plus_micros(1), |r| r.rows += 1, |r| r.leaf.0[0] ^= 1, |r| r.head.0[0] ^= 1];
     for edit in edits {
         let chain = data(2);
         let mut verifier = ChainVerifier::new();

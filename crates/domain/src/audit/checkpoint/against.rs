@@ -11,7 +11,9 @@ use crate::audit::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AgainstFault {
     /// The chain ends before the point that was signed: its tail was cut, or the store rolled back.
-    #[error("chain `{chain}` ends at record {found}, but the checkpoint was signed at {expected}: cut off or rolled back")]
+    #[error(
+        "chain `{chain}` ends at record {found}, but the checkpoint was signed at {expected}: cut off or rolled back"
+    )]
     Cut {
         /// The chain.
         chain: String,

@@ -80,7 +80,11 @@ impl PublicKey {
         hex::encode(self.0)
     }
 
-    pub(super) fn verify(self, message: &[u8], signature: &[u8]) -> Result<(), aws_lc_rs::error::Unspecified> {
+    pub(super) fn verify(
+        self,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), aws_lc_rs::error::Unspecified> {
         UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature)
     }
 }

@@ -53,7 +53,10 @@ fn the_signed_text_is_frozen() {
 #[test]
 fn a_signed_checkpoint_verifies_with_its_key_and_no_other() {
     let checkpoint = signed();
-    assert_eq!(checkpoint.heads.iter().map(|h| h.chain.as_str()).collect::<Vec<_>>(), ["control", "node_a", "node_b"]);
+    assert_eq!(
+        checkpoint.heads.iter().map(|h| h.chain.as_str()).collect::<Vec<_>>(),
+        ["control", "node_a", "node_b"]
+    );
     checkpoint.verify(&key().public()).unwrap();
     let other = CheckpointKey::from_seed(&[8; 32]).unwrap().public();
     assert_eq!(checkpoint.verify(&other), Err(CheckpointError::OtherKey));

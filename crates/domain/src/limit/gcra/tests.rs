@@ -24,7 +24,8 @@ fn exhausted(rate: Rate, at: Timestamp) -> Gcra {
 
 #[test]
 fn the_burst_is_a_quarter_at_least_thirty_and_never_above_the_limit() {
-    for (limit, burst) in [(0, 0), (5, 5), (30, 30), (60, 30), (100, 30), (120, 30), (124, 31), (1_000, 250)] {
+    for (limit, burst) in [(0, 0), (5, 5), (30, 30), (60, 30), (100, 30), (120, 30), (124, 31), (1_000, 250)]
+    {
         assert_eq!(Rate::per_minute(limit).burst(), burst, "{limit}");
     }
 }

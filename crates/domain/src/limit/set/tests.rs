@@ -68,7 +68,8 @@ fn concurrency_binds_only_when_no_rate_does_and_a_place_comes_back() {
 #[test]
 fn total_uses_are_spent_once_and_come_back_only_for_what_was_never_sent() {
     let mut set = KeyLimits::restored(START, UsedBefore { uses: 8, ..UsedBefore::default() });
-    let mut one = || set.admit(&NONE, Some(10), Bucket::Look, START).map_err(|e| (e.headroom.kind, e.retry_at));
+    let mut one =
+        || set.admit(&NONE, Some(10), Bucket::Look, START).map_err(|e| (e.headroom.kind, e.retry_at));
     assert_eq!((one(), one()), (Ok(None), Ok(None)));
     assert_eq!(one(), Err((LimitKind::TotalUses, None)));
     set.return_use();

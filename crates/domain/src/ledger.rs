@@ -120,7 +120,7 @@ impl RowFlags {
 }
 
 /// Whose request it is: the part of a row that stays the same from intent to settlement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Party {
     /// The key.
     pub key: KeyId,
@@ -133,7 +133,7 @@ pub struct Party {
 }
 
 /// Where a call went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The upstream; `None`: the built-in simulator.
     pub upstream: Option<UpstreamId>,
@@ -142,7 +142,7 @@ pub struct Route {
 }
 
 /// Which item of which batch a row bills.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchItem {
     /// The provider's batch id.
     pub batch: String,
@@ -151,7 +151,7 @@ pub struct BatchItem {
 }
 
 /// One request, as kept (row A4). Written once, in the group commit before its last byte leaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRow {
     /// The id that the client saw in `request-id`.
     pub request_id: RequestId,
@@ -200,7 +200,7 @@ pub struct LedgerRow {
 }
 
 /// A call that is about to be sent, or already is: what a later start finds when the node dies in between.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     /// Its id.
     pub id: IntentId,

@@ -128,3 +128,88 @@ impl Grant {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        address::CidrList,
+        id::{KeyId, OwnerId, WorkspaceId},
+        key::{KeyPolicy, KeyState, hours::HoursOfWeek},
+        mac::{KeyMac, PepperVersion},
+        permission::Scopes,
+        token::{KeyClass, PublicId},
+    };
+
+    /// A Monday, 12:00 UTC.
+    const NOW: Timestamp = Timestamp::from_secs(1_772_452_800);
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn grant() -> Grant {
+        let key = KeyRecord {
+            id: KeyId::parse("key_0123456789").unwrap(),
+            public_id: PublicId::parse("0123456789").unwrap(),
+            class: KeyClass::Live,
+            name: "build".into(),
+            owner: OwnerId::parse("own_a").unwrap(),
+            workspace: WorkspaceId::parse("ws_a").unwrap(),
+            mac: KeyMac::from_bytes([7; 32]),
+            pepper_version: PepperVersion(1),
+            hint: String::new(),
+            state: KeyState::Active,
+            policy: KeyPolicy::default(),
+            created_at: NOW,
+            not_before: Some(NOW),
+            expires_at: Some(NOW.plus_micros(10)),
+            revocation: None,
+            rotated_from: None,
+            version: 1,
+        };
+        Grant { key, workspace_archived: false, as_of: 1 }
+    }
+
+    #[test]
+    fn a_key_works_from_its_first_microsecond_to_the_one_before_its_expiry() {
+        let check = |us| grant().check_state(NOW.plus_micros(us));
+        assert_eq!(check(-1), Err(AuthFailure::Pending));
+        assert_eq!((check(0), check(9)), (Ok(()), Ok(())));
+        assert_eq!(check(10), Err(AuthFailure::Expired));
+    }
+
+    #[test]
+    fn every_state_that_does_not_work_is_refused_with_its_reason() {
+        let check = |change: fn(&mut Grant)| {
+            let mut grant = grant();
+            change(&mut grant);
+            grant.check_state(NOW)
+        };
+        assert_eq!(check(|g| g.key.state = KeyState::Suspended), Err(AuthFailure::Suspended));
+        assert_eq!(check(|g| g.key.state = KeyState::Revoked), Err(AuthFailure::Revoked));
+        assert_eq!(check(|g| g.key.state = KeyState::Purged), Err(AuthFailure::Revoked));
+        assert_eq!(check(|g| g.workspace_archived = true), Err(AuthFailure::WorkspaceArchived));
+    }
+
+    #[test]
+    fn address_hours_and_endpoint_are_each_enough_to_refuse() {
+        let check = |change: fn(&mut KeyPolicy)| {
+            let mut grant = grant();
+            change(&mut grant.key.policy);
+            grant.check_use(HOME, NOW, Endpoint::Files, Access::Write)
+        };
+        assert_eq!(check(|_| ()), Ok(()));
+        assert_eq!(check(|p| p.allow_ip = CidrList::parse(&["127.0.0.0/8"]).unwrap()), Ok(()));
+        assert_eq!(
+            check(|p| p.allow_ip = CidrList::parse(&["10.0.0.0/8"]).unwrap()),
+            Err(Forbidden::Address(HOME))
+        );
+        assert_eq!(check(|p| p.hours = Some(HoursOfWeek::parse("Mon 12-13 UTC").unwrap())), Ok(()));
+        assert_eq!(
+            check(|p| p.hours = Some(HoursOfWeek::parse("Tue 12-13 UTC").unwrap())),
+            Err(Forbidden::Hours)
+        );
+        let denied = Forbidden::Endpoint(Endpoint::Files, Access::Write);
+        assert_eq!(check(|p| p.permissions.endpoints = vec![Endpoint::Messages]), Err(denied));
+        assert_eq!(check(|p| p.permissions.scopes = Scopes::parse(&["read"]).unwrap()), Err(denied));
+        insta::assert_snapshot!(denied, @"this key may not use `files` (write)");
+    }
+}

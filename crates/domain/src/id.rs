@@ -117,3 +117,44 @@ id!(/// One call sent to an upstream, written down before its answer leaves.
     IntentId, "int_");
 id!(/// One incarnation of a node: a new one at every start. Also names its data chain.
     NodeId, "node_");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Zeros;
+    impl Entropy for Zeros {
+        fn fill(&self, out: &mut [u8]) -> Result<(), EntropyError> {
+            out.fill(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_id_is_its_prefix_and_up_to_48_letters_and_digits() {
+        assert_eq!(WorkspaceId::parse("ws_Ab9").unwrap().as_str(), "ws_Ab9");
+        let long = format!("ws_{}", "a".repeat(49));
+        for text in ["ws_", "Ab9", "ws_a-b", "ws_ä", "key_Ab9", " ws_a", "ws_a\n", &long] {
+            assert_eq!(WorkspaceId::parse(text), Err(IdError { prefix: "ws_" }), "{text:?}");
+        }
+        assert!(serde_json::from_str::<OwnerId>("\"ws_a\"").is_err());
+        assert_eq!(serde_json::to_string(&OwnerId::parse("own_a").unwrap()).unwrap(), "\"own_a\"");
+    }
+
+    #[test]
+    fn an_id_that_is_made_has_24_characters_and_reads_back() {
+        let id = CredentialId::generate(&Zeros).unwrap();
+        assert_eq!(id.as_str().len(), "cred_".len() + RANDOM_LEN);
+        assert_eq!(CredentialId::parse(id.as_str()), Ok(id));
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_refused_or_comes_back_unchanged(text in "(int_)?[ -~]{0,50}") {
+            if let Ok(id) = IntentId::parse(&text) {
+                prop_assert_eq!(id.as_str(), text);
+            }
+        }
+    }
+}

@@ -250,3 +250,33 @@ pub struct KeyUse {
     /// By which program.
     pub last_user_agent: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_in_the_store_read_back() {
+        for state in [KeyState::Active, KeyState::Suspended, KeyState::Revoked, KeyState::Purged] {
+            assert_eq!(KeyState::parse(state.as_str()), Some(state));
+        }
+        for reason in RevocationReason::ALL {
+            assert_eq!(RevocationReason::parse(&reason.as_str().to_lowercase()), Some(reason));
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+        for way in [OnDisconnect::Cancel, OnDisconnect::Drain] {
+            assert_eq!(OnDisconnect::parse(way.as_str()), Some(way));
+        }
+        assert_eq!((KeyState::parse("expired"), RevocationReason::parse("BORED")), (None, None));
+    }
+
+    #[test]
+    fn a_policy_without_fields_is_the_default_and_reads_back() {
+        let policy: KeyPolicy = serde_json::from_str("{}").unwrap();
+        assert_eq!(policy, KeyPolicy::default());
+        assert_eq!((policy.limits.rpm, policy.limits.rpd), (Some(60), Some(10_000)));
+        let full = KeyPolicy { hours: Some(HoursOfWeek::parse("Mon 08-18 UTC").unwrap()), ..policy };
+        let json = serde_json::to_string(&full).unwrap();
+        assert_eq!(serde_json::from_str::<KeyPolicy>(&json).unwrap(), full);
+    }
+}

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod clients;
 mod cold_build;
+mod docs;
 mod fuzz;
 mod layers;
 mod output;
@@ -32,6 +33,7 @@ usage: cargo xtask <verb>
                long runs; results are appended to bench/soak.md
   bench        measure against a plain proxy
   layers       import edges, sizes and banned names and calls
+  docs         links, the book's table of contents, both READMEs, the settings
   cold-build   CPU-seconds of a release build from nothing (limit 900)";
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn run(verb: &str, arguments: Arguments) -> anyhow::Result<ExitCode> {
         "soak" => soak::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
         "layers" => layers::run(&workspace, arguments),
+        "docs" => docs::run(&workspace, arguments),
         "cold-build" => cold_build::run(&workspace, arguments),
         "" | "help" | "--help" | "-h" => {
             output::line(USAGE);

@@ -361,6 +361,9 @@ pub enum SealError {
     /// No randomness.
     #[error("the system's random source failed")]
     Entropy,
+    /// The data key has sealed as much as one key safely may: a new one is needed.
+    #[error("data key {0} has sealed as much as one key safely may: make a new one")]
+    WornOut(u32),
 }
 
 /// The door to encryption at rest.
@@ -368,7 +371,7 @@ pub trait Sealer: Send + Sync + 'static {
     /// Seals bytes for one row.
     ///
     /// # Errors
-    /// [`SealError::Entropy`].
+    /// [`SealError::Entropy`], [`SealError::WornOut`].
     fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError>;
     /// Opens what [`Sealer::seal`] made for the same row.
     ///

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
-
 use crate::process::{self, Deadline};
 use crate::steps::{Outcome, Steps, run_as_step};
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 
 /// Coverage for libFuzzer on a stable compiler; no sanitizer, which needs a nightly one.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -58,16 +56,14 @@ pub fn targets(root: &Path) -> Vec<String> {
 }
 
 fn build(workspace: &Workspace, deadline: Deadline) -> anyhow::Result<PathBuf> {
-    let about = process::capture(Command::new("rustc").arg("-vV"))?;
-    let host =
-        about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    let host = workspace::host()?;
     let folder = workspace.target().join("fuzz");
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
     // With a target given, the flags spare build scripts and procedural macros.
-    cargo.args(["--target", host, "--target-dir"]).arg(&folder).env("RUSTFLAGS", FLAGS);
+    cargo.args(["--target", &host, "--target-dir"]).arg(&folder).env("RUSTFLAGS", FLAGS);
     process::must(&mut cargo, deadline)?;
-    Ok(folder.join(host).join("release"))
+    Ok(folder.join(&host).join("release"))
 }
 
 fn search(workspace: &Workspace, programs: &Path, target: &str, seconds: u64) -> anyhow::Result<Command> {

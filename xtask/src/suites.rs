@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::clients::{self, Client};
 use crate::process::Deadline;
 use crate::steps::{Outcome, Steps, run_as_step};
 use crate::workspace::Workspace;
+
+/// What hangs in one suite must not take the others' time.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// How a suite's files are run.
 #[derive(Clone, Copy)]
@@ -85,7 +89,7 @@ pub fn run(workspace: &Workspace, peers: &Peers, export: impl Fn(&mut Command), 
         steps.step(suite.name, |deadline| match command(workspace, peers, suite) {
             Some(mut command) => {
                 export(&mut command);
-                run_as_step(&mut command, deadline)
+                run_as_step(&mut command, deadline.at_most(LIMIT))
             }
             None => Ok(Outcome::Skipped(peers.missing.join(", "))),
         });

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::Context;
 
+use crate::process;
+
 /// The checkout and the folders derived from it.
 pub struct Workspace {
     root: PathBuf,
@@ -52,4 +54,11 @@ impl Workspace {
     pub fn debug_binary(&self, name: &str) -> PathBuf {
         self.target().join("debug").join(name)
     }
+}
+
+/// The target triple of this machine.
+pub fn host() -> anyhow::Result<String> {
+    let about = process::capture(Command::new("rustc").arg("-vV"))?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
 }

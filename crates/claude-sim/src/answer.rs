@@ -192,7 +192,7 @@ impl Planner<'_> {
     fn thinking(&self) -> Option<Block> {
         let config = self.request.thinking.as_ref();
         let asked = config.is_some_and(|config| matches!(config.kind.as_str(), "enabled" | "adaptive"));
-        let mut rng = Rng::new(self.seed ^ 0x7468_696e_6b);
+        let mut rng = Rng::new(self.seed.rotate_left(8));
         let mut opaque = |length: usize| {
             let mut text = String::with_capacity(length);
             while text.len() < length {

@@ -5,12 +5,18 @@ use std::fmt::Write as _;
 
 use http::StatusCode;
 
-/// A refusal: status, `error.type`, message and the headers that steer a client's retries.
+/// A refusal: status, `error.type`, message and the hints beside them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) kind: Cow<'static, str>,
     pub(crate) message: Cow<'static, str>,
+    pub(crate) hints: Option<Box<Hints>>,
+}
+
+/// What only some refusals carry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Hints {
     /// `error.details.error_code`.
     pub(crate) code: Option<String>,
     pub(crate) retry_after: Option<String>,
@@ -22,16 +28,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status,
-            kind: Cow::Borrowed(kind_of(status)),
-            message: message.into(),
-            code: None,
-            retry_after: None,
-            retry_after_ms: None,
-            should_retry: None,
-            raw: None,
-        }
+        Self { status, kind: Cow::Borrowed(kind_of(status)), message: message.into(), hints: None }
     }
 
     pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
@@ -42,8 +39,10 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// Without the hint Claude Code goes on asking for more than a minute.
     pub(crate) fn unauthenticated(message: &'static str) -> Self {
-        Self { should_retry: Some(false), ..Self::new(StatusCode::UNAUTHORIZED, message) }
+        let hints = Hints { should_retry: Some(false), ..Hints::default() };
+        Self::new(StatusCode::UNAUTHORIZED, message).with(hints)
     }
 
     pub(crate) fn too_large() -> Self {
@@ -54,8 +53,8 @@ impl ApiError {
         Self::new(overloaded(), "The simulator holds as many objects as it may; delete some")
     }
 
-    pub(crate) fn with_code(mut self, code: &str) -> Self {
-        self.code = Some(code.to_owned());
+    pub(crate) fn with(mut self, hints: Hints) -> Self {
+        self.hints = Some(Box::new(hints));
         self
     }
 
@@ -68,7 +67,7 @@ impl ApiError {
             quoted(&self.kind),
             quoted(&self.message)
         );
-        if let Some(code) = &self.code {
+        if let Some(code) = self.hints.as_ref().and_then(|hints| hints.code.as_deref()) {
             let _ = write!(json, r#","details":{{"error_code":{}}}"#, quoted(code));
         }
         let _ = write!(json, r#"}},"request_id":{}}}"#, quoted(request_id));

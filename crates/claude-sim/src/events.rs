@@ -206,44 +206,21 @@ impl EventWriter {
             return Some(Sent::Content { chars: 0 });
         }
         let chars = pieces.size_of(nth);
-        let length =
-            self.write_delta(out, at, (kind, field), &pieces_at(pieces, self.offset, chars).to_owned());
-        self.offset += length;
+        let text = pieces_at(pieces, self.offset, chars);
+        self.offset += text.len();
+        self.rng.next();
+        write_delta(out, &Delta { index: at, kind, field, text, newline: self.newline, pad: self.pad() });
         self.since_ping += 1;
         self.point = Point::Piece(at, nth + 1);
         Some(Sent::Content { chars })
     }
 
-    /// Writes one delta; answers the bytes of its text.
-    fn write_delta(
-        &mut self,
-        out: &mut BytesMut,
-        at: usize,
-        (kind, field): (&str, &str),
-        text: &str,
-    ) -> usize {
-        let index = at.to_string();
-        self.rng.next();
-        for part in
-            ["event: content_block_delta", self.newline, r#"data: {"type":"content_block_delta","index":"#]
-        {
-            out.put_slice(part.as_bytes());
-        }
-        for part in [&index, r#","delta":{"type":""#, kind, r#"",""#, field, r#"":"#] {
-            out.put_slice(part.as_bytes());
-        }
-        // Writing a string to memory does not fail.
-        let _ = serde_json::to_writer((&mut *out).writer(), text);
-        for part in ["}", self.pad(), "}", self.newline, self.newline] {
-            out.put_slice(part.as_bytes());
-        }
-        text.len()
-    }
-
     fn signature(&mut self, out: &mut BytesMut, at: usize) -> Option<Sent> {
         if let Some(Block::Thinking { signature, .. }) = self.answer.blocks.get(at) {
-            let signature = signature.clone();
-            self.write_delta(out, at, ("signature_delta", "signature"), &signature);
+            let (kind, field) = ("signature_delta", "signature");
+            let delta =
+                Delta { index: at, kind, field, text: signature, newline: self.newline, pad: self.pad() };
+            write_delta(out, &delta);
         }
         self.point = Point::Close(at);
         Some(Sent::Content { chars: 0 })
@@ -268,6 +245,39 @@ impl EventWriter {
         self.event(out, "message_delta", &parts);
         self.point = if last { Point::Stop } else { Point::Sum(nth + 1) };
         Some(Sent::Delta)
+    }
+}
+
+/// One `content_block_delta`.
+struct Delta<'a> {
+    index: usize,
+    kind: &'static str,
+    field: &'static str,
+    text: &'a str,
+    newline: &'static str,
+    pad: &'static str,
+}
+
+fn write_delta(out: &mut BytesMut, delta: &Delta<'_>) {
+    let index = delta.index.to_string();
+    let head = [
+        "event: content_block_delta",
+        delta.newline,
+        r#"data: {"type":"content_block_delta","index":"#,
+        &index,
+        r#","delta":{"type":""#,
+        delta.kind,
+        r#"",""#,
+        delta.field,
+        r#"":"#,
+    ];
+    for part in head {
+        out.put_slice(part.as_bytes());
+    }
+    // Writing a string to memory does not fail.
+    let _ = serde_json::to_writer((&mut *out).writer(), delta.text);
+    for part in ["}", delta.pad, "}", delta.newline, delta.newline] {
+        out.put_slice(part.as_bytes());
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
-use crate::call::{Call, Reply};
+use crate::call::{Call, Full, Reply};
 use crate::error::{ApiError, quoted};
 use crate::headers::{Kind, rfc3339};
 use crate::page::{Page, PageQuery};
@@ -109,10 +109,10 @@ pub(crate) fn content(workspace: &Workspace, id: &str) -> Result<Reply, ApiError
     if !file.downloadable {
         return Err(ApiError::invalid(format!("File {id} is not downloadable")));
     }
-    Ok(Reply::Full {
+    Ok(Reply::Full(Full {
         status: StatusCode::OK,
         kind: Kind::Text,
         bytes: file.content.clone(),
         content_type: HeaderValue::from_str(&file.mime_type).ok(),
-    })
+    }))
 }

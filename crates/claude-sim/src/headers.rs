@@ -7,7 +7,7 @@ use http::header::{
     STRICT_TRANSPORT_SECURITY, VARY, VIA,
 };
 
-use crate::error::ApiError;
+use crate::error::Hints;
 use crate::workspace::Window;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -153,14 +153,14 @@ const RATE_NAMES: [[&str; 3]; 4] = [
 ];
 
 /// The headers that tell a client when to come back.
-pub(crate) fn retry(headers: &mut HeaderMap, error: &ApiError) {
-    if let Some(value) = error.retry_after.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+pub(crate) fn retry(headers: &mut HeaderMap, hints: &Hints) {
+    if let Some(value) = hints.retry_after.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
         headers.insert(RETRY_AFTER, value);
     }
-    if let Some(millis) = error.retry_after_ms {
+    if let Some(millis) = hints.retry_after_ms {
         headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
     }
-    if let Some(should) = error.should_retry {
+    if let Some(should) = hints.should_retry {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(if should { "true" } else { "false" }));
     }
 }

@@ -10,7 +10,7 @@ use crate::answer::{Answer, Planner};
 use crate::cache::{Prompt as CachedPrompt, tokens};
 use crate::call::{Call, Reply};
 use crate::directive::Directives;
-use crate::error::ApiError;
+use crate::error::{ApiError, Hints};
 use crate::events::{EventWriter, message_json};
 use crate::log::{Inference, raw};
 use crate::models;
@@ -232,11 +232,10 @@ fn is_claude_code(call: &Call) -> bool {
 
 fn rate_limited(now_ms: u64) -> ApiError {
     let seconds = 60 - now_ms / 1000 % 60;
-    ApiError {
-        retry_after: Some(seconds.to_string()),
-        ..ApiError::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "This request would exceed your organization's rate limit of requests per minute",
-        )
-    }
+    let hints = Hints { retry_after: Some(seconds.to_string()), ..Hints::default() };
+    ApiError::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "This request would exceed your organization's rate limit of requests per minute",
+    )
+    .with(hints)
 }

@@ -7,8 +7,25 @@ use http::Method;
 pub(crate) enum Route<'a> {
     /// `HEAD /`, `/api/hello`: probes of clients and load balancers.
     Probe,
+    /// `/__sim/…`: the simulator's own log and counters.
+    Diagnostics(&'a str),
+    Prompt(PromptRoute),
+    Resource(Resource<'a>),
+    /// A known path with another method.
+    WrongMethod,
+    Unknown,
+}
+
+/// Routes whose body is a prompt, and may hold directives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PromptRoute {
     Messages,
     CountTokens,
+}
+
+/// Everything that is listed, kept or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resource<'a> {
     CreateBatch,
     ListBatches,
     GetBatch(&'a str),
@@ -22,11 +39,6 @@ pub(crate) enum Route<'a> {
     GetFile(&'a str),
     DeleteFile(&'a str),
     FileContent(&'a str),
-    /// `/__sim/…`: the simulator's own log and counters.
-    Diagnostics(&'a str),
-    /// A known path with another method.
-    WrongMethod,
-    Unknown,
 }
 
 /// Reads method and path (without query).
@@ -37,29 +49,32 @@ pub(crate) fn of<'a>(method: &Method, path: &'a str) -> Route<'a> {
     let Some(rest) = path.strip_prefix("/v1/") else {
         return if path == "/" || path == "/api/hello" { Route::Probe } else { Route::Unknown };
     };
+    use Resource as R;
+
     let parts = Parts::of(rest);
     let get = method == Method::GET;
     let post = method == Method::POST;
     let delete = method == Method::DELETE;
+    let prompt = |kind| if post { Route::Prompt(kind) } else { Route::WrongMethod };
     let found = match (parts.0, parts.1, parts.2, parts.3) {
-        ("messages", "", "", "") => post.then_some(Route::Messages),
-        ("messages", "count_tokens", "", "") => post.then_some(Route::CountTokens),
-        ("messages", "batches", "", "") if post => Some(Route::CreateBatch),
-        ("messages", "batches", "", "") => get.then_some(Route::ListBatches),
-        ("messages", "batches", id, "") if delete => Some(Route::DeleteBatch(id)),
-        ("messages", "batches", id, "") => get.then_some(Route::GetBatch(id)),
-        ("messages", "batches", id, "cancel") => post.then_some(Route::CancelBatch(id)),
-        ("messages", "batches", id, "results") => get.then_some(Route::BatchResults(id)),
-        ("models", "", "", "") => get.then_some(Route::ListModels),
-        ("models", id, "", "") => get.then_some(Route::GetModel(id)),
-        ("files", "", "", "") if post => Some(Route::CreateFile),
-        ("files", "", "", "") => get.then_some(Route::ListFiles),
-        ("files", id, "", "") if delete => Some(Route::DeleteFile(id)),
-        ("files", id, "", "") => get.then_some(Route::GetFile(id)),
-        ("files", id, "content", "") => get.then_some(Route::FileContent(id)),
+        ("messages", "", "", "") => return prompt(PromptRoute::Messages),
+        ("messages", "count_tokens", "", "") => return prompt(PromptRoute::CountTokens),
+        ("messages", "batches", "", "") if post => Some(R::CreateBatch),
+        ("messages", "batches", "", "") => get.then_some(R::ListBatches),
+        ("messages", "batches", id, "") if delete => Some(R::DeleteBatch(id)),
+        ("messages", "batches", id, "") => get.then_some(R::GetBatch(id)),
+        ("messages", "batches", id, "cancel") => post.then_some(R::CancelBatch(id)),
+        ("messages", "batches", id, "results") => get.then_some(R::BatchResults(id)),
+        ("models", "", "", "") => get.then_some(R::ListModels),
+        ("models", id, "", "") => get.then_some(R::GetModel(id)),
+        ("files", "", "", "") if post => Some(R::CreateFile),
+        ("files", "", "", "") => get.then_some(R::ListFiles),
+        ("files", id, "", "") if delete => Some(R::DeleteFile(id)),
+        ("files", id, "", "") => get.then_some(R::GetFile(id)),
+        ("files", id, "content", "") => get.then_some(R::FileContent(id)),
         _ => return Route::Unknown,
     };
-    found.unwrap_or(Route::WrongMethod)
+    found.map_or(Route::WrongMethod, Route::Resource)
 }
 
 /// Up to four segments; missing ones are empty, a fifth makes the path unknown.
@@ -78,8 +93,19 @@ impl Route<'_> {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Probe => "probe",
-            Self::Messages => "messages",
-            Self::CountTokens => "count_tokens",
+            Self::Diagnostics(_) => "diagnostics",
+            Self::Prompt(PromptRoute::Messages) => "messages",
+            Self::Prompt(PromptRoute::CountTokens) => "count_tokens",
+            Self::Resource(resource) => resource.name(),
+            Self::WrongMethod => "wrong_method",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Resource<'_> {
+    fn name(self) -> &'static str {
+        match self {
             Self::CreateBatch => "batch.create",
             Self::ListBatches => "batch.list",
             Self::GetBatch(_) => "batch.get",
@@ -93,9 +119,6 @@ impl Route<'_> {
             Self::GetFile(_) => "file.get",
             Self::DeleteFile(_) => "file.delete",
             Self::FileContent(_) => "file.content",
-            Self::Diagnostics(_) => "diagnostics",
-            Self::WrongMethod => "wrong_method",
-            Self::Unknown => "unknown",
         }
     }
 }
@@ -106,12 +129,15 @@ mod tests {
 
     #[test]
     fn paths_lead_where_the_api_puts_them() {
-        assert_eq!(of(&Method::POST, "/v1/messages"), Route::Messages);
+        assert_eq!(of(&Method::POST, "/v1/messages"), Route::Prompt(PromptRoute::Messages));
         assert_eq!(of(&Method::GET, "/v1/messages"), Route::WrongMethod);
-        assert_eq!(of(&Method::POST, "/v1/messages/count_tokens"), Route::CountTokens);
-        assert_eq!(of(&Method::GET, "/v1/messages/batches/b1"), Route::GetBatch("b1"));
-        assert_eq!(of(&Method::GET, "/v1/messages/batches/b1/results"), Route::BatchResults("b1"));
-        assert_eq!(of(&Method::GET, "/v1/files/f/content"), Route::FileContent("f"));
+        assert_eq!(of(&Method::POST, "/v1/messages/count_tokens"), Route::Prompt(PromptRoute::CountTokens));
+        assert_eq!(of(&Method::GET, "/v1/messages/batches/b1"), Route::Resource(Resource::GetBatch("b1")));
+        assert_eq!(
+            of(&Method::GET, "/v1/messages/batches/b1/results"),
+            Route::Resource(Resource::BatchResults("b1"))
+        );
+        assert_eq!(of(&Method::GET, "/v1/files/f/content"), Route::Resource(Resource::FileContent("f")));
         assert_eq!(of(&Method::GET, "/v1/files/f/content/x"), Route::Unknown);
         assert_eq!(of(&Method::HEAD, "/"), Route::Probe);
         assert_eq!(of(&Method::GET, "/v2/messages"), Route::Unknown);

@@ -1,1 +1,229 @@
-//! Claviger storage.
+//! What lasts: repositories with one set of statements and migrations for SQLite and PostgreSQL, the change feed, the
+//! audit chains and the ledger. It keeps, it does not judge.
+
+mod apply;
+mod audit;
+mod bulk;
+mod chains;
+mod checkpoints;
+mod commit;
+mod engine;
+mod failure;
+mod feed;
+mod fold;
+mod intents;
+mod keys;
+mod ledger;
+mod migrate;
+mod open;
+mod packing;
+mod resources;
+mod retention;
+mod secrets;
+mod statements;
+mod tenants;
+mod upstreams;
+mod usage;
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use claviger_domain::{
+    audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
+    clock::Timestamp,
+    id::{KeyId, NodeId, WorkspaceId},
+    key::{KeyRecord, KeyUse},
+    ledger::{Group, Intent, LedgerRow},
+    ports::{
+        Applied, ChainHead, Change, DataChain, FeedPage, KeyFilter, LedgerStore, SealedSecret, Store,
+        StoreError, UsageQuery, UsageTotal,
+    },
+    tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
+    token::PublicId,
+    upstream::{CredentialRecord, UpstreamRecord},
+};
+use tokio::sync::Mutex;
+
+pub use open::{Access, Durability, OpenError, Options};
+
+use commit::Writer;
+use engine::Db;
+
+/// An open database: both ports over either engine.
+#[derive(Debug)]
+pub struct Database {
+    db: Db,
+    /// SQLite's file.
+    file: Option<PathBuf>,
+    /// Group commits come one after the other.
+    writer: Mutex<Writer>,
+}
+
+impl Database {
+    /// Opens `postgres://…`, `sqlite:FILE` or a file, brings it to this release's schema, and refuses a newer one.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong; the address never stands in it, as it may hold a password.
+    pub async fn open(address: &str, options: Options) -> Result<Self, OpenError> {
+        let (db, file) = if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+            (engine::postgres::open(address, &options).await?, None)
+        } else {
+            let path = address.strip_prefix("sqlite:").unwrap_or(address);
+            let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+            if path.as_os_str().is_empty() || address.contains("://") && !address.starts_with("sqlite:") {
+                return Err(OpenError::Address);
+            }
+            (engine::sqlite::open(&path, &options).await?, Some(path))
+        };
+        migrate::run(&db, options.access, file.as_deref()).await?;
+        if options.access == Access::ReadWrite {
+            let mut tx = db.begin().await?;
+            audit::start(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(Self { db, file, writer: Mutex::new(Writer::default()) })
+    }
+
+    /// Copies the database in use to a new file (mode 0600), whole and consistent.
+    ///
+    /// # Errors
+    /// [`OpenError::UsePgDump`] on PostgreSQL; [`OpenError::Create`] when the file exists or cannot be made.
+    pub async fn backup_to(&self, path: &Path) -> Result<(), OpenError> {
+        match &self.db {
+            Db::Sqlite { rd, .. } => engine::sqlite::copy(rd, path).await,
+            Db::Pg(_) => Err(OpenError::UsePgDump),
+        }
+    }
+
+    /// Lets the engine prepare every statement; the names of those that it refuses: none, unless the schema is not
+    /// this release's.
+    pub async fn refused_statements(&self) -> Vec<String> {
+        statements::refused(&self.db).await
+    }
+
+    /// SQLite's file; `None` on PostgreSQL.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Lets go of all connections once what runs has ended; SQLite's log is moved into its file.
+    pub async fn close(&self) {
+        match &self.db {
+            Db::Sqlite { rd, wr } => {
+                rd.close().await;
+                wr.close().await;
+            }
+            Db::Pg(pool) => pool.close().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Database {
+    async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError> {
+        apply::apply(&self.db, &changes, &event).await
+    }
+    async fn feed_after(&self, seq: i64, limit: u32) -> Result<FeedPage, StoreError> {
+        feed::after(&self.db, seq, limit).await
+    }
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        keys::get(&self.db, id).await
+    }
+    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError> {
+        keys::get_for_grant(&self.db, id).await
+    }
+    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
+        keys::list(&self.db, filter).await
+    }
+    async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
+        usage::key_uses(&self.db, ids).await
+    }
+    async fn requests_since(&self, id: &KeyId, since: Timestamp) -> Result<(u64, u64), StoreError> {
+        usage::requests_since(&self.db, id, since).await
+    }
+    async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError> {
+        tenants::workspaces(&self.db).await
+    }
+    async fn owners(&self) -> Result<Vec<OwnerRecord>, StoreError> {
+        tenants::owners(&self.db).await
+    }
+    async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
+        upstreams::upstreams(&self.db).await
+    }
+    async fn credentials(&self) -> Result<Vec<CredentialRecord>, StoreError> {
+        upstreams::credentials(&self.db).await
+    }
+    async fn secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
+        secrets::list(&self.db).await
+    }
+    async fn audit_after(&self, number: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        audit::after(&self.db, number, limit).await
+    }
+    async fn audit_head(&self) -> Result<ChainHead, StoreError> {
+        audit::head_of(&self.db).await
+    }
+    async fn store_time(&self) -> Result<Timestamp, StoreError> {
+        feed::clock(&self.db).await
+    }
+}
+
+#[async_trait]
+impl LedgerStore for Database {
+    async fn open_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError> {
+        commit::open_chain(&self.db, &mut *self.writer.lock().await, chain, &event).await
+    }
+    async fn close_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError> {
+        commit::close_chain(&self.db, &mut *self.writer.lock().await, chain, &event).await
+    }
+    async fn commit_group(&self, group: &Group) -> Result<Digest, StoreError> {
+        commit::commit(&self.db, &mut *self.writer.lock().await, group).await
+    }
+    async fn orphans(&self, own: &NodeId) -> Result<Vec<Intent>, StoreError> {
+        intents::orphans(&self.db, Some(own)).await
+    }
+    async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
+        resources::get(&self.db, id).await
+    }
+    async fn resources(
+        &self,
+        workspace: &WorkspaceId,
+        kind: ResourceKind,
+        before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Resource>, StoreError> {
+        resources::of_workspace(&self.db, workspace, kind, before, limit).await
+    }
+    async fn unbilled_batches(&self, limit: u32) -> Result<Vec<Resource>, StoreError> {
+        resources::unbilled_batches(&self.db, limit).await
+    }
+    async fn batch_billed(&self, id: &str, at: Timestamp) -> Result<(), StoreError> {
+        resources::batch_billed(&self.db, id, at).await
+    }
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
+        usage::usage(&self.db, query).await
+    }
+    async fn chains(&self) -> Result<Vec<DataChain>, StoreError> {
+        chains::list(&self.db).await
+    }
+    async fn data_after(
+        &self,
+        chain: &NodeId,
+        number: i64,
+        limit: u32,
+    ) -> Result<Vec<DataRecord>, StoreError> {
+        chains::records_after(&self.db, chain, number, limit).await
+    }
+    async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError> {
+        chains::group_rows(&self.db, chain, number).await
+    }
+    async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        checkpoints::put(&self.db, checkpoint).await
+    }
+    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        checkpoints::last(&self.db).await
+    }
+    async fn retire_rows(&self, before: Timestamp, event: AuditEvent) -> Result<u64, StoreError> {
+        retention::retire(&self.db, before, event).await
+    }
+}

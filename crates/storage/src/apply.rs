@@ -1,0 +1,77 @@
+//! The one write path of the control plane: all changes of a decision, its audit record and its feed entries, or
+//! nothing.
+
+use claviger_domain::{
+    audit::AuditEvent,
+    ports::{Applied, Change, FeedKind, StoreError},
+};
+
+use crate::{
+    audit,
+    engine::{Db, Tx},
+    failure::Failure,
+    feed, keys, secrets, tenants, upstreams,
+};
+
+/// How often a transaction that had to give way to another is begun again.
+const ATTEMPTS: u32 = 3;
+
+pub(crate) async fn apply(db: &Db, changes: &[Change], event: &AuditEvent) -> Result<Applied, StoreError> {
+    let mut attempt = 1;
+    loop {
+        match once(db, changes, event).await {
+            Ok(applied) => return Ok(applied),
+            Err(Failure::GiveWay) if attempt < ATTEMPTS => attempt += 1,
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+}
+
+/// Chain before feed, always: two transactions that take the same locks in the same order cannot deadlock.
+async fn once(db: &Db, changes: &[Change], event: &AuditEvent) -> Result<Applied, Failure> {
+    let mut tx = db.begin().await?;
+    let mut entries = Vec::with_capacity(changes.len());
+    for change in changes {
+        write(&mut tx, change).await?;
+        let entry = entry(change);
+        if !entries.contains(&entry) {
+            entries.push(entry);
+        }
+    }
+    let audit_number = audit::append(&mut tx, event).await?;
+    let seq = feed::append(&mut tx, &entries).await?;
+    tx.commit().await?;
+    Ok(Applied { seq, audit_number })
+}
+
+async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
+    match change {
+        Change::InsertKey(key) => keys::insert(tx, key).await,
+        Change::UpdateKey(key) => keys::update(tx, key).await,
+        Change::InsertWorkspace(workspace) => tenants::insert_workspace(tx, workspace).await,
+        Change::UpdateWorkspace(workspace) => tenants::update_workspace(tx, workspace).await,
+        Change::InsertOwner(owner) => tenants::insert_owner(tx, owner).await,
+        Change::UpdateOwner(owner) => tenants::update_owner(tx, owner).await,
+        Change::InsertUpstream(upstream) => upstreams::insert_upstream(tx, upstream).await,
+        Change::UpdateUpstream(upstream) => upstreams::update_upstream(tx, upstream).await,
+        Change::InsertCredential(credential) => upstreams::insert_credential(tx, credential).await,
+        Change::UpdateCredential(credential) => upstreams::update_credential(tx, credential).await,
+        Change::PutSecret(secret) => secrets::put(tx, secret).await,
+    }
+}
+
+fn entry(change: &Change) -> (FeedKind, &str) {
+    match change {
+        Change::InsertKey(key) | Change::UpdateKey(key) => (FeedKind::Key, key.id.as_str()),
+        Change::InsertWorkspace(w) | Change::UpdateWorkspace(w) => (FeedKind::Workspace, w.id.as_str()),
+        Change::InsertOwner(o) | Change::UpdateOwner(o) => (FeedKind::Owner, o.id.as_str()),
+        Change::InsertUpstream(u) | Change::UpdateUpstream(u) => (FeedKind::Upstream, u.id.as_str()),
+        Change::InsertCredential(c) | Change::UpdateCredential(c) => (FeedKind::Credential, c.id.as_str()),
+        Change::PutSecret(s) => (FeedKind::Secret, s.name.as_str()),
+    }
+}
+
+/// An update that touched no row met another version.
+pub(crate) fn expect_one(touched: u64, what: &'static str) -> Result<(), Failure> {
+    if touched == 1 { Ok(()) } else { Err(StoreError::Conflict { what }.into()) }
+}

@@ -1,0 +1,73 @@
+//! The control chain: one record for whatever changes anything, written in the mutation's own transaction.
+
+use claviger_domain::{
+    audit::{AuditEvent, AuditRecord, Digest},
+    ports::{ChainHead, StoreError},
+};
+
+use crate::{
+    engine::{Db, Row, Tx, Unreadable, args, read, statements},
+    failure::Failure,
+};
+
+statements! {
+    /// Made by the first record, so that no migration needs to know the digest of an empty chain.
+    START = "INSERT INTO audit_head (one, length, head) VALUES (1, 0, $1) ON CONFLICT (one) DO NOTHING";
+    /// Takes the next number and locks the chain until the commit; gives back the head before it.
+    TAKE_NUMBER = "UPDATE audit_head SET length = length + 1 WHERE one = 1 RETURNING length, head";
+    INSERT = "INSERT INTO audit (number, at_us, event, leaf, head) VALUES ($1, $2, $3, $4, $5)";
+    SET_HEAD = "UPDATE audit_head SET head = $1 WHERE one = 1";
+    HEAD = "SELECT length, head FROM audit_head WHERE one = 1";
+    AFTER = "SELECT number, event, leaf, head FROM audit WHERE number > $1 ORDER BY number LIMIT $2";
+}
+
+/// Makes sure that there is a head to lock.
+pub(crate) async fn start(tx: &mut Tx) -> Result<(), Failure> {
+    tx.execute(START, args![Digest::EMPTY]).await.map(drop)
+}
+
+/// Appends one record; its number.
+pub(crate) async fn append(tx: &mut Tx, event: &AuditEvent) -> Result<i64, Failure> {
+    let row = tx.row(TAKE_NUMBER, args![]).await?.ok_or_else(no_head)?;
+    let before = read("audit_head", &row, head)?;
+    let text = serde_json::to_string(event).map_err(|_| unwritable(before.length))?;
+    let record = AuditRecord::append(before.length - 1, before.head, event.clone());
+    tx.execute(INSERT, args![record.number, event.at, text, record.leaf, record.head]).await?;
+    tx.execute(SET_HEAD, args![record.head]).await?;
+    Ok(record.number)
+}
+
+pub(crate) async fn head_of(db: &Db) -> Result<ChainHead, StoreError> {
+    let row = db.row(HEAD, args![]).await?.ok_or_else(no_head)?;
+    read("audit_head", &row, head)
+}
+
+pub(crate) async fn after(db: &Db, number: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+    let rows = db.rows(AFTER, args![number, limit]).await?;
+    rows.iter().map(|row| read("audit", row, record)).collect()
+}
+
+fn head(row: &Row) -> Result<ChainHead, Unreadable> {
+    Ok(ChainHead { length: row.int("length")?, head: row.digest("head")? })
+}
+
+fn record(row: &Row) -> Result<AuditRecord, Unreadable> {
+    Ok(AuditRecord {
+        number: row.int("number")?,
+        event: serde_json::from_str(row.text("event")?).map_err(|_| Unreadable("event"))?,
+        leaf: row.digest("leaf")?,
+        head: row.digest("head")?,
+    })
+}
+
+fn no_head() -> StoreError {
+    StoreError::Corrupt { table: "audit_head", id: "1".to_owned(), why: "it is missing".to_owned() }
+}
+
+fn unwritable(number: i64) -> StoreError {
+    StoreError::Corrupt {
+        table: "audit",
+        id: number.to_string(),
+        why: "the event cannot be written as JSON".to_owned(),
+    }
+}

@@ -1,0 +1,205 @@
+//! Group commit: the data plane's one write path. One transaction a group, as few statements and as little work a
+//! row as can be.
+//!
+//! The writer keeps in memory where its chain stands. After any error it forgets that and reads it again, so that a
+//! commit whose answer was lost is recognised when the same group is committed once more.
+
+mod state;
+
+use std::{borrow::Cow, collections::HashSet};
+
+use claviger_domain::{
+    audit::{AuditEvent, DataRecord, Digest},
+    id::{IntentId, NodeId},
+    ledger::{Group, LedgerRow},
+    ports::StoreError,
+};
+
+use crate::{
+    audit,
+    bulk::Bulk,
+    chains::{self, DATA_CHAIN},
+    engine::{Arg, Db, Tx, args, read},
+    failure::Failure,
+    intents, ledger, resources,
+};
+pub(crate) use state::Writer;
+use state::{ChainState, Committed, Orphan};
+
+/// What is billed already is left out.
+static INSERT_ITEMS: Bulk = Bulk::new(
+    "INSERT INTO batch_items (batch, custom_id) VALUES ",
+    2,
+    " ON CONFLICT (batch, custom_id) DO NOTHING RETURNING batch AS id, custom_id",
+);
+
+/// Those that have many rows.
+pub(crate) static BULKS: [(&str, &Bulk); 2] =
+    [("INSERT_ITEMS", &INSERT_ITEMS), ("INSERT_ROWS", &ledger::INSERT)];
+
+/// Opens a chain, once what dead incarnations left is counted and cleared.
+pub(crate) async fn open_chain(
+    db: &Db,
+    writer: &mut Writer,
+    chain: &NodeId,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
+    writer.forget();
+    state::fold_dead(db).await?;
+    intents::clear_settled(db).await?;
+    chains::open(db, chain, event).await?;
+    writer.load(db, chain).await?;
+    Ok(())
+}
+
+/// Closes a chain: everything in memory is written, the event says so in the same transaction.
+pub(crate) async fn close_chain(
+    db: &Db,
+    writer: &mut Writer,
+    chain: &NodeId,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
+    let (state, _) = writer.load(db, chain).await?;
+    let mut tx = db.begin().await?;
+    let carried = HashSet::new();
+    state.write_pending(&mut tx, state.swept_after(&carried)).await?;
+    audit::append(&mut tx, event).await?;
+    let closed = tx.execute(chains::CLOSE, args![state.no.0, event.at]).await?;
+    if closed != 1 {
+        return Err(StoreError::Conflict { what: DATA_CHAIN });
+    }
+    tx.commit().await?;
+    writer.forget();
+    Ok(())
+}
+
+/// Commits one group; the chain's new head. After an error the very same group may be given again.
+pub(crate) async fn commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Digest, StoreError> {
+    let done = try_commit(db, writer, group).await;
+    if done.is_err() {
+        writer.forget();
+    }
+    done.map_err(|failure| failure.conflict(DATA_CHAIN))
+}
+
+async fn try_commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Digest, Failure> {
+    let (state, orphans) = writer.load(db, &group.chain).await?;
+    if state.is_newest(group) {
+        return Ok(state.head);
+    }
+    if group.number != state.length + 1 || group.previous != state.head {
+        return Err(StoreError::Conflict { what: DATA_CHAIN }.into());
+    }
+    let mut tx = db.begin().await?;
+    let late = orphans.settled_by(group);
+    settle_orphans(&mut tx, &late).await?;
+    let rows = billable(&mut tx, &group.rows, &late).await?;
+    let record = DataRecord::append(group.chain.clone(), group.number, group.at, group.previous, &rows);
+    let fold = state.is_fold_due(group.at);
+    let carried = if fold { state.overdue(group.at) } else { HashSet::new() };
+    let fresh = fresh_intents(group);
+
+    insert_record(&mut tx, state, &record).await?;
+    insert_intents(&mut tx, state, group, &fresh, &carried).await?;
+    insert_rows(&mut tx, state, &rows).await?;
+    resources::insert(&mut tx, &group.resources).await?;
+    if fold {
+        state.write_pending(&mut tx, state.swept_after(&carried)).await?;
+    }
+    tx.commit().await?;
+
+    orphans.mark(late);
+    if fold {
+        state.folded_at(group.at, &carried);
+    }
+    state.advance(group, Committed { record: &record, fresh, carried: &carried, rows: &rows });
+    Ok(record.head)
+}
+
+/// Intents that the same group does not settle at once.
+fn fresh_intents(group: &Group) -> Vec<(IntentId, Box<[u8]>)> {
+    let settled = |id: &IntentId| {
+        group.released.contains(id) || group.rows.iter().any(|row| row.intent.as_ref() == Some(id))
+    };
+    let fresh = group.intents.iter().filter(|intent| !settled(&intent.id));
+    fresh.map(|intent| (intent.id.clone(), intents::pack(intent))).collect()
+}
+
+async fn settle_orphans(tx: &mut Tx, late: &[Orphan]) -> Result<(), Failure> {
+    for orphan in late.iter().filter(|orphan| orphan.first) {
+        tx.execute(intents::SETTLE_FOREIGN, args![orphan.id.as_str()]).await?;
+    }
+    Ok(())
+}
+
+/// The rows that go in: not those of an orphan that is booked already, nor of a batch item that is billed already.
+async fn billable<'a>(
+    tx: &mut Tx,
+    rows: &'a [LedgerRow],
+    late: &[Orphan],
+) -> Result<Cow<'a, [LedgerRow]>, Failure> {
+    let booked = |row: &LedgerRow| {
+        row.intent.as_ref().is_some_and(|id| late.iter().any(|orphan| !orphan.first && orphan.id == *id))
+    };
+    let plain = rows.iter().all(|row| row.batch.is_none());
+    if plain && !rows.iter().any(booked) {
+        return Ok(Cow::Borrowed(rows));
+    }
+    let mut new = new_items(tx, rows).await?;
+    let goes_in = |row: &&LedgerRow| {
+        let billed =
+            row.batch.as_ref().is_some_and(|item| !new.remove(&(item.batch.clone(), item.custom_id.clone())));
+        !billed && !booked(row)
+    };
+    Ok(Cow::Owned(rows.iter().filter(goes_in).cloned().collect()))
+}
+
+/// Claims the batch items of the rows; those that nobody had.
+async fn new_items(tx: &mut Tx, rows: &[LedgerRow]) -> Result<HashSet<(String, String)>, Failure> {
+    let items: HashSet<_> = rows
+        .iter()
+        .filter_map(|row| row.batch.as_ref())
+        .map(|b| (b.batch.as_str(), b.custom_id.as_str()))
+        .collect();
+    let values = items.into_iter().flat_map(|(batch, item)| args![batch, item]).collect();
+    let claimed = INSERT_ITEMS.rows(tx, values).await?;
+    let item = |row: &_| {
+        read("batch_items", row, |row| Ok((row.text("id")?.to_owned(), row.text("custom_id")?.to_owned())))
+    };
+    Ok(claimed.iter().map(item).collect::<Result<_, _>>()?)
+}
+
+async fn insert_record(tx: &mut Tx, state: &ChainState, record: &DataRecord) -> Result<(), Failure> {
+    let values = args![
+        state.no.id(record.number),
+        record.at,
+        record.rows,
+        state.last_row + 1,
+        record.leaf,
+        record.head
+    ];
+    tx.execute(chains::INSERT_RECORD, values).await.map(drop)
+}
+
+async fn insert_intents(
+    tx: &mut Tx,
+    state: &ChainState,
+    group: &Group,
+    fresh: &[(IntentId, Box<[u8]>)],
+    carried: &HashSet<IntentId>,
+) -> Result<(), Failure> {
+    let old = carried.iter().filter_map(|id| state.open.get(id)).map(|open| &*open.packed);
+    let packed: Vec<&[u8]> = fresh.iter().map(|(_, packed)| &**packed).chain(old).collect();
+    match intents::pack_group(packed.into_iter(), &group.released) {
+        None => Ok(()),
+        Some(body) => tx.execute(intents::INSERT, args![state.no.id(group.number), body]).await.map(drop),
+    }
+}
+
+async fn insert_rows(tx: &mut Tx, state: &ChainState, rows: &[LedgerRow]) -> Result<(), Failure> {
+    let mut values: Vec<Arg> = Vec::with_capacity(rows.len() * 16);
+    for (id, row) in (state.last_row + 1..).zip(rows) {
+        ledger::values(&mut values, id, row);
+    }
+    ledger::INSERT.execute(tx, values).await
+}

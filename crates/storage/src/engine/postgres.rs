@@ -1,0 +1,49 @@
+//! What only PostgreSQL needs: the connection and its settings.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    ConnectOptions, Executor,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::Db;
+use crate::{
+    failure::Failure,
+    open::{Durability, OpenError, Options},
+};
+
+/// One state of the database for many statements.
+pub(crate) const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// The store's clock, in microseconds.
+pub(crate) const CLOCK: &str =
+    "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS now_us";
+/// What the tokens of a migration stand for.
+pub(crate) const TOKENS: [(&str, &str); 3] = [("{int}", "BIGINT"), ("{blob}", "BYTEA"), ("{strict}", "")];
+
+/// Set after connecting rather than at start-up, because poolers refuse start-up options.
+const SESSION: &str = "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '5s'";
+/// A process that dies loses nothing either way; this one loses the last commits with the server's power.
+const SESSION_PROCESS: &str = "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '5s'; \
+                               SET synchronous_commit = 'off'";
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// Connects; TLS as the address says (`sslmode=verify-full` and so on).
+pub(crate) async fn open(url: &str, options: &Options) -> Result<Db, OpenError> {
+    let connect = PgConnectOptions::from_str(url).map_err(|_| OpenError::Address)?;
+    let connect = connect.application_name("claviger").disable_statement_logging();
+    let session = match options.durability {
+        Durability::Fsync => SESSION,
+        Durability::Process => SESSION_PROCESS,
+    };
+    let pool = PgPoolOptions::new()
+        .max_connections(options.server_connections.max(2))
+        .acquire_timeout(ACQUIRE)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(sqlx::raw_sql(session)).await.map(drop) })
+        })
+        .connect_with(connect)
+        .await
+        .map_err(Failure::from)?;
+    Ok(Db::Pg(pool))
+}

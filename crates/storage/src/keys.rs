@@ -1,0 +1,196 @@
+//! Keys: their records. How much they are used is in [`crate::usage`].
+
+use claviger_domain::{
+    id::{KeyId, OwnerId, WorkspaceId},
+    key::{KeyRecord, KeyState, Revocation, RevocationReason},
+    mac::{KeyMac, PepperVersion},
+    ports::{KeyFilter, StoreError},
+    token::{KeyClass, PublicId},
+};
+
+use crate::{
+    engine::{Arg, Db, Row, Tx, Unreadable, args, read, statements},
+    failure::Failure,
+};
+
+macro_rules! columns {
+    ($prefix:literal) => {
+        concat!(
+            $prefix,
+            "id, ",
+            $prefix,
+            "class, ",
+            $prefix,
+            "name, ",
+            $prefix,
+            "owner_id, ",
+            $prefix,
+            "workspace_id, ",
+            $prefix,
+            "mac, ",
+            $prefix,
+            "pepper_version, ",
+            $prefix,
+            "hint, ",
+            $prefix,
+            "state, ",
+            $prefix,
+            "policy, ",
+            $prefix,
+            "created_us, ",
+            $prefix,
+            "not_before_us, ",
+            $prefix,
+            "expires_us, ",
+            $prefix,
+            "revoked_us, ",
+            $prefix,
+            "revoke_reason, ",
+            $prefix,
+            "revoke_immediate, ",
+            $prefix,
+            "rotated_from, ",
+            $prefix,
+            "version"
+        )
+    };
+}
+
+statements! {
+    /// One key.
+    GET = concat!("SELECT ", columns!(""), " FROM api_keys WHERE id = $1");
+    /// The feed's number, and the key with its workspace as of that number: one statement sees one state.
+    GET_FOR_GRANT = concat!(
+        "SELECT f.seq, w.archived_us, ", columns!("k."),
+        " FROM feed_head f LEFT JOIN api_keys k ON k.id = $1 LEFT JOIN workspaces w ON w.id = k.workspace_id"
+    );
+    /// Keys by creation, from the beginning.
+    LIST = concat!(
+        "SELECT ", columns!(""), " FROM api_keys \
+         WHERE (CAST($1 AS TEXT) IS NULL OR workspace_id = $1) AND (CAST($2 AS TEXT) IS NULL OR owner_id = $2) \
+         ORDER BY created_us, id LIMIT $3"
+    );
+    /// Keys by creation, after one.
+    LIST_AFTER = concat!(
+        "SELECT ", columns!(""), " FROM api_keys \
+         WHERE (CAST($1 AS TEXT) IS NULL OR workspace_id = $1) AND (CAST($2 AS TEXT) IS NULL OR owner_id = $2) \
+         AND (created_us, id) > (SELECT a.created_us, a.id FROM api_keys a WHERE a.id = $4) \
+         ORDER BY created_us, id LIMIT $3"
+    );
+    INSERT = concat!(
+        "INSERT INTO api_keys (", columns!(""), ") \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+    );
+    /// Whatever may change; never id, class and time of creation.
+    UPDATE = "UPDATE api_keys SET name = $3, owner_id = $4, workspace_id = $5, mac = $6, pepper_version = $7, \
+              hint = $8, state = $9, policy = $10, not_before_us = $11, expires_us = $12, revoked_us = $13, \
+              revoke_reason = $14, revoke_immediate = $15, rotated_from = $16, version = version + 1 \
+              WHERE id = $1 AND version = $2";
+}
+
+pub(crate) async fn get(db: &Db, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+    let row = db.row(GET, args![id.as_str()]).await?;
+    row.map(|row| read("api_keys", &row, record)).transpose()
+}
+
+pub(crate) async fn get_for_grant(
+    db: &Db,
+    id: PublicId,
+) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError> {
+    let row = db.row(GET_FOR_GRANT, args![format!("key_{}", id.as_str())]).await?;
+    let row = row.ok_or_else(crate::feed::no_head)?;
+    let seq = read("feed_head", &row, |row| row.int("seq"))?;
+    if read("api_keys", &row, |row| row.opt_text("id").map(|id| id.is_none()))? {
+        return Ok((seq, None));
+    }
+    let key = read("api_keys", &row, |row| Ok((record(row)?, row.opt_int("archived_us")?.is_some())))?;
+    Ok((seq, Some(key)))
+}
+
+pub(crate) async fn list(db: &Db, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
+    let workspace = filter.workspace.as_ref().map(WorkspaceId::as_str);
+    let owner = filter.owner.as_ref().map(OwnerId::as_str);
+    let rows = match &filter.after {
+        None => db.rows(LIST, args![workspace, owner, filter.limit]).await?,
+        Some(after) => db.rows(LIST_AFTER, args![workspace, owner, filter.limit, after.as_str()]).await?,
+    };
+    rows.iter().map(|row| read("api_keys", row, record)).collect()
+}
+
+pub(crate) async fn insert(tx: &mut Tx, key: &KeyRecord) -> Result<(), Failure> {
+    let mut args = args![key.id.as_str(), key.class.as_str(), key.name.as_str()];
+    args.extend(body(key)?);
+    // The list of columns has the time of creation among those that may change.
+    args.insert(10, key.created_at.into());
+    args.push(key.version.into());
+    tx.execute(INSERT, args).await.map(drop).map_err(|e| Failure::Store(e.conflict("key")))
+}
+
+pub(crate) async fn update(tx: &mut Tx, key: &KeyRecord) -> Result<(), Failure> {
+    let mut args = args![key.id.as_str(), key.version, key.name.as_str()];
+    args.extend(body(key)?);
+    let touched = tx.execute(UPDATE, args).await?;
+    crate::apply::expect_one(touched, "key")
+}
+
+/// What insert and update share: from the owner to the predecessor.
+fn body(key: &KeyRecord) -> Result<Vec<Arg>, Failure> {
+    let policy = serde_json::to_string(&key.policy).map_err(|_| StoreError::Corrupt {
+        table: "api_keys",
+        id: key.id.to_string(),
+        why: "its policy cannot be written as JSON".to_owned(),
+    })?;
+    Ok(args![
+        key.owner.as_str(),
+        key.workspace.as_str(),
+        key.mac.as_bytes().as_slice(),
+        key.pepper_version.0,
+        key.hint.as_str(),
+        key.state.as_str(),
+        policy,
+        key.not_before,
+        key.expires_at,
+        key.revocation.map(|r| r.at),
+        key.revocation.map(|r| r.reason.as_str()),
+        key.revocation.map(|r| i64::from(r.immediate)),
+        key.rotated_from.as_ref().map(KeyId::as_str),
+    ])
+}
+
+fn record(row: &Row) -> Result<KeyRecord, Unreadable> {
+    let id = row.parsed("id", |t| KeyId::parse(t).ok())?;
+    let mac = row.blob("mac")?.try_into().map_err(|_| Unreadable("mac"))?;
+    let pepper = u32::try_from(row.int("pepper_version")?).map_err(|_| Unreadable("pepper_version"))?;
+    Ok(KeyRecord {
+        public_id: PublicId::of_key(&id).ok_or(Unreadable("id"))?,
+        id,
+        class: row.parsed("class", KeyClass::parse)?,
+        name: row.text("name")?.to_owned(),
+        owner: row.parsed("owner_id", |t| OwnerId::parse(t).ok())?,
+        workspace: row.parsed("workspace_id", |t| WorkspaceId::parse(t).ok())?,
+        mac: KeyMac::from_bytes(mac),
+        pepper_version: PepperVersion(pepper),
+        hint: row.text("hint")?.to_owned(),
+        state: row.parsed("state", KeyState::parse)?,
+        policy: serde_json::from_str(row.text("policy")?).map_err(|_| Unreadable("policy"))?,
+        created_at: row.time("created_us")?,
+        not_before: row.opt_time("not_before_us")?,
+        expires_at: row.opt_time("expires_us")?,
+        revocation: revocation(row)?,
+        rotated_from: match row.opt_text("rotated_from")? {
+            Some(text) => Some(KeyId::parse(text).map_err(|_| Unreadable("rotated_from"))?),
+            None => None,
+        },
+        version: row.int("version")?,
+    })
+}
+
+fn revocation(row: &Row) -> Result<Option<Revocation>, Unreadable> {
+    let Some(at) = row.opt_time("revoked_us")? else { return Ok(None) };
+    let reason = row.opt_text("revoke_reason")?.and_then(RevocationReason::parse);
+    Ok(Some(Revocation {
+        at,
+        reason: reason.ok_or(Unreadable("revoke_reason"))?,
+        immediate: row.opt_int("revoke_immediate")? == Some(1),
+    }))
+}

@@ -1,0 +1,50 @@
+//! Every statement of this crate, so that each can be prepared on both engines.
+
+use crate::{
+    audit, bulk::Bulk, chains, checkpoints, commit, engine::Db, feed, fold, intents, keys, ledger, migrate,
+    resources, retention, secrets, tenants, upstreams, usage,
+};
+
+/// By aggregate.
+const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
+    ("audit", audit::STATEMENTS),
+    ("chains", chains::STATEMENTS),
+    ("checkpoints", checkpoints::STATEMENTS),
+    ("feed", feed::STATEMENTS),
+    ("intents", intents::STATEMENTS),
+    ("keys", keys::STATEMENTS),
+    ("ledger", ledger::STATEMENTS),
+    ("migrate", migrate::STATEMENTS),
+    ("resources", resources::STATEMENTS),
+    ("retention", retention::STATEMENTS),
+    ("secrets", secrets::STATEMENTS),
+    ("tenants", tenants::STATEMENTS),
+    ("upstreams", upstreams::STATEMENTS),
+    ("usage", usage::STATEMENTS),
+];
+
+/// Those that have many rows, by aggregate.
+static ALL_BULKS: [(&str, &[(&str, &Bulk)]); 3] =
+    [("commit", &commit::BULKS), ("fold", &fold::BULKS), ("resources", &resources::BULKS)];
+
+/// Lets the engine prepare every statement: it refuses those that do not fit its schema. The names of the refused.
+pub(crate) async fn refused(db: &Db) -> Vec<String> {
+    let mut refused = Vec::new();
+    for (aggregate, statements) in ALL_STATEMENTS {
+        for (name, text) in *statements {
+            if db.prepare(text).await.is_err() {
+                refused.push(format!("{aggregate}::{name}"));
+            }
+        }
+    }
+    for (aggregate, bulks) in &ALL_BULKS {
+        for (name, bulk) in *bulks {
+            for text in db.pick(bulk.sqlite(), bulk.postgres()) {
+                if db.prepare(text).await.is_err() {
+                    refused.push(format!("{aggregate}::{name}"));
+                }
+            }
+        }
+    }
+    refused
+}

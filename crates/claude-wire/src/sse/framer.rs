@@ -91,6 +91,10 @@ impl Scanner {
             return 0;
         }
         self.crlf = true;
+        if let Some(mut split) = self.open {
+            self.keep(b"\n", &mut split);
+            self.open = Some(split);
+        }
         1
     }
 
@@ -188,8 +192,8 @@ fn line_end(rest: &[u8]) -> Option<(usize, usize)> {
 
 /// Reads the event at the start of `bytes`; `None` if it does not end there.
 fn read_block(bytes: &[u8], first: bool) -> Option<Block<'_>> {
-    let mut at = bom(bytes, first);
-    let mut kind = EventKind::Unnamed;
+    let mut at = 0;
+    let mut kind = None;
     let mut data: Option<Cow<'_, [u8]>> = None;
     let mut empty = true;
     loop {
@@ -197,28 +201,31 @@ fn read_block(bytes: &[u8], first: bool) -> Option<Block<'_>> {
         let (length, after) = line_end(rest)?;
         at += after;
         if length == 0 {
-            return Some(Block { kind, data: data.unwrap_or_default(), ends: at, empty });
+            let kind = kind.unwrap_or(EventKind::Unnamed);
+            return Some(Block { kind, data: data.unwrap_or(Cow::Borrowed(&[])), ends: at, empty });
         }
         empty = false;
-        let line = rest.get(..length)?;
+        let line = without_mark(rest.get(..length)?, first && at == after);
         if let Some(value) = field(line, b"data") {
             data = Some(match data {
                 None => Cow::Borrowed(value),
                 Some(earlier) => Cow::Owned([&*earlier, b"\n", value].concat()),
             });
         } else if let Some(value) = field(line, b"event") {
-            kind = EventKind::of(value);
+            // The standard lets the last name win, but a split event is judged by its first; no upstream
+            // names one twice, and both readings must agree.
+            kind = kind.or(Some(EventKind::of(value)));
         }
     }
 }
 
 /// The kind of an event whose `event:` line has passed before any `data:`.
 fn early_kind(bytes: &[u8], first: bool) -> Option<EventKind> {
-    let mut at = bom(bytes, first);
+    let mut at = 0;
     loop {
         let rest = bytes.get(at..)?;
         let (length, after) = line_end(rest)?;
-        let line = rest.get(..length)?;
+        let line = without_mark(rest.get(..length)?, first && at == 0);
         if let Some(value) = field(line, b"event") {
             return Some(EventKind::of(value));
         }
@@ -230,8 +237,9 @@ fn early_kind(bytes: &[u8], first: bool) -> Option<EventKind> {
     }
 }
 
-fn bom(bytes: &[u8], first: bool) -> usize {
-    if first && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 }
+/// The first line of a stream without its byte order mark.
+fn without_mark(line: &[u8], first: bool) -> &[u8] {
+    line.strip_prefix(b"\xEF\xBB\xBF").filter(|_| first).unwrap_or(line)
 }
 
 /// The value of a line if its field is `name`: what follows the colon, without one leading space.

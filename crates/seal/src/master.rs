@@ -182,11 +182,13 @@ impl fmt::Debug for MasterKey {
 fn open_no_follow(path: &Path) -> Result<File, MasterKeyError> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|source| {
-        let is_link = source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-        match source.kind() {
-            io::ErrorKind::NotFound => MasterKeyError::Missing(path.to_owned()),
-            _ if is_link => MasterKeyError::NotAFile(path.to_owned()),
-            _ => MasterKeyError::Io { path: path.to_owned(), source },
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::NotFound {
+            MasterKeyError::Missing(path)
+        } else if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            MasterKeyError::NotAFile(path)
+        } else {
+            MasterKeyError::Io { path, source }
         }
     })
 }

@@ -1,0 +1,35 @@
+//! Waiting for other processes, and leaving tests out by name.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A port that was free a moment ago. Prefer port 0 where the program under test can be asked what it got.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Asks every 5 ms until the answer is something; panics with `what` after `within`.
+pub fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Says that a test is left out and why. Where nothing may be left out (`CI=true`), fails it instead.
+///
+/// # Panics
+/// When `CI` is `true`.
+pub fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI=true leaves nothing out, but: {why}");
+    eprintln!("skipped: {why}");
+}

@@ -4,7 +4,6 @@
 //! Servers here run on their own threads with blocking sockets: they work under any runtime, with its time paused or not.
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test that cannot be set up shall stop where it stands and say so; waiting needs the real clock"

@@ -1,6 +1,6 @@
 //! `/__sim/*`: what the simulator saw, for tests and their oracle.
 //!
-//! - `GET /__sim/log?since=SEQ`: the log in memory as JSON lines; `DELETE` empties it.
+//! - `GET /__sim/log?skip=N`: the log in memory as JSON lines, without the first N ever written; `DELETE` empties it.
 //! - `GET /__sim/counters`: totals.
 //! - `PUT /__sim/standing?key=KEY`: the body is a directive list that holds for every request (of that key).
 
@@ -28,8 +28,8 @@ pub(crate) fn answer(call: &Call, rest: &str, body: &Bytes) -> Result<Reply, Api
         }
         "log" if method == Method::GET => {
             call.core.settle_batches();
-            let since = query.get("since").and_then(|text| text.parse().ok()).unwrap_or(0);
-            Ok(Reply::of(Kind::Jsonl, call.core.log.lines(since).into()))
+            let skip = query.get("skip").and_then(|text| text.parse().ok()).unwrap_or(0);
+            Ok(Reply::of(Kind::Jsonl, call.core.log.lines(skip).into()))
         }
         "counters" if method == Method::GET => Ok(Reply::json(counters(call))),
         "standing" if method == Method::PUT => {

@@ -93,11 +93,18 @@ pub(crate) struct Counters {
     pub(crate) dropped_lines: AtomicU64,
 }
 
+/// The newest lines, and how many came before them.
+#[derive(Debug, Default)]
+struct Memory {
+    lines: VecDeque<String>,
+    gone: u64,
+}
+
 /// Where lines go.
 #[derive(Debug)]
 pub(crate) struct RequestLog {
     capacity: usize,
-    memory: Mutex<VecDeque<(u64, Arc<str>)>>,
+    memory: Mutex<Memory>,
     file: Option<Mutex<File>>,
     pub(crate) counters: Counters,
 }
@@ -111,7 +118,7 @@ impl RequestLog {
         };
         Ok(Self {
             capacity: config.memory_lines,
-            memory: Mutex::new(VecDeque::new()),
+            memory: Mutex::default(),
             file,
             counters: Counters::default(),
         })
@@ -135,21 +142,23 @@ impl RequestLog {
             return;
         }
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.len() >= self.capacity {
-            memory.pop_front();
+        if memory.lines.len() >= self.capacity {
+            memory.lines.pop_front();
+            memory.gone += 1;
             self.counters.dropped_lines.fetch_add(1, Ordering::Relaxed);
         }
-        memory.push_back((line.seq, text.into()));
+        memory.lines.push_back(text);
     }
 
-    /// Lines in memory with a `seq` above `since`, in the order in which their requests ended.
-    pub(crate) fn lines(&self, since: u64) -> String {
+    /// Lines in memory after the first `skip` that were ever written, in the order in which their requests ended.
+    pub(crate) fn lines(&self, skip: u64) -> String {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.iter().filter(|(seq, _)| *seq > since).map(|(_, line)| line.as_ref()).collect()
+        let skip = usize::try_from(skip.saturating_sub(memory.gone)).unwrap_or(usize::MAX);
+        memory.lines.iter().skip(skip).map(String::as_str).collect()
     }
 
     pub(crate) fn clear(&self) {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = Memory::default();
     }
 }
 

@@ -88,11 +88,11 @@ impl Simulator {
         self.core.standing.set(key, list)
     }
 
-    /// The request log in memory: JSON lines of requests with a number above `since`.
+    /// The request log in memory: JSON lines, without the first `skip` that were ever written.
     #[must_use]
-    pub fn log_lines(&self, since: u64) -> String {
+    pub fn log_lines(&self, skip: u64) -> String {
         self.core.settle_batches();
-        self.core.log.lines(since)
+        self.core.log.lines(skip)
     }
 }
 

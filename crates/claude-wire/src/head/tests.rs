@@ -138,7 +138,10 @@ fn file_ids(value: &serde_json::Value, found: &mut Vec<String>) {
             }
         }
         serde_json::Value::Array(items) => items.iter().for_each(|item| file_ids(item, found)),
-        _ => {}
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{
     net::{Ipv4Addr, TcpListener},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+const STEP: Duration = Duration::from_millis(5);
 
 /// A port that was free a moment ago. Prefer port 0 where the program under test can be asked what it got.
 #[must_use]
@@ -13,16 +15,22 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
-/// Asks every 5 ms until the answer is something; panics with `what` after `within`.
+/// Asks every 5 ms until the answer is something.
+///
+/// # Panics
+/// With `what` when it is nothing still after `within`.
 pub fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + within;
-    loop {
+    for _ in 0..=within.as_millis() / STEP.as_millis() {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(STEP);
     }
+    unanswered(what, within)
+}
+
+fn unanswered(what: &str, within: Duration) -> ! {
+    panic!("not within {within:?}: {what}")
 }
 
 /// Says that a test is left out and why. Where nothing may be left out (`CI=true`), fails it instead.

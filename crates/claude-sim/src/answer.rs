@@ -253,7 +253,7 @@ impl Planner<'_> {
         match self.config.voice {
             Voice::Plain => format!("Simulated answer {:08x}. ", self.seed & 0xffff_ffff),
             Voice::TestKeys => {
-                let quote = prefix(self.prompt.text.trim(), 120);
+                let quote = prefix(self.prompt.said.trim(), 120);
                 format!(
                     "This answer is simulated by Claviger: you used a test key, no model was called and no money \
                      was spent. You wrote: {quote}"

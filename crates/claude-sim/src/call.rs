@@ -130,7 +130,9 @@ impl Call {
         if let Ok(request) = &request {
             self.steer_by_body(request, &prompt, body)?;
         }
-        self.obey(path, body).await?;
+        // Claude Code repeats a broken stream with a longer conversation: the prompt is what stays.
+        let subject = if prompt.text.is_empty() { body } else { prompt.text.as_bytes() };
+        self.obey(path, subject).await?;
         if self.hangup {
             return Ok(Reply::Hangup);
         }

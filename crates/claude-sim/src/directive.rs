@@ -4,7 +4,7 @@
 //!
 //! | Directive | Effect |
 //! |---|---|
-//! | `first=N`, `after=N`, `token=T` | the faults below hold for the first N / only after N requests that carry token T (default: the same body) |
+//! | `first=N`, `after=N`, `token=T` | the faults below hold for the first N / only after N requests that carry token T (default: the same prompt, or body) |
 //! | `status=S` | refuse with that status; `type=`, `message=`, `code=` (details.error_code), `retry-after=`, `retry-after-ms=`, `should-retry=true/false`, `raw=TEXT` (HTML body) |
 //! | `hangup` | close the connection without an answer |
 //! | `latency=MS`, `gap=MS` | wait before the head; between events |

@@ -1,7 +1,5 @@
 //! The body of messages and count_tokens: only what the simulator acts upon is read, the rest is skipped.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -113,6 +111,8 @@ struct ContentBlock<'a> {
 pub(crate) struct Prompt {
     /// Text of the last user message that has any.
     pub(crate) text: String,
+    /// Its last block: clients put reminders of their own before it.
+    pub(crate) said: String,
     /// Text of the tool results in the last message; `None`: it has none.
     pub(crate) tool_result: Option<String>,
 }
@@ -228,7 +228,9 @@ impl<'a> MessagesRequest<'a> {
             }
         }
         for turn in turns.iter().rev().filter(|turn| turn.role == "user") {
-            prompt.text = plain_text(turn.content);
+            let mut texts = texts(turn.content);
+            prompt.text = texts.join("\n");
+            prompt.said = texts.pop().unwrap_or_default();
             if !prompt.text.is_empty() {
                 break;
             }
@@ -304,11 +306,15 @@ fn blocks(content: &RawValue) -> Vec<ContentBlock<'_>> {
 
 /// The text of a content that is a string or a list of blocks.
 fn plain_text(content: &RawValue) -> String {
+    texts(content).join("\n")
+}
+
+fn texts(content: &RawValue) -> Vec<String> {
     if content.get().starts_with('"') {
-        return serde_json::from_str::<Cow<'_, str>>(content.get()).unwrap_or_default().into_owned();
+        return serde_json::from_str(content.get()).into_iter().collect();
     }
     let texts = blocks(content).into_iter().filter(|block| block.kind.as_deref() == Some("text"));
-    texts.filter_map(|block| block.text).collect::<Vec<_>>().join("\n")
+    texts.filter_map(|block| block.text).collect()
 }
 
 #[cfg(test)]

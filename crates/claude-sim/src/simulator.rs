@@ -148,7 +148,7 @@ impl Standing {
     }
 }
 
-/// Token of a series that names none: the same request again.
-pub(crate) fn series_token(token: Option<&str>, path: &str, body: &[u8]) -> u64 {
-    token.map_or_else(|| combine(hash(path.as_bytes()), hash(body)), |token| hash(token.as_bytes()))
+/// Which series a request belongs to. Without a token: requests of one path with the same subject.
+pub(crate) fn series_token(token: Option<&str>, path: &str, subject: &[u8]) -> u64 {
+    token.map_or_else(|| combine(hash(path.as_bytes()), hash(subject)), |token| hash(token.as_bytes()))
 }

@@ -31,13 +31,13 @@ impl Call {
         Ok(())
     }
 
-    /// Waits, hangs up or refuses as told.
-    pub(super) async fn obey(&mut self, path: &str, body: &[u8]) -> Result<(), ApiError> {
+    /// Waits, hangs up or refuses as told. `subject` is what makes a repeated request the same.
+    pub(super) async fn obey(&mut self, path: &str, subject: &[u8]) -> Result<(), ApiError> {
         if let Some(line) = self.record.line.as_mut().filter(|_| !self.steer.given.is_empty()) {
             line.fault = Some(self.steer.given.clone());
         }
         if self.steer.trigger.counts() {
-            let token = series_token(self.steer.trigger.token.as_deref(), path, body);
+            let token = series_token(self.steer.trigger.token.as_deref(), path, subject);
             if !self.steer.trigger.holds(self.core.series.count(token)) {
                 self.steer.disarm();
             }

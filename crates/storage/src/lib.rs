@@ -75,7 +75,7 @@ impl Database {
             }
             (engine::sqlite::open(&path, &options).await?, Some(path))
         };
-        migrate::run(&db, options.access, file.as_deref()).await?;
+        migrate::run(&db, migrate::MIGRATIONS, options.access, file.as_deref()).await?;
         if options.access == Access::ReadWrite {
             let mut tx = db.begin().await?;
             audit::start(&mut tx).await?;

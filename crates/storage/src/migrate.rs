@@ -16,11 +16,7 @@ use crate::{
 };
 
 /// In order; a release only ever appends.
-const MIGRATIONS: [(&str, &str); 1] = [("first", include_str!("../migrations/0001_first.sql"))];
-
-/// The schema that this release works with.
-#[expect(clippy::cast_possible_wrap, reason = "a handful of migrations")]
-pub(crate) const KNOWN: i64 = MIGRATIONS.len() as i64;
+pub(crate) const MIGRATIONS: &[(&str, &str)] = &[("first", include_str!("../migrations/0001_first.sql"))];
 
 statements! {
     /// The newest migration that was done. The table is made by the first one.
@@ -32,27 +28,36 @@ const HAS_TABLE_SQLITE: &str =
 const HAS_TABLE_POSTGRES: &str = "SELECT COUNT(*) AS found FROM pg_catalog.pg_class \
      WHERE relname = '_sqlx_migrations' AND pg_catalog.pg_table_is_visible(oid)";
 
+/// A list of migrations: name and text.
+type Migrations<'a> = &'a [(&'static str, &'a str)];
+
 /// Migrates, or says why not. An SQLite file that already holds something is copied beside itself first.
-pub(crate) async fn run(db: &Db, access: Access, file: Option<&Path>) -> Result<(), OpenError> {
+pub(crate) async fn run(
+    db: &Db,
+    migrations: Migrations<'_>,
+    access: Access,
+    file: Option<&Path>,
+) -> Result<(), OpenError> {
     let found = schema(db).await?;
-    if found > KNOWN {
-        return Err(StoreError::NewerSchema { found, known: KNOWN }.into());
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::NewerSchema { found, known }.into());
     }
     match access {
-        Access::ReadOnly if found < KNOWN => return Err(OpenError::OlderSchema { found, known: KNOWN }),
+        Access::ReadOnly if found < known => return Err(OpenError::OlderSchema { found, known }),
         Access::ReadOnly => return Ok(()),
         Access::ReadWrite => {}
     }
     if let (Db::Sqlite { wr, .. }, Some(file)) = (db, file)
-        && (1..KNOWN).contains(&found)
+        && (1..known).contains(&found)
     {
         copy_before(wr, file, found).await?;
     }
     let done = match db {
-        Db::Sqlite { wr, .. } => migrator(&sqlite::TOKENS).run(wr).await,
-        Db::Pg(pool) => migrator(&postgres::TOKENS).run(pool).await,
+        Db::Sqlite { wr, .. } => migrator(migrations, &sqlite::TOKENS).run(wr).await,
+        Db::Pg(pool) => migrator(migrations, &postgres::TOKENS).run(pool).await,
     };
-    done.map_err(open_error)
+    done.map_err(|error| open_error(error, known))
 }
 
 /// A copy that an earlier, interrupted migration already made is the older and better one: it stays.
@@ -73,24 +78,75 @@ async fn schema(db: &Db) -> Result<i64, Failure> {
     Ok(newest.and_then(|row| row.opt_int("version").ok().flatten()).unwrap_or(0))
 }
 
-fn migrator(tokens: &[(&str, &str)]) -> Migrator {
-    let migration = |(version, (name, text)): (i64, (&'static str, &str))| {
-        let text = tokens.iter().fold(text.to_owned(), |text, (token, meant)| text.replace(token, meant));
+fn migrator(migrations: Migrations<'_>, tokens: &[(&str, &str)]) -> Migrator {
+    let migration = |(version, (name, text)): (i64, &(&'static str, &str))| {
+        let text = tokens.iter().fold((*text).to_owned(), |text, (token, meant)| text.replace(token, meant));
         let sql = AssertSqlSafe(text).into_sql_str();
-        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        Migration::new(version, (*name).into(), MigrationType::Simple, sql, false)
     };
-    Migrator::with_migrations((1..).zip(MIGRATIONS).map(migration).collect())
+    Migrator::with_migrations((1..).zip(migrations).map(migration).collect())
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the migrator's list of errors may grow")]
-fn open_error(error: MigrateError) -> OpenError {
+fn open_error(error: MigrateError, known: i64) -> OpenError {
     match error {
         MigrateError::ExecuteMigration(why, version) => {
             OpenError::Migration { version, why: Failure::from(why).into() }
         }
         MigrateError::Execute(why) => Failure::from(why).into(),
-        MigrateError::VersionMissing(found) => StoreError::NewerSchema { found, known: KNOWN }.into(),
+        MigrateError::VersionMissing(found) => StoreError::NewerSchema { found, known }.into(),
         MigrateError::VersionMismatch(version) => OpenError::ForeignSchema { version },
         _ => StoreError::Unavailable("the migrations could not be run".to_owned()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::Row, open::Options};
+
+    const BROKEN: (&str, &str) = ("broken", "CREATE TABLE half (n {int}) {strict}; CREATE NONSENSE;");
+    const MENDED: (&str, &str) = ("mended", "CREATE TABLE half (n {int}) {strict};");
+
+    async fn open(path: &Path, migrations: Migrations<'_>) -> Result<Db, OpenError> {
+        let db = sqlite::open(path, &Options::default()).await?;
+        run(&db, migrations, Access::ReadWrite, Some(path)).await.map(|()| db)
+    }
+
+    async fn close(db: Db) {
+        if let Db::Sqlite { rd, wr } = db {
+            rd.close().await;
+            wr.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_breaks_off_leaves_the_schema_before_it_and_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("claviger.db");
+        let first = MIGRATIONS[0];
+        close(open(&path, &[first]).await.unwrap()).await;
+        let failed = open(&path, &[first, BROKEN]).await.unwrap_err();
+        assert!(matches!(failed, OpenError::Migration { version: 2, .. }), "{failed:?}");
+        assert!(folder.path().join("claviger.db.schema-1.backup").is_file());
+        let db = open(&path, &[first]).await.unwrap();
+        assert_eq!(schema(&db).await.unwrap(), 1);
+        close(db).await;
+        let db = open(&path, &[first, MENDED]).await.unwrap();
+        assert_eq!(schema(&db).await.unwrap(), 2);
+        let row = db.row("SELECT COUNT(*) AS n FROM half", args![]).await.unwrap();
+        assert_eq!(row.as_ref().map(|row: &Row| row.int("n")), Some(Ok(0)));
+        close(db).await;
+        let newer = open(&path, &[first]).await.unwrap_err();
+        assert_eq!(newer, OpenError::Store(StoreError::NewerSchema { found: 2, known: 1 }));
+    }
+
+    #[tokio::test]
+    async fn a_history_that_is_not_ours_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("claviger.db");
+        close(open(&path, &[MENDED]).await.unwrap()).await;
+        let refused = open(&path, &[MIGRATIONS[0]]).await.unwrap_err();
+        assert_eq!(refused, OpenError::ForeignSchema { version: 1 });
     }
 }

@@ -95,8 +95,8 @@ pub(crate) async fn copy(source: &SqlitePool, target: &Path) -> Result<(), OpenE
     let fresh = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&partial);
     let fresh = fresh.map_err(failed)?;
     fresh.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    // A statement of its own connection: it reads for long and must not hold up anybody.
-    let options = source.connect_options().as_ref().clone();
+    // A connection of its own, as it reads for long; one that only reads may not write the copy either.
+    let options = source.connect_options().as_ref().clone().pragma("query_only", "OFF");
     let mut connection: SqliteConnection = options.connect().await.map_err(Failure::from)?;
     let text = format!("VACUUM INTO '{}'", partial.to_string_lossy().replace('\'', "''"));
     let copied = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await;

@@ -1,0 +1,13 @@
+//! What the ports promise, held against both engines. PostgreSQL: the server that `CLAVIGER_TEST_POSTGRES_URL` names.
+#![expect(clippy::unwrap_used, reason = "a test that fails shall stop where it stands and say so")]
+
+mod control;
+mod feed;
+mod file;
+mod ledger;
+mod orphans;
+mod place;
+mod reports;
+mod retention;
+mod samples;
+mod tenancy;

@@ -1,0 +1,178 @@
+//! Reports, held against a naive oracle that adds up every row that was ever committed.
+
+use std::collections::BTreeMap;
+
+use claviger_domain::{
+    clock::{MICROS_PER_DAY, Timestamp},
+    ledger::{BatchItem, LedgerRow, Outcome, Party, RowFlags},
+    permission::Endpoint,
+    ports::{LedgerStore, Store, UsageBy, UsageQuery, UsageTotal},
+};
+use claviger_storage::Database;
+
+use crate::{
+    place::{Place, on_both},
+    samples::{Committer, START, Samples, at},
+};
+
+on_both!(
+    usage_equals_a_naive_oracle,
+    counters_are_exact_after_a_crash,
+    an_empty_ledger_reports_an_empty_total,
+);
+
+const HALF_HOUR: i64 = 1_800;
+
+/// Adds up rows one by one.
+pub fn oracle(rows: &[LedgerRow], query: &UsageQuery) -> Vec<UsageTotal> {
+    let mut totals: BTreeMap<String, UsageTotal> = BTreeMap::new();
+    if query.by.is_none() {
+        totals.insert(String::new(), UsageTotal::default());
+    }
+    let wanted = |row: &&LedgerRow| {
+        row.outcome != Outcome::Refused
+            && query.key.as_ref().is_none_or(|k| *k == row.party.key)
+            && query.workspace.as_ref().is_none_or(|w| *w == row.party.workspace)
+            && query.from.is_none_or(|t| row.at >= t)
+            && query.until.is_none_or(|t| row.at < t)
+    };
+    for row in rows.iter().filter(wanted) {
+        let group = match query.by {
+            None => String::new(),
+            Some(UsageBy::Key) => row.party.key.to_string(),
+            Some(UsageBy::Model) => row.model.clone(),
+            Some(UsageBy::Workspace) => row.party.workspace.to_string(),
+            Some(UsageBy::Day) => row.at.to_rfc3339()[..10].to_owned(),
+        };
+        let t = totals.entry(group.clone()).or_insert(UsageTotal { group, ..UsageTotal::default() });
+        t.requests += 1;
+        t.errors += u64::from(row.outcome != Outcome::Completed);
+        t.input_tokens += row.usage.input_tokens;
+        t.cache_write_5m_tokens += row.usage.cache_write_5m_tokens;
+        t.cache_write_1h_tokens += row.usage.cache_write_1h_tokens;
+        t.cache_read_tokens += row.usage.cache_read_tokens;
+        t.output_tokens += row.usage.output_tokens;
+        t.web_search_requests += row.usage.web_search_requests;
+        t.estimated += u64::from(row.flags.has(RowFlags::ESTIMATED));
+        t.cost_pusd += i128::from(row.cost.as_pico());
+    }
+    totals.into_values().collect()
+}
+
+/// Questions of every kind, some cutting days apart.
+pub fn questions(parties: &[Party], s: &Samples) -> Vec<UsageQuery> {
+    let mut questions = Vec::new();
+    for by in [None, Some(UsageBy::Key), Some(UsageBy::Model), Some(UsageBy::Day), Some(UsageBy::Workspace)] {
+        for _ in 0..8 {
+            let moment = || {
+                let secs = i64::try_from(s.number(5 * 48)).unwrap() * HALF_HOUR;
+                [None, Some(at(secs)), Some(at(secs - secs % 86_400))][usize::try_from(s.number(3)).unwrap()]
+            };
+            let party = s.pick(parties);
+            questions.push(UsageQuery {
+                by,
+                key: (s.number(3) == 0).then(|| party.key.clone()),
+                workspace: (s.number(3) == 0).then(|| party.workspace.clone()),
+                from: moment(),
+                until: moment(),
+            });
+        }
+    }
+    questions
+}
+
+/// Four days of traffic of three keys in groups of every size; every row.
+pub async fn traffic(
+    db: &Database,
+    c: &mut Committer,
+    s: &Samples,
+    parties: &[Party],
+    days: std::ops::Range<i64>,
+) -> Vec<LedgerRow> {
+    let mut all = Vec::new();
+    for half_hour in days.start * 48..days.end * 48 {
+        let now = at(half_hour * HALF_HOUR + 7);
+        let rows: Vec<_> = (0..s.number(6))
+            .map(|n| {
+                // Some arrived long before they ended, on the day before at times.
+                let began = now.plus_micros(-i64::try_from(s.number(3_600_000_000)).unwrap());
+                let mut row = s.row(&s.pick(parties), began.max(START));
+                if s.number(4) == 0 {
+                    let custom_id = format!("{half_hour}-{n}");
+                    row.batch = Some(BatchItem { batch: "msgbatch_1".to_owned(), custom_id });
+                }
+                row
+            })
+            .collect();
+        all.extend(rows.clone());
+        c.rows(db, now, rows).await;
+    }
+    all
+}
+
+pub fn parties(s: &Samples) -> Vec<Party> {
+    let (a, mut b, c) = (s.party(), s.party(), s.party());
+    b.workspace = a.workspace.clone();
+    vec![a, b, c]
+}
+
+async fn usage_equals_a_naive_oracle(place: Place) {
+    let s = Samples::new(50);
+    let parties = parties(&s);
+    let db = place.open().await;
+    let mut c = Committer::open(&db, s.node()).await;
+    let mut rows = traffic(&db, &mut c, &s, &parties, 0..2).await;
+    drop(db);
+    // One incarnation died, the next goes on; its newest rows are not in any daily total.
+    let db = place.open().await;
+    let mut c = Committer::open(&db, s.node()).await;
+    rows.extend(traffic(&db, &mut c, &s, &parties, 2..4).await);
+    for query in questions(&parties, &s) {
+        assert_eq!(db.usage(&query).await.unwrap(), oracle(&rows, &query), "{query:?}");
+    }
+    db.close_chain(&c.chain, crate::samples::event("audit.chain.close")).await.unwrap();
+    for query in questions(&parties, &s) {
+        assert_eq!(db.usage(&query).await.unwrap(), oracle(&rows, &query), "closed: {query:?}");
+    }
+}
+
+async fn counters_are_exact_after_a_crash(place: Place) {
+    let s = Samples::new(51);
+    let parties = parties(&s);
+    let mut rows: Vec<LedgerRow> = Vec::new();
+    for day in 0..3 {
+        let db = place.open().await;
+        let mut c = Committer::open(&db, s.node()).await;
+        rows.extend(traffic(&db, &mut c, &s, &parties, day..day + 1).await);
+        let counted = |row: &&LedgerRow| row.outcome != Outcome::Refused && row.batch.is_none();
+        let keys: Vec<_> = parties.iter().map(|p| p.key.clone()).chain([s.party().key]).collect();
+        let uses = db.key_uses(&keys).await.unwrap();
+        assert_eq!(uses.len(), 3);
+        for (key, found) in uses {
+            let mine: Vec<_> = rows.iter().filter(counted).filter(|r| r.party.key == key).collect();
+            let newest = mine.iter().max_by_key(|r| r.at).unwrap();
+            assert_eq!((found.uses, found.last_used_at), (mine.len() as u64, Some(newest.at)));
+            assert_eq!(found.last_used_ip.as_deref(), Some(newest.client_ip.as_str()));
+            assert_eq!(found.last_user_agent.as_deref(), Some(newest.user_agent.as_str()));
+            for since in [START.plus_micros(day * MICROS_PER_DAY), at(day * 86_400 + 3 * HALF_HOUR)] {
+                let recent: Vec<_> = mine.iter().filter(|r| r.at >= since).collect();
+                let looks = |r: &LedgerRow| {
+                    r.endpoint == Endpoint::CountTokens
+                        || matches!(r.api_endpoint.as_bytes(), [b'G' | b'H', ..])
+                };
+                let look = recent.iter().filter(|r| looks(r)).count() as u64;
+                let expected = (recent.len() as u64 - look, look);
+                assert_eq!(db.requests_since(&key, since).await.unwrap(), expected);
+            }
+        }
+        // Dropped without a word, as a crash does.
+    }
+}
+
+async fn an_empty_ledger_reports_an_empty_total(place: Place) {
+    let db = place.open().await;
+    let query = UsageQuery { by: None, key: None, workspace: None, from: None, until: None };
+    assert_eq!(db.usage(&query).await.unwrap(), [UsageTotal::default()]);
+    let query = UsageQuery { by: Some(UsageBy::Day), until: Some(Timestamp::from_secs(0)), ..query };
+    assert_eq!(db.usage(&query).await.unwrap(), []);
+}

@@ -71,9 +71,12 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Largest body of a batch, in bytes; above it the answer is 413.
     pub batch_bytes: usize,
+    /// Most items of a batch; above it the answer is 400.
+    pub batch_items: usize,
     /// Largest upload, in bytes; above it the answer is 413.
     pub file_bytes: usize,
-    /// Bytes of files and batches kept in one workspace; above it creating answers 529.
+    /// Bytes of files, and of batches, kept in one workspace; above it creating answers 529, and items of a batch
+    /// whose results would pass it are errored.
     pub workspace_bytes: usize,
     /// Workspaces remembered; above it the one that was created first is forgotten.
     pub workspaces: usize,
@@ -90,6 +93,7 @@ impl Default for Limits {
         Self {
             message_bytes: 32 << 20,
             batch_bytes: 256 << 20,
+            batch_items: 100_000,
             file_bytes: 64 << 20,
             workspace_bytes: 512 << 20,
             workspaces: 10_000,
@@ -193,10 +197,11 @@ impl SimConfig {
             noise_headers: false,
             diagnostics: false,
             limits: Limits {
-                batch_bytes: 32 << 20,
-                file_bytes: 16 << 20,
-                workspace_bytes: 64 << 20,
-                workspaces: 256,
+                batch_bytes: 4 << 20,
+                batch_items: 1_000,
+                file_bytes: 4 << 20,
+                workspace_bytes: 8 << 20,
+                workspaces: 64,
                 objects: 100,
                 text_chars: 4 << 20,
                 wait: Duration::from_mins(1),

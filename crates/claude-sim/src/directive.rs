@@ -1,31 +1,4 @@
-//! Behaviour on demand. A directive list is `name=value; name; …`, given in one of three places, later ones
-//! winning: the request header `x-sim-fault`; `metadata.user_id`; a phrase `[[sim: … ]]` in the `system` string
-//! or in the text of the last user message (because SDK clients cannot always set headers).
-//!
-//! | Directive | Effect |
-//! |---|---|
-//! | `first=N`, `after=N`, `token=T` | the faults below hold for the first N / only after N requests that carry token T (default: the same prompt, or body) |
-//! | `status=S` | refuse with that status; `type=`, `message=`, `code=` (details.error_code), `retry-after=`, `retry-after-ms=`, `should-retry=true/false`, `raw=TEXT` (HTML body) |
-//! | `hangup` | close the connection without an answer |
-//! | `latency=MS`, `gap=MS` | wait before the head; between events |
-//! | `split=BYTES`, `drip=BYTES:MS` | cut the body into pieces, regardless of events; with a wait between them |
-//! | `stall=N`, `stall-ms=MS` | after N events (0: before the first) be silent, for MS or until the bound, then go on |
-//! | `cut=N`, `cut-bytes=N` | after N events / bytes abort the connection, no clean end |
-//! | `end=N` | after N events end cleanly, without `message_stop` |
-//! | `error=N`, `error-type=T` | after N events send `event: error` (default `overloaded_error`) and end |
-//! | `gzip`, `gzip=force` | compress if the client accepts it; compress unasked |
-//! | `crlf`, `odd-events`, `pings=N` | CRLF line ends; unknown events and comments in between; a ping after every N deltas |
-//! | `deltas=N`, `delta-chars=N`, `huge=MB`, `text=T`, `unicode` | the text: exactly N text deltas, their size, its volume, itself, non-ASCII |
-//! | `tool=NAME`, `input={…}`, `no-tool` | answer with that tool_use; never with one |
-//! | `thinking`, `no-thinking`, `redacted` | force, forbid, redact the thinking block |
-//! | `refusal`, `refusal=mid` | stop_reason refusal, before any output or after half of it |
-//! | `stop=R` | this stop_reason |
-//! | `web-search=N`, `iterations=compaction` or `advisor` or `fallback` | usage of server tools and of several iterations |
-//! | `message-deltas=N` | N cumulative `message_delta` events |
-//! | `usage={…}`, `usage-start={…}`, `usage-delta={…}`, `usage-omit=a,b` | merged into the usage everywhere / in message_start / in message_delta; fields left out |
-//! | `model=ID`, `any-model` | the model the answer names; accept an unknown model |
-//! | `outcome=O`, `batch-mix=O,O,…`, `batch-delay=MS` | batches: result of this item; results in turn; time to the end. O: succeeded, errored, canceled, expired |
-//! | `downloadable` | the uploaded file can be downloaded |
+//! Behaviour on demand: lists of directives, as the README describes them.
 
 pub(crate) mod fault;
 pub(crate) mod shape;
@@ -217,6 +190,19 @@ mod tests {
         let mut directives = Directives::default();
         assert_eq!(directives.add("cutt=5"), Err(DirectiveError::Unknown("cutt".into())));
         assert_eq!(directives.add("cut=five"), Err(DirectiveError::Value("cut".into())));
+    }
+
+    #[test]
+    fn every_directive_of_the_readme_is_known() {
+        let table = include_str!("../README.md").lines().filter(|line| line.starts_with("| `"));
+        let mut count = 0;
+        for item in table.filter_map(|line| line.split('|').nth(1)).flat_map(|cell| cell.split(", ")) {
+            let name = item.trim().trim_matches('`').split('=').next().expect("a name").to_owned();
+            let known = Directives::default().set(&name, "");
+            assert_ne!(known, Err(DirectiveError::Unknown(name.clone())), "{name}");
+            count += 1;
+        }
+        assert!(count > 50, "{count} directives");
     }
 
     proptest! {

@@ -1,16 +1,4 @@
-//! A simulated Claude API: it answers `cvg_test_` keys inside the gateway, and it is the upstream of tests and
-//! measurements. What it says depends on the request alone; faults and odd usage come on demand (see [`directive`]).
-//!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use claviger_claude_sim::{SimConfig, Simulator, WallClock};
-//!
-//! let simulator = Simulator::new(SimConfig::stand_alone(WallClock::fixed(1_795_000_000_000)))?;
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-//! simulator.serve(listener, std::future::pending()).await;
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod answer;
 mod arrival;
@@ -21,7 +9,7 @@ mod cache;
 mod call;
 mod config;
 mod diagnostics;
-pub mod directive;
+mod directive;
 mod error;
 mod events;
 mod file;

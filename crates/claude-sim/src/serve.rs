@@ -3,18 +3,18 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::body::Aborted;
+use crate::body::{Aborted, SimBody};
 use crate::call::Hangup;
 use crate::simulator::Simulator;
 
@@ -54,16 +54,29 @@ impl Simulator {
     }
 }
 
+/// For whoever drives connections himself. The error is a hang-up on demand.
+impl<B> Service<Request<B>> for Simulator
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    type Response = Response<SimBody>;
+    type Error = Aborted;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Aborted>> + Send>>;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        let simulator = self.clone();
+        Box::pin(async move {
+            let response = simulator.handle(request).await;
+            if response.extensions().get::<Hangup>().is_some() { Err(Aborted) } else { Ok(response) }
+        })
+    }
+}
+
 async fn connection(simulator: Simulator, stream: TcpStream) {
     // Small events must not wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let simulator = simulator.clone();
-        async move {
-            let response = simulator.handle(request).await;
-            if response.extensions().get::<Hangup>().is_some() { Err(Aborted) } else { Ok(response) }
-        }
-    });
     // An error here is a client that went away or was cut off on purpose; the log has it.
-    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), simulator).await;
 }

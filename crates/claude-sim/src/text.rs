@@ -51,64 +51,80 @@ pub(crate) fn prefix(text: &str, chars: usize) -> &str {
     text.char_indices().nth(chars).map_or(text, |(at, _)| &text[..at])
 }
 
+/// Values that an example may have in all, and how deep it may go: schemas can refer to themselves.
+const MAX_VALUES: u32 = 2_000;
+const MAX_DEPTH: u32 = 16;
+
 /// A value that satisfies the usual parts of a JSON schema: type, enum, const, required properties, minima.
 pub(crate) fn example(schema: &Value) -> Value {
-    example_at(schema, schema, 0)
+    Example { root: schema, left: MAX_VALUES }.of(schema, 0)
 }
 
-fn example_at(schema: &Value, root: &Value, depth: u32) -> Value {
-    if depth > 16 {
-        return Value::Null;
+struct Example<'a> {
+    root: &'a Value,
+    left: u32,
+}
+
+impl Example<'_> {
+    fn of(&mut self, schema: &Value, depth: u32) -> Value {
+        if depth > MAX_DEPTH || self.left == 0 {
+            return Value::Null;
+        }
+        self.left -= 1;
+        if let Some(value) = schema.get("const") {
+            return value.clone();
+        }
+        if let Some(first) = schema.get("enum").and_then(Value::as_array).and_then(|values| values.first()) {
+            return first.clone();
+        }
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            let found = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+            return found.map_or(Value::Null, |schema| self.of(schema, depth + 1));
+        }
+        for word in ["anyOf", "oneOf", "allOf"] {
+            if let Some(first) = schema.get(word).and_then(Value::as_array).and_then(|all| all.first()) {
+                return self.of(first, depth + 1);
+            }
+        }
+        self.typed(schema, depth)
     }
-    if let Some(value) = schema.get("const") {
-        return value.clone();
-    }
-    if let Some(first) = schema.get("enum").and_then(Value::as_array).and_then(|values| values.first()) {
-        return first.clone();
-    }
-    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-        let found = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-        return found.map_or(Value::Null, |schema| example_at(schema, root, depth + 1));
-    }
-    for word in ["anyOf", "oneOf", "allOf"] {
-        if let Some(first) = schema.get(word).and_then(Value::as_array).and_then(|all| all.first()) {
-            return example_at(first, root, depth + 1);
+
+    fn typed(&mut self, schema: &Value, depth: u32) -> Value {
+        let kind = match schema.get("type") {
+            Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
+            other => other.and_then(Value::as_str),
+        };
+        match kind {
+            Some("string") => json!("simulated"),
+            Some("integer") => json!(schema.get("minimum").and_then(Value::as_i64).unwrap_or(1)),
+            Some("number") => json!(schema.get("minimum").and_then(Value::as_f64).unwrap_or(1.0)),
+            Some("boolean") => json!(true),
+            Some("null") => Value::Null,
+            Some("array") => self.array(schema, depth),
+            Some(_) | None => self.object(schema, depth),
         }
     }
-    let kind = match schema.get("type") {
-        Some(Value::Array(kinds)) => kinds.first().and_then(Value::as_str),
-        other => other.and_then(Value::as_str),
-    };
-    match kind {
-        Some("string") => json!("simulated"),
-        Some("integer") => json!(schema.get("minimum").and_then(Value::as_i64).unwrap_or(1)),
-        Some("number") => json!(schema.get("minimum").and_then(Value::as_f64).unwrap_or(1.0)),
-        Some("boolean") => json!(true),
-        Some("null") => Value::Null,
-        Some("array") => example_array(schema, root, depth),
-        Some(_) | None => example_object(schema, root, depth),
+
+    fn array(&mut self, schema: &Value, depth: u32) -> Value {
+        let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1).clamp(1, 8);
+        let item = |this: &mut Self| {
+            schema.get("items").map_or_else(|| json!("simulated"), |items| this.of(items, depth + 1))
+        };
+        Value::Array((0..least).map(|_| item(self)).collect())
     }
-}
 
-fn example_array(schema: &Value, root: &Value, depth: u32) -> Value {
-    let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1).min(8);
-    let item =
-        schema.get("items").map_or_else(|| json!("simulated"), |items| example_at(items, root, depth + 1));
-    Value::Array((0..least.max(1)).map(|_| item.clone()).collect())
-}
-
-fn example_object(schema: &Value, root: &Value, depth: u32) -> Value {
-    let required = schema.get("required").and_then(Value::as_array);
-    let names = required.into_iter().flatten().filter_map(Value::as_str);
-    let fields: Map<String, Value> = names
-        .map(|name| {
-            let property = schema.get("properties").and_then(|all| all.get(name));
-            let value =
-                property.map_or_else(|| json!("simulated"), |schema| example_at(schema, root, depth + 1));
-            (name.to_owned(), value)
-        })
-        .collect();
-    Value::Object(fields)
+    fn object(&mut self, schema: &Value, depth: u32) -> Value {
+        let required = schema.get("required").and_then(Value::as_array);
+        let names = required.into_iter().flatten().filter_map(Value::as_str);
+        let fields: Map<String, Value> = names
+            .map(|name| {
+                let property = schema.get("properties").and_then(|all| all.get(name));
+                let value = property.map_or_else(|| json!("simulated"), |schema| self.of(schema, depth + 1));
+                (name.to_owned(), value)
+            })
+            .collect();
+        Value::Object(fields)
+    }
 }
 
 #[cfg(test)]
@@ -138,6 +154,12 @@ mod tests {
             "$defs": {"t": {"type": "boolean"}}
         });
         assert_eq!(example(&schema), json!({"city": "simulated", "unit": "c", "days": 3, "tags": [true]}));
-        assert_eq!(example(&json!({"$ref": "#"})), Value::Null, "a schema that refers to itself ends");
+    }
+
+    #[test]
+    fn schemas_that_refer_to_themselves_end_soon() {
+        assert_eq!(example(&json!({"$ref": "#"})), Value::Null);
+        let wide = json!({"type": "array", "minItems": 8, "items": {"$ref": "#"}});
+        assert!(example(&wide).to_string().len() < 100_000);
     }
 }

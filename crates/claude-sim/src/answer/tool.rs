@@ -11,6 +11,8 @@ use crate::text::example;
 
 /// The words that ask for a tool.
 const PHRASE: &str = "use the tool ";
+/// Most tools of one answer.
+const MANY: usize = 16;
 /// Up to this many tools, one is used unasked.
 const FEW: usize = 3;
 
@@ -46,6 +48,7 @@ impl Planner<'_> {
         }
         if !answered {
             let asked: Vec<Block> = asked_for(&self.prompt.text)
+                .take(MANY)
                 .filter_map(|(name, input)| named(name).map(|tool| block(tool, input)))
                 .collect();
             if !asked.is_empty() {

@@ -14,9 +14,6 @@ use crate::error::ApiError;
 use crate::messages::item_directives;
 use crate::request::MessagesRequest;
 
-/// Most items of one batch.
-const MAX_ITEMS: usize = 100_000;
-
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
@@ -38,8 +35,11 @@ pub(super) fn read(call: &mut Call, body: &Bytes) -> Result<Batch, ApiError> {
     if entries.is_empty() {
         return Err(ApiError::invalid("requests: List should have at least 1 item after validation, not 0"));
     }
-    if entries.len() > MAX_ITEMS {
-        return Err(ApiError::invalid("requests: List should have at most 100000 items after validation"));
+    let most = call.core.config.limits.batch_items;
+    if entries.len() > most {
+        return Err(ApiError::invalid(format!(
+            "requests: List should have at most {most} items after validation"
+        )));
     }
     let mut seen = HashSet::with_capacity(entries.len());
     let mut items = Vec::with_capacity(entries.len());

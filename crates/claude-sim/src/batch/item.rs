@@ -32,7 +32,12 @@ pub(super) fn finish(core: &Core, batch: &Batch) -> Results {
     let seed = combine(core.config.seed, hash(batch.id.as_bytes()));
     for (at, item) in batch.items.iter().enumerate().rev() {
         let mut ids = Rng::new(combine(seed, u64::try_from(at).unwrap_or(0)));
-        let outcome = if at < through { item.outcome } else { Outcome::Canceled };
+        let full = jsonl.len() > core.config.limits.workspace_bytes;
+        let outcome = match (at < through, full) {
+            (false, _) => Outcome::Canceled,
+            (true, true) => Outcome::Errored,
+            (true, false) => item.outcome,
+        };
         let result = match outcome {
             Outcome::Canceled => {
                 results.canceled += 1;

@@ -92,6 +92,9 @@ impl Call {
         if let Some(window) = self.window {
             self.core.dresser.limits(&mut headers, window);
         }
+        for (name, value) in &self.steer.shape.headers {
+            headers.insert(name, value.clone());
+        }
         headers
     }
 

@@ -1,7 +1,9 @@
 //! Directives that decide what an answer says and what it claims to have used.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::{DirectiveError, Field};
@@ -28,6 +30,8 @@ pub(crate) struct Shape {
     pub(crate) model: Option<String>,
     pub(crate) any_model: bool,
     pub(crate) downloadable: bool,
+    /// Added to the answer, whatever it is.
+    pub(crate) headers: HeaderMap,
 }
 
 /// What to do about a thinking block, whatever the request says.
@@ -77,10 +81,22 @@ impl Shape {
             "model" => self.model = text(),
             "any-model" => self.any_model = true,
             "downloadable" => self.downloadable = true,
+            "headers" => self.headers = headers(field)?,
             _ => return Ok(false),
         }
         Ok(true)
     }
+}
+
+fn headers(field: Field<'_>) -> Result<HeaderMap, DirectiveError> {
+    let fields: BTreeMap<String, String> = serde_json::from_str(field.value).map_err(|_| field.bad())?;
+    fields
+        .iter()
+        .map(|(name, value)| {
+            let name = HeaderName::try_from(name.as_str()).map_err(|_| field.bad())?;
+            Ok((name, HeaderValue::try_from(value.as_str()).map_err(|_| field.bad())?))
+        })
+        .collect()
 }
 
 /// Changes to the usage that is sent; what was changed is also what counts as billed.

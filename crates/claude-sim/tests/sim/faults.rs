@@ -207,3 +207,23 @@ async fn a_client_that_leaves_is_in_the_log() {
     let line = sim.lines_when(2).await.pop().unwrap();
     assert_eq!(line["ending"], "gone_before_head");
 }
+
+#[tokio::test]
+async fn any_header_can_be_added() {
+    let sim = Sim::start().await;
+    let fault = r#"status=302; headers={"location":"http://127.0.0.1:1/; x","set-cookie":"a=b"}"#;
+    let answer = sim.ask(json!({})).fault(fault).send().await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (302, "http://127.0.0.1:1/; x"));
+    assert_eq!(answer.header("set-cookie"), "a=b");
+    assert_eq!(sim.ask(json!({})).fault(r#"headers={"a b":"c"}"#).send().await.status, 400);
+}
+
+#[tokio::test]
+async fn a_repeat_with_the_same_prompt_is_of_the_same_series() {
+    let sim = Sim::start().await;
+    let body = json!({"messages": [{"role": "user", "content": "x [[sim: status=529; first=1]]"}]});
+    assert_eq!(sim.ask(body.clone()).send().await.status, 529);
+    let mut longer = body;
+    longer["max_tokens"] = json!(77);
+    assert_eq!(sim.ask(longer).send().await.status, 200);
+}

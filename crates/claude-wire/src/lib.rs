@@ -8,6 +8,7 @@ pub mod error;
 pub mod head;
 pub mod headers;
 pub mod json;
+pub mod laws;
 pub mod price;
 pub mod resource;
 pub mod results;

@@ -48,6 +48,8 @@ pub struct Tokenizer {
     /// One bit a level: set for an object.
     objects: [u64; MAX_DEPTH.div_ceil(64)],
     depth: usize,
+    /// Whether the innermost open container is an object.
+    in_object: bool,
     /// Offset of the current chunk's first byte.
     base: u64,
     /// Offset of the first content byte of the token being read.
@@ -73,6 +75,7 @@ impl Tokenizer {
             partial: Partial::None,
             objects: [0; MAX_DEPTH.div_ceil(64)],
             depth: 0,
+            in_object: false,
             base: 0,
             start: 0,
             string: StringState::new(),
@@ -155,14 +158,14 @@ impl Tokenizer {
                 Ok(at + 1)
             }
             Expect::Next if byte == b',' => {
-                self.expect = if self.in_object() { Expect::Key } else { Expect::Value };
+                self.expect = if self.in_object { Expect::Key } else { Expect::Value };
                 Ok(at + 1)
             }
-            Expect::Next if byte == if self.in_object() { b'}' } else { b']' } => self.close(at, sink),
+            Expect::Next if byte == if self.in_object { b'}' } else { b']' } => self.close(at, sink),
             Expect::FirstKey => Err(self.unexpected(at, "a member name or `}`")),
             Expect::Key => Err(self.unexpected(at, "a member name")),
             Expect::Colon => Err(self.unexpected(at, "`:`")),
-            Expect::Next if self.in_object() => Err(self.unexpected(at, "`,` or `}`")),
+            Expect::Next if self.in_object => Err(self.unexpected(at, "`,` or `}`")),
             Expect::Next => Err(self.unexpected(at, "`,` or `]`")),
             Expect::End => Err(self.unexpected(at, "nothing after the value")),
         }
@@ -195,22 +198,20 @@ impl Tokenizer {
         let bit = 1u64 << (self.depth % 64);
         *word = if object { *word | bit } else { *word & !bit };
         self.depth += 1;
+        self.in_object = object;
         self.expect = if object { Expect::FirstKey } else { Expect::FirstItem };
         sink.event(place, if object { Event::ObjectStart } else { Event::ArrayStart })?;
         Ok(at + 1)
     }
 
     fn close<S: Sink>(&mut self, at: usize, sink: &mut S) -> Result<usize, S::Error> {
-        let event = if self.in_object() { Event::ObjectEnd } else { Event::ArrayEnd };
+        let event = if self.in_object { Event::ObjectEnd } else { Event::ArrayEnd };
         self.depth -= 1;
+        let outer = self.depth.wrapping_sub(1);
+        self.in_object = self.objects.get(outer / 64).is_some_and(|word| word >> (outer % 64) & 1 == 1);
         self.after_value();
         sink.event(Position { depth: self.depth, at: self.base + at as u64 }, event)?;
         Ok(at + 1)
-    }
-
-    fn in_object(&self) -> bool {
-        let top = self.depth.wrapping_sub(1);
-        self.objects.get(top / 64).is_some_and(|word| word >> (top % 64) & 1 == 1)
     }
 
     const fn after_value(&mut self) {

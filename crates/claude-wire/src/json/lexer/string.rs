@@ -78,6 +78,7 @@ impl Tokenizer {
     }
 
     /// Reads string content from `at` to the closing quote or the chunk's end.
+    #[inline]
     fn scan_string(&mut self, chunk: &[u8], mut at: usize) -> Result<Outcome, JsonError> {
         loop {
             if self.string.escape != Escape::None {
@@ -86,19 +87,38 @@ impl Tokenizer {
                 at += 1;
                 continue;
             }
-            let rest = chunk.get(at..).unwrap_or_default();
-            let stop = memchr::memchr2(b'"', b'\\', rest);
-            let run = rest.get(..stop.unwrap_or(rest.len())).unwrap_or_default();
-            self.check_run(run, at, stop.is_some())?;
-            let Some(length) = stop else { return Ok(Outcome::Open) };
-            at += length;
-            if rest.get(length) == Some(&b'"') {
-                return Ok(Outcome::Closed(at));
+            if self.string.tail_len == 0 {
+                at += short_run(chunk.get(at..).unwrap_or_default());
             }
-            self.string.escape = Escape::Open;
-            self.string.escaped = true;
-            at += 1;
+            match chunk.get(at..) {
+                Some([b'"', ..]) if self.string.tail_len == 0 => return Ok(Outcome::Closed(at)),
+                // The escapes of everyday text, without a turn through the state machine.
+                Some([b'\\', b'n' | b'"' | b'\\' | b't' | b'r' | b'/', ..]) if self.string.tail_len == 0 => {
+                    self.string.escaped = true;
+                    at += 2;
+                }
+                Some(rest) => {
+                    let Some(stop) = self.long_run(rest, at)? else { return Ok(Outcome::Open) };
+                    at += stop;
+                }
+                None => return Ok(Outcome::Open),
+            }
         }
+    }
+
+    /// Reads plain content up to a quote, which is left, or a backslash, which is taken; `None` if the chunk
+    /// ends first.
+    fn long_run(&mut self, rest: &[u8], at: usize) -> Result<Option<usize>, JsonError> {
+        let stop = memchr::memchr2(b'"', b'\\', rest);
+        let run = rest.get(..stop.unwrap_or(rest.len())).unwrap_or_default();
+        self.check_run(run, at, stop.is_some())?;
+        let Some(length) = stop else { return Ok(None) };
+        if rest.get(length) == Some(&b'"') {
+            return Ok(Some(length));
+        }
+        self.string.escape = Escape::Open;
+        self.string.escaped = true;
+        Ok(Some(length + 1))
     }
 
     fn escape_byte(&mut self, byte: u8, at: usize) -> Result<(), JsonError> {
@@ -163,4 +183,13 @@ impl Tokenizer {
         }
         Some(taken)
     }
+}
+
+/// Plain ASCII at the start of `rest`, as far as it is worth looking byte by byte: names and short words end
+/// within it, and for longer runs the wide search pays.
+#[inline]
+fn short_run(rest: &[u8]) -> usize {
+    const WORTH: usize = 32;
+    let plain = |b: &u8| matches!(b, 0x20..0x7F) && *b != b'"' && *b != b'\\';
+    rest.iter().take(WORTH).take_while(|b| plain(b)).count()
 }

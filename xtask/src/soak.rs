@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::args::Arguments;
+use crate::clients::{self, Client};
 use crate::output;
 use crate::postgres::{self, Cluster};
 use crate::process::{self, Deadline, Ended};
@@ -27,15 +28,14 @@ const SEED_VARIABLE: &str = "CLAVIGER_TEST_SEED";
 /// One portion may take this long.
 const PORTION_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 const DEFAULT_SEED: u64 = 1;
+/// pytest's exit code for tests that ran and failed; the others are its own troubles.
+const TESTS_FAILED: i32 = 1;
 
 /// One soak and the test behind it.
 pub struct Soak {
     name: &'static str,
     about: &'static str,
-    /// The package and integration-test binary.
-    package: &'static str,
-    binary: &'static str,
-    /// The full name of the test in it.
+    /// As pytest names it: `file::function`.
     test: &'static str,
     needs_postgres: bool,
     /// Rounds without `--rounds`, and rounds between two saves of the state.
@@ -48,9 +48,7 @@ const SOAKS: [Soak; 2] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
-        package: "claviger-server",
-        binary: "it",
-        test: "kill::sqlite",
+        test: "tests/kill/test_kill.py::test_sqlite",
         needs_postgres: false,
         rounds: 500,
         portion: 20,
@@ -58,9 +56,7 @@ const SOAKS: [Soak; 2] = [
     Soak {
         name: "kill-postgres",
         about: "the same on PostgreSQL",
-        package: "claviger-server",
-        binary: "it",
-        test: "kill::postgres",
+        test: "tests/kill/test_kill.py::test_postgres",
         needs_postgres: true,
         rounds: 500,
         portion: 20,
@@ -91,17 +87,25 @@ impl Soak {
     fn run(&self, workspace: &Workspace, rounds: u64, seed: u64) -> anyhow::Result<u64> {
         let commit = process::capture(workspace.command("git").args(["rev-parse", "--short=12", "HEAD"]))?;
         let mut state = State::open(&workspace.target(), self.name, commit.trim(), seed)?;
+        self.build(workspace)?;
         let cluster = self.postgres(workspace)?;
         let started = process::now();
         let before = state.rounds();
         while state.rounds() < rounds {
             let portion = self.portion.min(rounds - state.rounds());
-            let mut command = self.command(workspace, portion, seed + state.rounds());
+            let mut command = self.command(workspace)?;
+            command.env(ROUNDS_VARIABLE, portion.to_string());
+            command.env(SEED_VARIABLE, (seed + state.rounds()).to_string());
             if let Some(cluster) = &cluster {
                 command.env(postgres::URL_VARIABLE, cluster.url());
             }
-            let ended = process::run(&mut command, Deadline::after(PORTION_LIMIT))?;
-            state.add(portion, !matches!(ended, Ended::Success))?;
+            let failed = match process::run(&mut command, Deadline::after(PORTION_LIMIT))? {
+                Ended::Success => false,
+                Ended::Failure(status) if status.code() == Some(TESTS_FAILED) => true,
+                Ended::TimedOut => true,
+                Ended::Failure(status) => bail!("{}: pytest could not run it: {status}", self.name),
+            };
+            state.add(portion, failed)?;
             output::line(&format!("{}: {} of {rounds} rounds", self.name, state.rounds()));
         }
         if state.rounds() > before {
@@ -121,11 +125,24 @@ impl Soak {
         }
     }
 
-    fn command(&self, workspace: &Workspace, rounds: u64, seed: u64) -> Command {
-        let mut command = workspace.cargo();
-        command.args(["test", "--release", "-p", self.package, "--test", self.binary, "--"]);
-        command.args([self.test, "--exact", "--nocapture"]);
-        command.env(ROUNDS_VARIABLE, rounds.to_string()).env(SEED_VARIABLE, seed.to_string());
-        command
+    /// The release build is what is killed, limited and measured.
+    fn build(&self, workspace: &Workspace) -> anyhow::Result<()> {
+        let mut build = workspace.cargo();
+        build.args(["build", "--release", "--workspace", "--bins"]);
+        process::must(&mut build, Deadline::after(PORTION_LIMIT))
+    }
+
+    fn command(&self, workspace: &Workspace) -> anyhow::Result<Command> {
+        let python = match clients::python(workspace, Deadline::after(PORTION_LIMIT))? {
+            Client::Ready(python) => python,
+            Client::Missing(why) => bail!("{}: {why}", self.name),
+        };
+        let mut command = workspace.command(&python.to_string_lossy());
+        command.args(["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", self.test]);
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        let release = workspace.target().join("release");
+        command.env("CLAVIGER_TEST_BIN", release.join("claviger"));
+        command.env("CLAVIGER_TEST_SIM", release.join("claude-sim"));
+        Ok(command)
     }
 }

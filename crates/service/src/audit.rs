@@ -1,67 +1,85 @@
 //! The audit log: reading, exporting and verifying it.
 
+mod export;
+mod follow;
+mod reader;
+mod verdict;
+
 use std::sync::Arc;
 
 use claviger_domain::{
     audit::{AuditRecord, checkpoint::Checkpoint},
     ports::{LedgerStore, Store},
 };
-use serde::Serialize;
+
+pub use export::{ExportFile, export};
+pub use reader::{AuditReader, Line, ReadError, StoreReader};
+pub use verdict::{BadRecord, Verdict, verify};
 
 use crate::ServiceError;
 
-/// What a verification found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verdict {
-    /// How many records were checked, over all chains.
-    pub records: u64,
-    /// The Merkle root over the heads of all chains, hex.
-    pub head: String,
-    /// How many records lie after the last checkpoint.
-    pub unproven: u64,
-    /// Whether everything held.
-    pub ok: bool,
-    /// The first thing that did not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bad: Option<BadRecord>,
-}
+/// The action of the control record that opens a data chain; its target is the chain.
+pub const CHAIN_OPEN: &str = "audit.chain.open";
+/// The action of the control record that closes a data chain and keeps its length and head.
+pub const CHAIN_CLOSE: &str = "audit.chain.close";
+/// The action of the control record that says which groups' rows retention took.
+pub const RETIRE: &str = "ledger.retire";
 
-/// The first record that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BadRecord {
-    /// `control`, a data chain's node id, or `checkpoints`.
-    pub chain: String,
-    /// Its number in the chain.
-    pub number: i64,
-    /// What is wrong.
-    pub why: String,
-}
+const DEFAULT_PAGE: u32 = 100;
+const MAX_PAGE: u32 = 1_000;
 
 /// The audit log.
 #[derive(Clone)]
-pub struct Audit(Arc<Inner>);
-
-struct Inner {
+pub struct Audit {
     store: Arc<dyn Store>,
     ledger: Arc<dyn LedgerStore>,
 }
 
 impl Audit {
-    /// Control records after `number`, in order; `limit` 0 means 100; at most 1,000.
+    pub(crate) const fn new(store: Arc<dyn Store>, ledger: Arc<dyn LedgerStore>) -> Self {
+        Self { store, ledger }
+    }
+
+    /// Reads everything that a verification needs.
+    #[must_use]
+    pub fn reader(&self) -> StoreReader {
+        StoreReader::new(Arc::clone(&self.store), Arc::clone(&self.ledger))
+    }
+
+    /// Control records after `number`, in order; a `limit` of 0 means 100; at most 1,000 are given.
     ///
     /// # Errors
     /// [`ServiceError::Unavailable`].
     pub async fn list(&self, after: i64, limit: u32) -> Result<Vec<AuditRecord>, ServiceError> {
-        let _ = &self.0.ledger;
-        Ok(self.0.store.audit_after(after, limit).await?)
+        let limit = if limit == 0 { DEFAULT_PAGE } else { limit.min(MAX_PAGE) };
+        Ok(self.store.audit_after(after, limit).await?)
     }
 
-    /// Verifies everything in the live store, and with `against`, that nothing after that checkpoint was cut off.
+    /// The newest signed checkpoint.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`].
+    pub async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, ServiceError> {
+        Ok(self.ledger.last_checkpoint().await?)
+    }
+
+    /// Verifies everything in the live store, and with `against`, that nothing before that checkpoint was cut off or
+    /// changed. Holds no long read: what is written meanwhile is left out.
     ///
     /// # Errors
     /// [`ServiceError::Unavailable`].
     pub async fn verify(&self, against: Option<&Checkpoint>) -> Result<Verdict, ServiceError> {
-        let _ = against;
-        Err(ServiceError::Unavailable(String::new()))
+        Ok(verify(&mut self.reader(), against).await?)
+    }
+
+    /// Writes everything that [`verify`] needs, as lines of JSON; the number of lines.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`]; what `write` returned.
+    pub async fn export<W>(&self, write: W) -> Result<u64, ServiceError>
+    where
+        W: FnMut(&[u8]) -> std::io::Result<()> + Send,
+    {
+        Ok(export(&mut self.reader(), write).await?)
     }
 }

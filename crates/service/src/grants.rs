@@ -1,12 +1,43 @@
 //! Who is this? Verified keys, held in memory and kept true by the change feed.
+//!
+//! While the view of the feed is fresh, a known key is verified without asking a store and without waiting. A view
+//! older than `max_staleness` makes each request ask the store; a store that does not answer makes it 503. A grant
+//! that was read before a revocation is never put back after it: tombstones carry the feed's number.
+
+mod cut;
+mod lookup;
+mod runtime;
+mod table;
 
 use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use claviger_domain::{grant::{AuthFailure, Grant}, token::Token};
+use arc_swap::ArcSwap;
+use claviger_domain::{
+    clock::{BootInstant, Clock, MICROS_PER_DAY, Timestamp},
+    grant::{AuthFailure, Grant},
+    id::WorkspaceId,
+    key::{KeyRecord, KeyState},
+    limit::set::UsedBefore,
+    mac::Peppers,
+    ports::{Store, StoreError},
+    token::{PublicId, Token},
+};
+
+pub use cut::CutSignal;
+use lookup::{Found, Lookups, Turn};
+pub use runtime::{KeyRuntime, REVOCATION_GRACE_US};
+use table::{Now, Table};
+
+/// How long the store may take to answer a look-up.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a look-up is repeated when changes of the same key overtake it.
+const LOOKUP_TRIES: u32 = 5;
 
 /// A key as the hot path holds it: what may be done, and what is being done.
 #[derive(Debug)]
@@ -15,51 +46,6 @@ pub struct LiveGrant {
     pub grant: Grant,
     /// Its limit state, calls in flight and cut signal: the same for all grants of one key, across reloads.
     pub runtime: Arc<KeyRuntime>,
-}
-
-/// What is going on with one key right now.
-#[derive(Debug)]
-pub struct KeyRuntime {}
-
-impl KeyRuntime {
-    /// Resolves when calls of this key must be cut.
-    #[must_use]
-    pub fn cut_signal(self: &Arc<Self>) -> CutSignal {
-        CutSignal { runtime: Arc::clone(self) }
-    }
-
-    /// Whether calls of this key must be cut.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        false
-    }
-
-    /// How many calls are in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        0
-    }
-}
-
-/// A future that resolves when the key's calls must be cut. Cheap to poll while they need not.
-#[derive(Debug)]
-pub struct CutSignal {
-    runtime: Arc<KeyRuntime>,
-}
-
-impl CutSignal {
-    /// Whether the signal was given, without waiting.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.runtime.is_cut()
-    }
-}
-
-impl Future for CutSignal {
-    type Output = ();
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
 }
 
 /// Why a token was not verified.
@@ -80,21 +66,219 @@ pub enum VerifyError {
 #[derive(Clone)]
 pub struct Grants(Arc<Inner>);
 
-struct Inner {}
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    peppers: ArcSwap<Peppers>,
+    table: Table,
+    lookups: Lookups,
+    max_staleness_us: u64,
+    /// Boot time, in microseconds, at which the last poll that brought the view up to date was sent; 0: none yet.
+    synced: AtomicU64,
+}
 
 impl Grants {
-    /// Finds and checks a key. For a known key and a fresh view no store is asked and nothing is awaited.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        peppers: Peppers,
+        capacity: usize,
+        max_staleness_us: u64,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            clock,
+            peppers: ArcSwap::from_pointee(peppers),
+            table: Table::new(capacity),
+            lookups: Lookups::new(),
+            max_staleness_us,
+            synced: AtomicU64::new(0),
+        }))
+    }
+
+    /// Finds and checks a key. For a known key and a fresh view no store is asked and nothing is awaited. Every failure
+    /// costs the same work: one MAC.
     ///
     /// # Errors
     /// [`VerifyError`].
     pub async fn verify(&self, token: &Token) -> Result<Arc<LiveGrant>, VerifyError> {
-        let _ = (token, &self.0);
-        Err(VerifyError::Unavailable)
+        let id = token.public_id();
+        let known = self.0.table.get(&id);
+        match known {
+            Some(live) if self.is_fresh() => self.0.judge(token, live),
+            known => match self.ask(id, known.is_some() || self.0.table.has_runtime(&id)).await? {
+                Some(live) => self.0.judge(token, live),
+                None => {
+                    self.0.peppers.load().verify_nothing(token);
+                    Err(AuthFailure::Unknown.into())
+                }
+            },
+        }
     }
 
     /// How long ago, in microseconds, the last successful poll of the feed was sent.
     #[must_use]
     pub fn view_age_us(&self) -> u64 {
-        u64::MAX
+        match self.0.synced.load(Ordering::Acquire) {
+            0 => u64::MAX,
+            sent => self.0.clock.boot().as_micros().saturating_sub(sent),
+        }
+    }
+
+    /// Whether the view of the feed is within its bound.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.view_age_us() <= self.0.max_staleness_us
+    }
+
+    /// Asks the store about one key, or waits for whoever asks already.
+    async fn ask(&self, id: PublicId, known: bool) -> Found {
+        loop {
+            if !known && self.0.lookups.is_absent(&id, self.0.clock.boot()) {
+                return Ok(None);
+            }
+            match self.0.lookups.join(id, known) {
+                Turn::Busy if known => return Err(VerifyError::Unavailable),
+                Turn::Busy => return Err(VerifyError::Busy),
+                Turn::Lead(lead) => {
+                    let found = tokio::time::timeout(LOOKUP_TIMEOUT, self.0.load(id)).await;
+                    return lead.finish(found.unwrap_or(Err(VerifyError::Unavailable)));
+                }
+                Turn::Follow(follow) => {
+                    if let Some(found) = follow.outcome().await {
+                        return found;
+                    }
+                }
+            }
+        }
     }
 }
+
+// === what keeps the table true: the feed and local changes ===
+
+impl Grants {
+    /// The view is up to date as of a poll sent at this moment.
+    pub(crate) fn synced(&self, sent: BootInstant) {
+        self.0.synced.fetch_max(sent.as_micros().max(1), Ordering::AcqRel);
+    }
+
+    /// This node committed a change of the key.
+    pub(crate) fn key_changed(&self, key: &KeyRecord, seq: i64) {
+        self.0.lookups.note_made(&key.public_id);
+        self.0.table.changed(key, seq, self.0.both_clocks());
+    }
+
+    /// The feed says that the key changed.
+    pub(crate) async fn key_changed_elsewhere(&self, id: PublicId, seq: i64) -> Result<(), StoreError> {
+        self.0.lookups.note_made(&id);
+        if self.0.table.get(&id).is_some_and(|live| live.grant.as_of >= seq) {
+            return Ok(());
+        }
+        let concerned = self.0.table.concerns(&id);
+        self.0.table.bury(id, seq);
+        if concerned { self.0.reload(id).await } else { Ok(()) }
+    }
+
+    /// A workspace changed: its keys are read anew when they are next used.
+    pub(crate) fn workspace_changed(&self, workspace: &WorkspaceId, seq: i64) {
+        self.0.table.forget_before(seq, Some(workspace));
+    }
+
+    /// Part of the feed was missed: nothing read before `head` is believed.
+    pub(crate) async fn reload_all(&self, head: i64) -> Result<(), StoreError> {
+        self.0.table.forget_before(head, None);
+        for id in self.0.table.ids() {
+            self.0.reload(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the calls of revoked keys whose 30 s are over.
+    pub(crate) fn cut_due(&self) {
+        self.0.table.cut_due(self.0.clock.boot());
+    }
+
+    /// Replaces the peppers.
+    pub(crate) fn set_peppers(&self, peppers: Peppers) {
+        self.0.peppers.store(Arc::new(peppers));
+    }
+
+    /// The pepper for new keys, and older ones.
+    pub(crate) fn peppers(&self) -> Arc<Peppers> {
+        self.0.peppers.load_full()
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn both_clocks(&self) -> Now {
+        Now { wall: self.clock.now(), boot: self.clock.boot() }
+    }
+
+    /// The MAC first, whatever the state: strangers learn nothing from the time it takes.
+    fn judge(&self, token: &Token, live: Arc<LiveGrant>) -> Result<Arc<LiveGrant>, VerifyError> {
+        let key = &live.grant.key;
+        let genuine = self.peppers.load().verify(token, &key.mac, key.pepper_version);
+        if key.state == KeyState::Purged {
+            return Err(AuthFailure::Revoked.into());
+        }
+        if !genuine {
+            return Err(AuthFailure::WrongSecret.into());
+        }
+        live.grant.check_state(self.clock.now())?;
+        Ok(live)
+    }
+
+    /// Reads a key until what was read is still true when it arrives.
+    async fn load(&self, id: PublicId) -> Found {
+        for _ in 0..LOOKUP_TRIES {
+            let asked = self.clock.boot();
+            let (as_of, found) = self.store.key_for_grant(id).await.map_err(refused)?;
+            let Some((key, workspace_archived)) = found else {
+                if self.table.is_current(id, as_of) {
+                    self.lookups.note_absent(id, asked);
+                    return Ok(None);
+                }
+                continue;
+            };
+            let used = self.used_before(&key).await.map_err(refused)?;
+            let grant = Grant { key, workspace_archived, as_of };
+            if let Some(live) = self.table.put(grant, used, self.both_clocks()) {
+                return Ok(Some(live));
+            }
+        }
+        Err(VerifyError::Unavailable)
+    }
+
+    async fn reload(&self, id: PublicId) -> Result<(), StoreError> {
+        let (as_of, found) = self.store.key_for_grant(id).await?;
+        if let Some((key, workspace_archived)) = found {
+            let used = self.used_before(&key).await?;
+            let grant = Grant { key, workspace_archived, as_of };
+            // A change that overtook this read brings its own entry of the feed.
+            let _ = self.table.put(grant, used, self.both_clocks());
+        }
+        Ok(())
+    }
+
+    /// What a key that this node meets for the first time has used already.
+    async fn used_before(&self, key: &KeyRecord) -> Result<UsedBefore, StoreError> {
+        if self.table.has_runtime(&key.public_id) {
+            return Ok(UsedBefore::default());
+        }
+        let day = Timestamp::from_micros(self.clock.now().utc_day().saturating_mul(MICROS_PER_DAY));
+        let (work_today, look_today) = self.store.requests_since(&key.id, day).await?;
+        let uses = self.store.key_uses(std::slice::from_ref(&key.id)).await?;
+        let uses = uses.first().map_or(0, |(_, used)| used.uses);
+        Ok(UsedBefore { work_today, look_today, uses })
+    }
+}
+
+fn refused(error: StoreError) -> VerifyError {
+    tracing::warn!(%error, "a key could not be looked up");
+    VerifyError::Unavailable
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,33 @@
 //! Issuing, showing and changing keys.
 
-use std::sync::Arc;
+mod wish;
+
+use std::{collections::HashMap, sync::Arc};
 
 use claviger_domain::{
-    clock::Timestamp,
+    audit::AuditEvent,
+    clock::{Clock, Entropy, Timestamp},
     id::KeyId,
-    key::{KeyRecord, KeyUse, OnDisconnect, RevocationReason},
-    ports::{KeyFilter, Store},
-    token::{KeyClass, Token},
+    key::{
+        KeyRecord, KeyState, KeyUse, OnDisconnect, RevocationReason,
+        patch::check_record,
+        transition::{KeyVerb, TransitionError, decide},
+    },
+    ports::{Change, KeyFilter, Store, StoreError},
+    token::{Brand, KeyClass, Token},
 };
 use serde::Deserialize;
 
-use crate::{Caller, ServiceError};
+use crate::{Caller, ServiceError, grants::Grants, tenants::Tenants};
+
+/// How long a key works unless something else is asked for: 90 days, in seconds.
+pub const DEFAULT_LIFETIME_SECS: u64 = 90 * 86_400;
+/// No key lives longer than 100 years, in seconds.
+const MAX_LIFETIME_SECS: u64 = 100 * 366 * 86_400;
+/// How often a change is decided anew when someone else changed the key meanwhile.
+const TRIES: u32 = 5;
+const DEFAULT_PAGE: u32 = 100;
+const MAX_PAGE: u32 = 1_000;
 
 /// Limits as asked for: `None` leaves the default or the present value, `Some(None)` lifts the limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -119,15 +135,25 @@ pub struct KeyPatch {
     pub expires: Option<Expiry>,
 }
 
-/// Keys.
-#[derive(Clone)]
-pub struct Keys(Arc<Inner>);
-
-struct Inner {
-    store: Arc<dyn Store>,
+/// What the use cases of keys need.
+pub(crate) struct KeyDeps {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) brand: Brand,
+    pub(crate) tenants: Tenants,
+    pub(crate) grants: Grants,
 }
 
+/// Keys.
+#[derive(Clone)]
+pub struct Keys(Arc<KeyDeps>);
+
 impl Keys {
+    pub(crate) fn new(deps: KeyDeps) -> Self {
+        Self(Arc::new(deps))
+    }
+
     /// Makes a key. The token is returned here and never again.
     ///
     /// # Errors
@@ -137,17 +163,62 @@ impl Keys {
         new: NewKey,
         caller: &Caller,
     ) -> Result<(KeyRecord, Token, KeyUse), ServiceError> {
-        let _ = (new, caller, KeyClass::Live);
-        Err(ServiceError::Unavailable(String::new()))
+        let now = self.0.clock.now();
+        let policy = wish::policy(&new)?;
+        let expires_at = wish::expiry(new.expires, new.not_before.unwrap_or(now).max(now))?;
+        if expires_at.is_some_and(|at| at <= now) {
+            return Err(ServiceError::invalid("expires", "lies in the past"));
+        }
+        let (workspace, owner) = self.0.tenants.home(new.workspace.as_deref(), new.owner.as_deref()).await?;
+        let class = if new.test { KeyClass::Test } else { KeyClass::Live };
+        let token = Token::generate(self.0.brand, class, self.0.entropy.as_ref())?;
+        let peppers = self.0.grants.peppers();
+        let public_id = token.public_id();
+        let key = KeyRecord {
+            id: public_id.key_id().map_err(|e| ServiceError::invalid("id", e))?,
+            public_id,
+            class,
+            name: new.name,
+            owner,
+            workspace,
+            mac: peppers.current().mac(&token),
+            pepper_version: peppers.current().version(),
+            hint: token.hint(),
+            state: KeyState::Active,
+            policy,
+            created_at: now,
+            not_before: new.not_before,
+            expires_at,
+            revocation: None,
+            rotated_from: None,
+            version: 1,
+        };
+        check_record(&key).map_err(wish::patch_error)?;
+        let event = key_event(caller, now, "key.create", &key)
+            .with("class", class.as_str())
+            .with("name", &*key.name)
+            .with("owner", key.owner.as_str())
+            .with("policy", wish::as_json(&key.policy))
+            .with("workspace", key.workspace.as_str());
+        let applied = self.0.store.apply(vec![Change::InsertKey(Box::new(key.clone()))], event).await?;
+        self.0.grants.key_changed(&key, applied.seq);
+        Ok((key, token, KeyUse::default()))
     }
 
-    /// Keys by creation, with how much each was used. `limit` 0 means 100; at most 1,000.
+    /// Keys by creation, with how much each was used. A `limit` of 0 means 100; at most 1,000 are given.
     ///
     /// # Errors
     /// [`ServiceError::Unavailable`].
     pub async fn list(&self, filter: &KeyFilter) -> Result<Vec<(KeyRecord, KeyUse)>, ServiceError> {
-        let keys = self.0.store.keys(filter).await?;
-        Ok(keys.into_iter().map(|k| (k, KeyUse::default())).collect())
+        let limit = if filter.limit == 0 { DEFAULT_PAGE } else { filter.limit.min(MAX_PAGE) };
+        let keys = self.0.store.keys(&KeyFilter { limit, ..filter.clone() }).await?;
+        let ids: Vec<KeyId> = keys.iter().map(|k| k.id.clone()).collect();
+        let mut uses: HashMap<KeyId, KeyUse> = self.0.store.key_uses(&ids).await?.into_iter().collect();
+        let with_use = |key: KeyRecord| {
+            let used = uses.remove(&key.id).unwrap_or_default();
+            (key, used)
+        };
+        Ok(keys.into_iter().map(with_use).collect())
     }
 
     /// One key, with how much it was used.
@@ -155,7 +226,8 @@ impl Keys {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn show(&self, id: &KeyId) -> Result<(KeyRecord, KeyUse), ServiceError> {
-        Err(ServiceError::not_found("key", id))
+        let key = self.0.store.key(id).await?.ok_or_else(|| ServiceError::not_found("key", id))?;
+        self.with_use(key).await
     }
 
     /// Changes a key. With `expected_version`, only if it still has that version.
@@ -169,8 +241,10 @@ impl Keys {
         expected_version: Option<i64>,
         caller: &Caller,
     ) -> Result<(KeyRecord, KeyUse), ServiceError> {
-        let _ = (patch, expected_version, caller);
-        Err(ServiceError::not_found("key", id))
+        let patch = wish::patch(patch, self.0.clock.now())?;
+        let changed = wish::as_json(&patch);
+        let verb = KeyVerb::Update(Box::new(patch));
+        self.step(id, &verb, expected_version, caller, |event| event.with("changed", changed.clone())).await
     }
 
     /// Refuses new requests of a key until it is resumed. Again: nothing changes.
@@ -178,8 +252,7 @@ impl Keys {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Conflict`] when it is revoked.
     pub async fn suspend(&self, id: &KeyId, caller: &Caller) -> Result<(KeyRecord, KeyUse), ServiceError> {
-        let _ = caller;
-        Err(ServiceError::not_found("key", id))
+        self.step(id, &KeyVerb::Suspend, None, caller, |event| event).await
     }
 
     /// Takes a suspension back. Again: nothing changes.
@@ -187,8 +260,7 @@ impl Keys {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Conflict`] when it is revoked.
     pub async fn resume(&self, id: &KeyId, caller: &Caller) -> Result<(KeyRecord, KeyUse), ServiceError> {
-        let _ = caller;
-        Err(ServiceError::not_found("key", id))
+        self.step(id, &KeyVerb::Resume, None, caller, |event| event).await
     }
 
     /// Ends a key for ever. New requests are refused before this returns; calls in flight may finish within 30 s, or
@@ -203,7 +275,60 @@ impl Keys {
         immediate: bool,
         caller: &Caller,
     ) -> Result<(KeyRecord, KeyUse), ServiceError> {
-        let _ = (reason, immediate, caller);
-        Err(ServiceError::not_found("key", id))
+        let verb = KeyVerb::Revoke { reason, immediate };
+        let details = |event: AuditEvent| event.with("immediate", immediate).with("reason", reason.as_str());
+        self.step(id, &verb, None, caller, details).await
+    }
+
+    /// Loads, decides, applies; again when someone else was faster.
+    async fn step(
+        &self,
+        id: &KeyId,
+        verb: &KeyVerb,
+        expected_version: Option<i64>,
+        caller: &Caller,
+        details: impl Fn(AuditEvent) -> AuditEvent + Send + Sync,
+    ) -> Result<(KeyRecord, KeyUse), ServiceError> {
+        for _ in 0..TRIES {
+            let key = self.0.store.key(id).await?.ok_or_else(|| ServiceError::not_found("key", id))?;
+            if expected_version.is_some_and(|version| version != key.version) {
+                return Err(ServiceError::conflict("key", format!("it has version {} now", key.version)));
+            }
+            let now = self.0.clock.now();
+            let mut changed = match decide(&key, verb, now) {
+                Ok(changed) => changed,
+                Err(TransitionError::Already(_)) => return self.with_use(key).await,
+                Err(TransitionError::Patch(error)) => return Err(wish::patch_error(error)),
+                Err(error @ TransitionError::Illegal { .. }) => return Err(ServiceError::conflict("key", error)),
+            };
+            let event = details(key_event(caller, now, &format!("key.{}", verb.as_str()), &key));
+            match self.0.store.apply(vec![Change::UpdateKey(Box::new(changed.clone()))], event).await {
+                Ok(applied) => {
+                    changed.version += 1;
+                    self.0.grants.key_changed(&changed, applied.seq);
+                    return self.with_use(changed).await;
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::conflict("key", "it is being changed by someone else all the time"))
+    }
+
+    async fn with_use(&self, key: KeyRecord) -> Result<(KeyRecord, KeyUse), ServiceError> {
+        let mut uses = self.0.store.key_uses(std::slice::from_ref(&key.id)).await?;
+        let used = uses.pop().map(|(_, used)| used).unwrap_or_default();
+        Ok((key, used))
     }
 }
+
+/// An event that concerns a key: what every one of them says.
+fn key_event(caller: &Caller, now: Timestamp, action: &str, key: &KeyRecord) -> AuditEvent {
+    let mut event = caller.event(now, action, key.id.as_str());
+    event.key = key.id.to_string();
+    event.token_scope = key.policy.permissions.scopes.words().join(" ");
+    event
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! The use cases: load, ask `domain`, apply, record. One write path, entered alike by gateway, control plane,
 //! command line and jobs. Read in this order.
 
+mod lock;
+mod naming;
+
 pub mod error;
 pub mod caller;
 pub mod services;

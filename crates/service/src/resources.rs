@@ -1,4 +1,5 @@
-//! What each workspace made at the provider.
+//! What each workspace made at the provider. Who owns an id never changes, so what was once read is remembered; what
+//! was just made is known before the store has it.
 
 use std::sync::Arc;
 
@@ -8,8 +9,12 @@ use claviger_domain::{
     ports::LedgerStore,
     tenancy::{Resource, ResourceKind},
 };
+use quick_cache::sync::Cache;
 
 use crate::ServiceError;
+
+/// Ids remembered.
+const REMEMBERED: usize = 4_096;
 
 /// Whose a provider's id is.
 #[derive(Clone)]
@@ -17,15 +22,32 @@ pub struct Resources(Arc<Inner>);
 
 struct Inner {
     ledger: Arc<dyn LedgerStore>,
+    remembered: Cache<String, Arc<Resource>>,
 }
 
 impl Resources {
+    pub(crate) fn new(ledger: Arc<dyn LedgerStore>) -> Self {
+        Self(Arc::new(Inner { ledger, remembered: Cache::new(REMEMBERED) }))
+    }
+
     /// Whose the id is; `None`: nobody's that we know.
     ///
     /// # Errors
     /// [`ServiceError::Unavailable`].
     pub async fn find(&self, id: &str) -> Result<Option<Resource>, ServiceError> {
-        Ok(self.0.ledger.resource(id).await?)
+        if let Some(known) = self.0.remembered.get(id) {
+            return Ok(Some(Resource::clone(&known)));
+        }
+        let found = self.0.ledger.resource(id).await?;
+        if let Some(resource) = &found {
+            self.remember(resource);
+        }
+        Ok(found)
+    }
+
+    /// A resource was made a moment ago: it is known here before the store answers for it (also while it is spooled).
+    pub fn remember(&self, made: &Resource) {
+        self.0.remembered.insert(made.id.clone(), Arc::new(made.clone()));
     }
 
     /// A workspace's resources of a kind, newest first, before the given id.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use claviger_domain::{
     id::{CredentialId, UpstreamId, WorkspaceId},
+    ports::{SealContext, Sealer, Store, StoreError},
     secret::SecretBytes,
-    upstream::{CredentialRecord, UpstreamRecord},
+    upstream::{CredentialRecord, ServiceState, UpstreamRecord},
 };
 
 /// One credential ready to use, with its upstream.
@@ -59,12 +60,55 @@ impl RouteTable {
 
 /// The current snapshot.
 #[derive(Clone)]
-pub struct Routes(Arc<ArcSwap<RouteTable>>);
+pub struct Routes(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    sealer: Arc<dyn Sealer>,
+    table: ArcSwap<RouteTable>,
+    /// One rebuild at a time, so that an older reading never replaces a newer one.
+    rebuilding: tokio::sync::Mutex<()>,
+}
 
 impl Routes {
+    pub(crate) fn new(store: Arc<dyn Store>, sealer: Arc<dyn Sealer>) -> Self {
+        let table = ArcSwap::from_pointee(RouteTable::default());
+        Self(Arc::new(Inner { store, sealer, table, rebuilding: tokio::sync::Mutex::new(()) }))
+    }
+
     /// The table as it is now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<RouteTable> {
-        self.0.load_full()
+        self.0.table.load_full()
     }
+
+    /// Reads all upstreams and credentials anew. A secret that cannot be opened is left out and reported, so that one
+    /// broken row does not close the others.
+    pub(crate) async fn rebuild(&self) -> Result<(), StoreError> {
+        let _turn = self.0.rebuilding.lock().await;
+        let mut upstreams = self.0.store.upstreams().await?;
+        upstreams.retain(|u| u.state == ServiceState::Active);
+        let mut table = RouteTable { upstreams, ..RouteTable::default() };
+        for credential in self.0.store.credentials().await? {
+            let Some(upstream) = table.upstream(&credential.upstream) else { continue };
+            if credential.state != ServiceState::Active {
+                continue;
+            }
+            let upstream = upstream.clone();
+            match self.0.sealer.open(seal_context(&credential.id), &credential.sealed) {
+                Ok(secret) => table.credentials.push(RouteEntry { upstream, credential, secret }),
+                Err(error) => {
+                    tracing::error!(credential = %credential.id, %error, "a provider key cannot be unsealed");
+                    table.broken.push(credential.id);
+                }
+            }
+        }
+        self.0.table.store(Arc::new(table));
+        Ok(())
+    }
+}
+
+/// What a provider key is bound to.
+pub(crate) fn seal_context(id: &CredentialId) -> SealContext<'_> {
+    SealContext { table: "credentials", column: "sealed", row: id.as_str() }
 }

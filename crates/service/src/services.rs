@@ -3,17 +3,33 @@
 use std::{path::PathBuf, sync::Arc};
 
 use claviger_domain::{
+    audit::{Actor, AuditEvent},
     clock::{Clock, Entropy},
     id::NodeId,
     ports::{LedgerStore, Sealer, Store},
     token::Brand,
 };
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    ServiceError, admission::Admission, audit::Audit, checkpoints::CheckpointSink, grants::Grants, health::Health,
-    jobs::Jobs, keys::Keys, recorder::{Recorder, Writer}, refusals::Refusals, resources::Resources, routes::Routes,
-    tenants::Tenants, upstreams::Upstreams, usage::Usage,
+    ServiceError,
+    admission::Admission,
+    audit::{Audit, CHAIN_OPEN},
+    bootstrap::Bootstrap,
+    checkpoints::{CheckpointSink, Checkpoints},
+    feed::Feed,
+    grants::Grants,
+    health::Health,
+    jobs::{DiskWatch, Jobs, Retention},
+    keys::{KeyDeps, Keys},
+    recorder::{Recorder, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans},
+    refusals::Refusals,
+    resources::Resources,
+    routes::Routes,
+    tenants::Tenants,
+    upstreams::{UpstreamDeps, Upstreams},
+    usage::Usage,
 };
 
 /// How many bytes are free where the data lives; `None`: cannot be told, which closes nothing.
@@ -115,14 +131,129 @@ pub struct Background {
 }
 
 impl Services {
-    /// Loads what is needed, opens this incarnation's data chain, drains what an earlier one spooled and settles the
-    /// calls that died with it.
+    /// Makes what a first start makes, loads what is needed, drains what an earlier incarnation spooled, opens this
+    /// one's data chain and settles the calls that died with others.
     ///
     /// # Errors
-    /// [`ServiceError`] when a secret cannot be opened or the store does not answer. Nothing is left running.
+    /// [`ServiceError`] when a secret cannot be opened or the store does not answer. Nothing is left running, and the
+    /// start may be repeated.
     pub async fn start(deps: Deps) -> Result<(Self, Background), ServiceError> {
-        let chain = NodeId::generate(deps.entropy.as_ref())?;
-        let _ = (deps, chain);
-        Err(ServiceError::Unavailable("not started".to_owned()))
+        let Deps { store, ledger, sealer, clock, entropy, .. } = deps.clone();
+        let making = Bootstrap {
+            store: Arc::clone(&store),
+            sealer: Arc::clone(&sealer),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+        };
+        let secrets = making.run().await?;
+        let (head, chain) = open_chain(&deps).await?;
+
+        let health = Health::new();
+        let checkpoint_due = Arc::new(Notify::new());
+        let recorder =
+            Recorder::new(chain, deps.settings.slots, health.disk_low(), Arc::clone(&checkpoint_due));
+        let writer = Writer::new(WriterParts {
+            shared: recorder.shared(),
+            ledger: Arc::clone(&ledger),
+            clock: Arc::clone(&clock),
+            spool_dir: deps.settings.spool_dir.clone(),
+            spool_max_bytes: deps.settings.spool_max_bytes,
+            head,
+        });
+        let settings = &deps.settings;
+        let grants = Grants::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            secrets.peppers,
+            settings.grants,
+            settings.max_staleness_us,
+        );
+        let routes = Routes::new(Arc::clone(&store), Arc::clone(&sealer));
+        let services = Self::assemble(&deps, grants, routes, recorder, health.clone());
+        let mut feed = Feed {
+            store: Arc::clone(&store),
+            sealer,
+            clock: Arc::clone(&clock),
+            grants: services.grants.clone(),
+            routes: services.routes.clone(),
+            health: health.clone(),
+            seq: 0,
+        };
+        feed.begin().await?;
+        let disk = DiskWatch {
+            free_disk: Arc::clone(&deps.free_disk),
+            min_free_bytes: settings.min_free_disk_bytes,
+            health: health.clone(),
+        };
+        disk.look();
+        let checkpoints = Arc::new(Checkpoints {
+            store,
+            ledger: Arc::clone(&ledger),
+            clock: Arc::clone(&clock),
+            key: secrets.checkpoint_key,
+            sink: deps.checkpoint_sink.clone(),
+            health,
+            due: checkpoint_due,
+        });
+        let jobs = Jobs {
+            tracker: deps.tracker.clone(),
+            clock: Arc::clone(&clock),
+            feed,
+            checkpoints,
+            refusals: services.refusals.clone(),
+            disk,
+            retention: Retention { ledger, clock, days: settings.retention_days },
+        };
+        Ok((services, Background { writer, jobs }))
     }
+
+    fn assemble(deps: &Deps, grants: Grants, routes: Routes, recorder: Recorder, health: Health) -> Self {
+        let (store, clock) = (&deps.store, &deps.clock);
+        health.watch(grants.clone(), recorder.clone(), routes.clone());
+        let tenants =
+            Tenants::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy), grants.clone());
+        Self {
+            admission: Admission::new(Arc::clone(clock)),
+            keys: Keys::new(KeyDeps {
+                store: Arc::clone(store),
+                clock: Arc::clone(clock),
+                entropy: Arc::clone(&deps.entropy),
+                brand: deps.brand,
+                tenants: tenants.clone(),
+                grants: grants.clone(),
+            }),
+            upstreams: Upstreams::new(UpstreamDeps {
+                store: Arc::clone(store),
+                sealer: Arc::clone(&deps.sealer),
+                clock: Arc::clone(clock),
+                entropy: Arc::clone(&deps.entropy),
+                brand: deps.brand,
+                tenants: tenants.clone(),
+                routes: routes.clone(),
+            }),
+            usage: Usage::new(Arc::clone(&deps.ledger)),
+            audit: Audit::new(Arc::clone(store), Arc::clone(&deps.ledger)),
+            refusals: Refusals::new(Arc::clone(store)),
+            resources: Resources::new(Arc::clone(&deps.ledger)),
+            grants,
+            recorder,
+            routes,
+            tenants,
+            health,
+        }
+    }
+}
+
+/// Drains, opens, settles, closes: in this order, each step may be the last before a crash.
+async fn open_chain(deps: &Deps) -> Result<(claviger_domain::ports::ChainHead, NodeId), ServiceError> {
+    let (ledger, clock) = (&deps.ledger, deps.clock.as_ref());
+    if let Some(dir) = &deps.settings.spool_dir {
+        drain_leftovers(ledger, dir).await?;
+    }
+    let chain = NodeId::generate(deps.entropy.as_ref())?;
+    let event = AuditEvent::new(clock.now(), Actor::System, CHAIN_OPEN, chain.as_str());
+    ledger.open_chain(&chain, event).await?;
+    let head = settle_orphans(ledger, clock, &chain).await?;
+    close_dead_chains(ledger, clock, &chain).await?;
+    Ok((head, chain))
 }

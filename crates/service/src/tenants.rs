@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use claviger_domain::{
-    id::WorkspaceId,
-    ports::Store,
+    clock::{Clock, Entropy},
+    id::{OwnerId, WorkspaceId},
+    ports::{Change, Store},
     tenancy::{Environment, OwnerRecord, WorkspaceRecord},
 };
 
-use crate::{Caller, ServiceError};
+use crate::{
+    Caller, ServiceError,
+    grants::Grants,
+    naming::{check_name, find},
+};
 
 /// Workspaces and owners.
 #[derive(Clone)]
@@ -16,9 +21,21 @@ pub struct Tenants(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    grants: Grants,
 }
 
 impl Tenants {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        grants: Grants,
+    ) -> Self {
+        Self(Arc::new(Inner { store, clock, entropy, grants }))
+    }
+
     /// Makes a workspace.
     ///
     /// # Errors
@@ -29,8 +46,23 @@ impl Tenants {
         environment: Environment,
         caller: &Caller,
     ) -> Result<WorkspaceRecord, ServiceError> {
-        let _ = (name, environment, caller);
-        Err(ServiceError::Unavailable(String::new()))
+        check_name("name", name)?;
+        if self.0.store.workspaces().await?.iter().any(|w| w.name == name) {
+            return Err(ServiceError::conflict("workspace name", format!("`{name}` is taken")));
+        }
+        let now = self.0.clock.now();
+        let workspace = WorkspaceRecord {
+            id: WorkspaceId::generate(self.0.entropy.as_ref())?,
+            name: name.to_owned(),
+            environment,
+            created_at: now,
+            archived_at: None,
+            version: 1,
+        };
+        let event = caller.event(now, "workspace.create", workspace.id.as_str());
+        let event = event.with("environment", environment.as_str()).with("name", name);
+        self.0.store.apply(vec![Change::InsertWorkspace(workspace.clone())], event).await?;
+        Ok(workspace)
     }
 
     /// All workspaces, archived ones too, by creation.
@@ -46,7 +78,7 @@ impl Tenants {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn workspace(&self, id_or_name: &str) -> Result<WorkspaceRecord, ServiceError> {
-        Err(ServiceError::not_found("workspace", id_or_name))
+        find("workspace", id_or_name, self.0.store.workspaces().await?, |w| (w.id.as_str(), &w.name))
     }
 
     /// Archives a workspace: its keys stop working before this returns. Again: nothing changes.
@@ -58,8 +90,17 @@ impl Tenants {
         id: &WorkspaceId,
         caller: &Caller,
     ) -> Result<WorkspaceRecord, ServiceError> {
-        let _ = caller;
-        Err(ServiceError::not_found("workspace", id))
+        let mut workspace = self.workspace(id.as_str()).await?;
+        if workspace.archived_at.is_some() {
+            return Ok(workspace);
+        }
+        let now = self.0.clock.now();
+        workspace.archived_at = Some(now);
+        let event = caller.event(now, "workspace.archive", id.as_str()).with("name", &*workspace.name);
+        let applied = self.0.store.apply(vec![Change::UpdateWorkspace(workspace.clone())], event).await?;
+        self.0.grants.workspace_changed(id, applied.seq);
+        workspace.version += 1;
+        Ok(workspace)
     }
 
     /// Makes an owner.
@@ -72,8 +113,23 @@ impl Tenants {
         email: Option<&str>,
         caller: &Caller,
     ) -> Result<OwnerRecord, ServiceError> {
-        let _ = (name, email, caller);
-        Err(ServiceError::Unavailable(String::new()))
+        check_name("name", name)?;
+        email.map_or(Ok(()), check_email)?;
+        if self.0.store.owners().await?.iter().any(|o| o.name == name) {
+            return Err(ServiceError::conflict("owner name", format!("`{name}` is taken")));
+        }
+        let now = self.0.clock.now();
+        let owner = OwnerRecord {
+            id: OwnerId::generate(self.0.entropy.as_ref())?,
+            name: name.to_owned(),
+            email: email.map(str::to_owned),
+            created_at: now,
+            archived_at: None,
+            version: 1,
+        };
+        let event = caller.event(now, "owner.create", owner.id.as_str()).with("name", name);
+        self.0.store.apply(vec![Change::InsertOwner(owner.clone())], event).await?;
+        Ok(owner)
     }
 
     /// All owners, archived ones too, by creation.
@@ -89,6 +145,65 @@ impl Tenants {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn owner(&self, id_or_name: &str) -> Result<OwnerRecord, ServiceError> {
-        Err(ServiceError::not_found("owner", id_or_name))
+        find("owner", id_or_name, self.0.store.owners().await?, |o| (o.id.as_str(), &o.name))
+    }
+
+    /// Archives an owner: it gets no new keys; those that it has go on. Again: nothing changes.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub async fn archive_owner(&self, id: &OwnerId, caller: &Caller) -> Result<OwnerRecord, ServiceError> {
+        let mut owner = self.owner(id.as_str()).await?;
+        if owner.archived_at.is_some() {
+            return Ok(owner);
+        }
+        let now = self.0.clock.now();
+        owner.archived_at = Some(now);
+        let event = caller.event(now, "owner.archive", id.as_str()).with("name", &*owner.name);
+        self.0.store.apply(vec![Change::UpdateOwner(owner.clone())], event).await?;
+        owner.version += 1;
+        Ok(owner)
+    }
+
+    /// Where a new key goes: the one that is named, or the first that is not archived.
+    pub(crate) async fn home(
+        &self,
+        workspace: Option<&str>,
+        owner: Option<&str>,
+    ) -> Result<(WorkspaceId, OwnerId), ServiceError> {
+        let workspace = match workspace {
+            Some(wanted) => self.workspace(wanted).await?,
+            None => {
+                let all = self.0.store.workspaces().await?;
+                let first = all.into_iter().find(|w| w.archived_at.is_none());
+                first.ok_or_else(|| ServiceError::invalid("workspace", "there is none yet: make one first"))?
+            }
+        };
+        let owner = match owner {
+            Some(wanted) => self.owner(wanted).await?,
+            None => {
+                let first = self.0.store.owners().await?.into_iter().find(|o| o.archived_at.is_none());
+                first.ok_or_else(|| ServiceError::invalid("owner", "there is none yet: make one first"))?
+            }
+        };
+        if workspace.archived_at.is_some() {
+            return Err(ServiceError::conflict("workspace", format!("`{}` is archived", workspace.name)));
+        }
+        if owner.archived_at.is_some() {
+            return Err(ServiceError::conflict("owner", format!("`{}` is archived", owner.name)));
+        }
+        Ok((workspace.id, owner.id))
+    }
+}
+
+fn check_email(email: &str) -> Result<(), ServiceError> {
+    let legal = |c: char| !c.is_control() && !c.is_whitespace();
+    match email.split_once('@') {
+        Some((local, domain))
+            if !local.is_empty() && !domain.is_empty() && email.len() <= 254 && email.chars().all(legal) =>
+        {
+            Ok(())
+        }
+        Some(_) | None => Err(ServiceError::invalid("email", "expected an address such as ann@example.com")),
     }
 }

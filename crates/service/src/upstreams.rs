@@ -3,13 +3,24 @@
 use std::sync::Arc;
 
 use claviger_domain::{
+    clock::{Clock, Entropy},
     id::{CredentialId, UpstreamId},
-    ports::Store,
+    ports::{Change, Sealer, Store},
     secret::SecretBytes,
-    upstream::{CredentialRecord, UpstreamKind, UpstreamRecord},
+    token::{Brand, TokenKind, inspect},
+    upstream::{CredentialRecord, ServiceState, UpstreamKind, UpstreamRecord},
 };
 
-use crate::{Caller, ServiceError};
+use crate::{
+    Caller, ServiceError,
+    naming::{check_name, find},
+    routes::{Routes, seal_context},
+    tenants::Tenants,
+};
+
+/// No provider key is longer.
+const MAX_SECRET_LEN: usize = 4_096;
+const MIN_SECRET_LEN: usize = 8;
 
 /// An upstream to be added.
 #[derive(Debug, Clone)]
@@ -35,22 +46,50 @@ pub struct NewCredential {
     pub secret: SecretBytes,
 }
 
-/// Upstreams and credentials.
-#[derive(Clone)]
-pub struct Upstreams(Arc<Inner>);
-
-struct Inner {
-    store: Arc<dyn Store>,
+/// What the use cases of upstreams need.
+pub(crate) struct UpstreamDeps {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sealer: Arc<dyn Sealer>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) brand: Brand,
+    pub(crate) tenants: Tenants,
+    pub(crate) routes: Routes,
 }
 
+/// Upstreams and credentials.
+#[derive(Clone)]
+pub struct Upstreams(Arc<UpstreamDeps>);
+
 impl Upstreams {
+    pub(crate) fn new(deps: UpstreamDeps) -> Self {
+        Self(Arc::new(deps))
+    }
+
     /// Adds an upstream.
     ///
     /// # Errors
     /// [`ServiceError::Invalid`], [`ServiceError::Conflict`] when the name is taken.
     pub async fn add(&self, new: NewUpstream, caller: &Caller) -> Result<UpstreamRecord, ServiceError> {
-        let _ = (new, caller);
-        Err(ServiceError::Unavailable(String::new()))
+        check_name("name", &new.name)?;
+        let base_url = checked_url(&new.base_url)?;
+        if self.list().await?.iter().any(|u| u.name == new.name) {
+            return Err(ServiceError::conflict("upstream name", format!("`{}` is taken", new.name)));
+        }
+        let now = self.0.clock.now();
+        let upstream = UpstreamRecord {
+            id: UpstreamId::generate(self.0.entropy.as_ref())?,
+            name: new.name,
+            kind: new.kind,
+            base_url,
+            state: ServiceState::Active,
+            created_at: now,
+            version: 1,
+        };
+        let event = caller.event(now, "upstream.add", upstream.id.as_str());
+        let event = event.with("base_url", &*upstream.base_url).with("name", &*upstream.name);
+        self.apply(vec![Change::InsertUpstream(upstream.clone())], event).await?;
+        Ok(upstream)
     }
 
     /// All upstreams that were not removed.
@@ -58,7 +97,9 @@ impl Upstreams {
     /// # Errors
     /// [`ServiceError::Unavailable`].
     pub async fn list(&self) -> Result<Vec<UpstreamRecord>, ServiceError> {
-        Ok(self.0.store.upstreams().await?)
+        let mut all = self.0.store.upstreams().await?;
+        all.retain(|u| u.state != ServiceState::Removed);
+        Ok(all)
     }
 
     /// One upstream by id or name.
@@ -66,7 +107,7 @@ impl Upstreams {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn find(&self, id_or_name: &str) -> Result<UpstreamRecord, ServiceError> {
-        Err(ServiceError::not_found("upstream", id_or_name))
+        find("upstream", id_or_name, self.list().await?, |u| (u.id.as_str(), &u.name))
     }
 
     /// Takes an upstream and its credentials out for good. Again: nothing changes.
@@ -74,8 +115,20 @@ impl Upstreams {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn remove(&self, id: &UpstreamId, caller: &Caller) -> Result<UpstreamRecord, ServiceError> {
-        let _ = caller;
-        Err(ServiceError::not_found("upstream", id))
+        let all = self.0.store.upstreams().await?;
+        let mut upstream = find("upstream", id.as_str(), all, |u| (u.id.as_str(), ""))?;
+        if upstream.state == ServiceState::Removed {
+            return Ok(upstream);
+        }
+        upstream.state = ServiceState::Removed;
+        let mut changes = vec![Change::UpdateUpstream(upstream.clone())];
+        let of_it = self.credentials().await?.into_iter().filter(|c| c.upstream == *id);
+        changes.extend(of_it.map(|c| Change::UpdateCredential(removed(c))));
+        let event = caller.event(self.0.clock.now(), "upstream.remove", id.as_str());
+        let event = event.with("credentials", changes.len() - 1).with("name", &*upstream.name);
+        self.apply(changes, event).await?;
+        upstream.version += 1;
+        Ok(upstream)
     }
 
     /// Seals a provider key and adds it as a credential.
@@ -87,8 +140,40 @@ impl Upstreams {
         new: NewCredential,
         caller: &Caller,
     ) -> Result<CredentialRecord, ServiceError> {
-        let _ = (new, caller);
-        Err(ServiceError::Unavailable(String::new()))
+        let upstream = self.find(&new.upstream).await?;
+        let secret = checked_secret(self.0.brand, &new.secret)?;
+        let workspace = match &new.workspace {
+            Some(wanted) => Some(self.0.tenants.workspace(wanted).await?.id),
+            None => None,
+        };
+        let present = self.credentials().await?;
+        let name = new.name.unwrap_or_else(|| free_name(&upstream.name, &present));
+        check_name("name", &name)?;
+        if present.iter().any(|c| c.name == name) {
+            return Err(ServiceError::conflict("credential name", format!("`{name}` is taken")));
+        }
+        let now = self.0.clock.now();
+        let id = CredentialId::generate(self.0.entropy.as_ref())?;
+        let credential = CredentialRecord {
+            sealed: self.0.sealer.seal(seal_context(&id), secret.as_bytes())?,
+            id,
+            upstream: upstream.id,
+            workspace,
+            name,
+            hint: masked(secret),
+            state: ServiceState::Active,
+            created_at: now,
+            version: 1,
+        };
+        let bound = credential.workspace.as_ref().map_or("", |w| w.as_str());
+        let event = caller.event(now, "credential.add", credential.id.as_str());
+        let event = event
+            .with("hint", &*credential.hint)
+            .with("name", &*credential.name)
+            .with("upstream", credential.upstream.as_str())
+            .with("workspace", bound);
+        self.apply(vec![Change::InsertCredential(credential.clone())], event).await?;
+        Ok(credential)
     }
 
     /// All credentials that were not removed.
@@ -96,10 +181,20 @@ impl Upstreams {
     /// # Errors
     /// [`ServiceError::Unavailable`].
     pub async fn credentials(&self) -> Result<Vec<CredentialRecord>, ServiceError> {
-        Ok(self.0.store.credentials().await?)
+        let mut all = self.0.store.credentials().await?;
+        all.retain(|c| c.state != ServiceState::Removed);
+        Ok(all)
     }
 
-    /// Takes a credential out for good. Again: nothing changes.
+    /// One credential by id or name.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`].
+    pub async fn find_credential(&self, id_or_name: &str) -> Result<CredentialRecord, ServiceError> {
+        find("credential", id_or_name, self.credentials().await?, |c| (c.id.as_str(), &c.name))
+    }
+
+    /// Takes a credential out for good. Its sealed key is forgotten. Again: nothing changes.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`].
@@ -108,7 +203,83 @@ impl Upstreams {
         id: &CredentialId,
         caller: &Caller,
     ) -> Result<CredentialRecord, ServiceError> {
-        let _ = caller;
-        Err(ServiceError::not_found("credential", id))
+        let all = self.0.store.credentials().await?;
+        let credential = find("credential", id.as_str(), all, |c| (c.id.as_str(), ""))?;
+        if credential.state == ServiceState::Removed {
+            return Ok(credential);
+        }
+        let mut credential = removed(credential);
+        let event = caller.event(self.0.clock.now(), "credential.remove", id.as_str());
+        let event = event.with("hint", &*credential.hint).with("name", &*credential.name);
+        self.apply(vec![Change::UpdateCredential(credential.clone())], event).await?;
+        credential.version += 1;
+        Ok(credential)
+    }
+
+    /// Writes, and makes the routes follow before the caller is told so. If they cannot, the feed makes them follow.
+    async fn apply(
+        &self,
+        changes: Vec<Change>,
+        event: claviger_domain::audit::AuditEvent,
+    ) -> Result<(), ServiceError> {
+        self.0.store.apply(changes, event).await?;
+        if let Err(error) = self.0.routes.rebuild().await {
+            tracing::warn!(%error, "routes follow with the next poll of the feed");
+        }
+        Ok(())
     }
 }
+
+fn removed(mut credential: CredentialRecord) -> CredentialRecord {
+    credential.state = ServiceState::Removed;
+    credential.sealed = Vec::new();
+    credential
+}
+
+/// The upstream's name, or with the first number that makes it unique.
+fn free_name(upstream: &str, present: &[CredentialRecord]) -> String {
+    let is_free = |name: &String| !present.iter().any(|c| c.name == *name);
+    let numbered = (2..).map(|n| format!("{upstream}-{n}"));
+    std::iter::once(upstream.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
+}
+
+/// What is said to a base URL before anybody connects to it. Without trailing slashes.
+fn checked_url(url: &str) -> Result<String, ServiceError> {
+    let why = "expected https://host[:port][/prefix] without user, query or fragment";
+    let refuse = || ServiceError::invalid("base_url", why);
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).ok_or_else(refuse)?;
+    let host = rest.split('/').next().unwrap_or_default();
+    let legal = |c: char| c.is_ascii_graphic() && !"@?#\\\"<>".contains(c);
+    if host.is_empty() || host.starts_with(':') || url.len() > 2_048 || !url.chars().all(legal) {
+        return Err(refuse());
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// A provider key as it can stand in a header. White space around it comes from files and pastes.
+fn checked_secret(brand: Brand, secret: &SecretBytes) -> Result<&str, ServiceError> {
+    let refuse = |why: &str| ServiceError::invalid("key", why);
+    let text = std::str::from_utf8(secret.expose()).map_err(|_| refuse("the provider key is not text"))?.trim();
+    let own = |brand| matches!(inspect(brand, text).kind, TokenKind::LiveKey | TokenKind::TestKey);
+    if text.starts_with("cvg_") || own(brand) {
+        return Err(refuse("this is one of Claviger's own keys; the provider's key is needed here"));
+    }
+    if !(MIN_SECRET_LEN..=MAX_SECRET_LEN).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(refuse("expected a provider key: 8 to 4,096 visible ASCII characters, no spaces"));
+    }
+    Ok(text)
+}
+
+/// The first and last few characters; fewer of short keys, so that at most a quarter is shown.
+fn masked(secret: &str) -> String {
+    let (head, tail) = match secret.len() {
+        48.. => (8, 4),
+        24..48 => (4, 2),
+        0..24 => (2, 0),
+    };
+    let end = secret.len().saturating_sub(tail);
+    format!("{}…{}", secret.get(..head).unwrap_or_default(), secret.get(end..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

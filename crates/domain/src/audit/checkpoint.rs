@@ -185,7 +185,9 @@ impl Checkpoint {
     }
 }
 
-fn root_of(heads: &[CheckpointHead]) -> Digest {
+/// The Merkle root over heads that are ordered by chain.
+#[must_use]
+pub fn root_of(heads: &[CheckpointHead]) -> Digest {
     let entries: Vec<Vec<u8>> = heads.iter().map(CheckpointHead::bytes).collect();
     merkle_root(&entries)
 }

@@ -1,0 +1,168 @@
+//! The table of verified keys. It never goes back: a grant that was read before a change was made known here is not
+//! put in after it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use claviger_domain::{
+    clock::{BootInstant, Timestamp},
+    grant::Grant,
+    id::WorkspaceId,
+    key::KeyRecord,
+    limit::set::UsedBefore,
+    token::PublicId,
+};
+use quick_cache::sync::Cache;
+
+use super::{KeyRuntime, LiveGrant};
+use crate::lock::lock;
+
+/// Tombstones beyond this many are folded into the floor that holds for every key.
+const TOMBSTONES: usize = 4_096;
+
+/// What time it is, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) wall: Timestamp,
+    pub(super) boot: BootInstant,
+}
+
+pub(super) struct Table {
+    grants: Cache<PublicId, Arc<LiveGrant>>,
+    capacity: usize,
+    known: Mutex<Known>,
+}
+
+/// What stays known of keys whose grant is not in the table.
+#[derive(Default)]
+struct Known {
+    /// Every read as of an earlier feed number than this may be out of date.
+    floor: i64,
+    /// The same for single keys: the number of their last change.
+    tombstones: HashMap<PublicId, i64>,
+    runtimes: HashMap<PublicId, Arc<KeyRuntime>>,
+    /// Revoked keys whose calls in flight are still let finish.
+    ending: Vec<Arc<KeyRuntime>>,
+}
+
+impl Known {
+    fn floor_of(&self, id: PublicId) -> i64 {
+        self.tombstones.get(&id).copied().unwrap_or(0).max(self.floor)
+    }
+
+    fn bury(&mut self, id: PublicId, seq: i64) {
+        if self.tombstones.len() >= TOMBSTONES {
+            self.floor = self.tombstones.values().copied().fold(self.floor, i64::max);
+            self.tombstones.clear();
+        }
+        let last = self.tombstones.entry(id).or_insert(seq);
+        *last = (*last).max(seq);
+    }
+
+    /// Follows a key's revocation on whatever calls it still has.
+    fn follow(&mut self, key: &KeyRecord, now: Now) {
+        let Some(revocation) = key.revocation else { return };
+        let Some(runtime) = self.runtimes.get(&key.public_id) else { return };
+        if !runtime.is_cut() && runtime.revoked(revocation, now.wall, now.boot) {
+            self.ending.push(Arc::clone(runtime));
+        }
+    }
+
+    /// Forgets runtimes that nothing uses once there are far too many. Their day counts come back from the store.
+    fn prune(&mut self, most: usize) {
+        if self.runtimes.len() > most {
+            self.runtimes.retain(|_, runtime| Arc::strong_count(runtime) > 1);
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { grants: Cache::new(capacity.max(1)), capacity, known: Mutex::default() }
+    }
+
+    pub(super) fn get(&self, id: &PublicId) -> Option<Arc<LiveGrant>> {
+        self.grants.get(id)
+    }
+
+    /// Whether anything of this key is held, so that its changes matter here.
+    pub(super) fn concerns(&self, id: &PublicId) -> bool {
+        self.grants.contains_key(id) || self.has_runtime(id)
+    }
+
+    pub(super) fn has_runtime(&self, id: &PublicId) -> bool {
+        lock(&self.known).runtimes.contains_key(id)
+    }
+
+    /// Whether a read of this key as of `as_of` is still true as far as is known here.
+    pub(super) fn is_current(&self, id: PublicId, as_of: i64) -> bool {
+        as_of >= lock(&self.known).floor_of(id)
+    }
+
+    /// Puts a grant in, unless a change that it does not know of was made known here meanwhile.
+    pub(super) fn put(&self, grant: Grant, used: UsedBefore, now: Now) -> Option<Arc<LiveGrant>> {
+        let id = grant.key.public_id;
+        let mut known = lock(&self.known);
+        if grant.as_of < known.floor_of(id) {
+            return None;
+        }
+        if let Some(present) = self.grants.peek(&id)
+            && present.grant.as_of > grant.as_of
+        {
+            return Some(present);
+        }
+        known.prune(self.capacity.saturating_mul(2));
+        let made = || Arc::new(KeyRuntime::new(now.wall, used));
+        let runtime = Arc::clone(known.runtimes.entry(id).or_insert_with(made));
+        known.follow(&grant.key, now);
+        let live = Arc::new(LiveGrant { grant, runtime });
+        self.grants.insert(id, Arc::clone(&live));
+        Some(live)
+    }
+
+    /// A change of this key was committed with this feed number; earlier reads of it are out of date.
+    pub(super) fn bury(&self, id: PublicId, seq: i64) {
+        let mut known = lock(&self.known);
+        known.bury(id, seq);
+        if self.grants.peek(&id).is_some_and(|present| present.grant.as_of < seq) {
+            self.grants.remove(&id);
+        }
+    }
+
+    /// This node changed the key itself: the change holds before the caller is told so.
+    pub(super) fn changed(&self, key: &KeyRecord, seq: i64, now: Now) {
+        let id = key.public_id;
+        let mut known = lock(&self.known);
+        known.bury(id, seq);
+        known.follow(key, now);
+        let Some(present) = self.grants.peek(&id) else { return };
+        if present.grant.as_of < seq {
+            let grant =
+                Grant { key: key.clone(), workspace_archived: present.grant.workspace_archived, as_of: seq };
+            let runtime = Arc::clone(&present.runtime);
+            self.grants.insert(id, Arc::new(LiveGrant { grant, runtime }));
+        }
+    }
+
+    /// Everything read before this feed number is out of date: all grants go, or those of one workspace.
+    pub(super) fn forget_before(&self, seq: i64, workspace: Option<&WorkspaceId>) {
+        let mut known = lock(&self.known);
+        known.floor = known.floor.max(seq);
+        self.grants.retain(|_, live| {
+            live.grant.as_of >= seq || workspace.is_some_and(|w| live.grant.key.workspace != *w)
+        });
+    }
+
+    /// The keys that may have calls in flight here, or are held.
+    pub(super) fn ids(&self) -> Vec<PublicId> {
+        let known = lock(&self.known);
+        known.runtimes.keys().copied().collect()
+    }
+
+    /// Cuts the calls of revoked keys whose grace is over.
+    pub(super) fn cut_due(&self, boot: BootInstant) {
+        lock(&self.known).ending.retain(|runtime| !runtime.cut_if_due(boot));
+    }
+}

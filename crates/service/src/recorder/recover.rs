@@ -1,0 +1,100 @@
+//! What a start does for incarnations that died: their spools are drained, their open calls charged, their chains
+//! closed. Each step may be repeated.
+
+use std::{path::Path, sync::Arc};
+
+use claviger_domain::{
+    audit::Digest,
+    clock::Clock,
+    id::NodeId,
+    ledger::Group,
+    ports::{ChainHead, LedgerStore},
+};
+
+use super::{
+    gather::unknown_row,
+    spool::{Leftover, leftovers},
+    writer::{close_event, commit},
+};
+use crate::ServiceError;
+
+/// Rows in one group of charged calls.
+const ROWS_A_GROUP: usize = 256;
+
+/// Brings to the store what earlier incarnations spooled: each group once, told by its number.
+pub(crate) async fn drain_leftovers(ledger: &Arc<dyn LedgerStore>, dir: &Path) -> Result<(), ServiceError> {
+    let unreadable = |error: std::io::Error| ServiceError::Unavailable(format!("the spool cannot be read: {error}"));
+    for leftover in leftovers(dir).map_err(unreadable)? {
+        drain(ledger, leftover).await?;
+    }
+    Ok(())
+}
+
+async fn drain(ledger: &Arc<dyn LedgerStore>, mut leftover: Leftover) -> Result<(), ServiceError> {
+    let chains = ledger.chains().await?;
+    let Some(known) = chains.into_iter().find(|c| c.chain == leftover.chain) else {
+        let groups = leftover.frames.len();
+        tracing::error!(chain = %leftover.chain, groups, "a spool belongs to a chain that the store does not know");
+        return Ok(());
+    };
+    let mut head = ChainHead { length: known.length, head: known.head };
+    let frames = std::mem::take(&mut leftover.frames);
+    let mut drained = 0_u64;
+    for frame in frames.into_iter().filter(|frame| frame.number > known.length) {
+        let group = frame.content.into_group(leftover.chain.clone(), head);
+        head = commit_next(ledger, group).await?;
+        drained += 1;
+    }
+    tracing::info!(chain = %leftover.chain, drained, "drained what an earlier start had spooled");
+    leftover.remove().map_err(|e| ServiceError::Unavailable(format!("the spool cannot be removed: {e}")))
+}
+
+async fn commit_next(ledger: &Arc<dyn LedgerStore>, group: Group) -> Result<ChainHead, ServiceError> {
+    let length = group.number;
+    let head = commit(Arc::clone(ledger), Arc::new(group)).await?;
+    Ok(ChainHead { length, head })
+}
+
+/// Charges the calls that died with their incarnation at their reservations, in this incarnation's chain, which must
+/// be open and empty. Where the chain stands then.
+pub(crate) async fn settle_orphans(
+    ledger: &Arc<dyn LedgerStore>,
+    clock: &dyn Clock,
+    chain: &NodeId,
+) -> Result<ChainHead, ServiceError> {
+    let mut head = ChainHead { length: 0, head: Digest::EMPTY };
+    let orphans = ledger.orphans(chain).await?;
+    if !orphans.is_empty() {
+        tracing::warn!(calls = orphans.len(), "charging calls whose end is unknown at their reservations");
+    }
+    for some in orphans.chunks(ROWS_A_GROUP) {
+        let at = clock.now();
+        let group = Group {
+            chain: chain.clone(),
+            number: head.length + 1,
+            at,
+            previous: head.head,
+            intents: Vec::new(),
+            rows: some.iter().map(|intent| unknown_row(intent, at, "node died")).collect(),
+            released: Vec::new(),
+            resources: Vec::new(),
+        };
+        head = commit_next(ledger, group).await?;
+    }
+    Ok(head)
+}
+
+/// Closes the chains of incarnations that died: on one node, all but our own.
+pub(crate) async fn close_dead_chains(
+    ledger: &Arc<dyn LedgerStore>,
+    clock: &dyn Clock,
+    own: &NodeId,
+) -> Result<(), ServiceError> {
+    for dead in ledger.chains().await? {
+        if dead.closed_at.is_none() && dead.chain != *own {
+            let head = ChainHead { length: dead.length, head: dead.head };
+            ledger.close_chain(&dead.chain, close_event(clock.now(), &dead.chain, head, "died")).await?;
+        }
+    }
+    Ok(())
+}

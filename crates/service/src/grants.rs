@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use claviger_domain::{
     clock::{BootInstant, Clock, MICROS_PER_DAY, Timestamp},
     grant::{AuthFailure, Grant},
-    id::WorkspaceId,
+    id::{KeyId, WorkspaceId},
     key::{KeyRecord, KeyState},
     limit::set::UsedBefore,
     mac::Peppers,
@@ -114,6 +114,13 @@ impl Grants {
                 }
             },
         }
+    }
+
+    /// A key as it is held here; `None` when it was not used since the start, so that all its limits are untouched
+    /// but for what the store knows of the day.
+    #[must_use]
+    pub fn held(&self, id: &KeyId) -> Option<Arc<LiveGrant>> {
+        self.0.table.get(&PublicId::of_key(id)?)
     }
 
     /// How long ago, in microseconds, the last successful poll of the feed was sent.

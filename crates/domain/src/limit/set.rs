@@ -107,6 +107,21 @@ impl KeyLimits {
         self.uses
     }
 
+    /// What is left of each rate and day limit of a bucket; takes nothing.
+    #[must_use]
+    pub fn standing(&self, limits: &Limits, bucket: Bucket, now: Timestamp) -> Vec<Headroom> {
+        let none = Limits { rps: None, rpm: None, rph: None, rpd: None, concurrency: None };
+        let each = [
+            Limits { rps: limits.rps, ..none },
+            Limits { rpm: limits.rpm, ..none },
+            Limits { rph: limits.rph, ..none },
+            Limits { rpd: limits.rpd, ..none },
+        ];
+        let mut copy = *self;
+        let state = *copy.bucket(bucket);
+        each.iter().filter_map(|one| state.step(one, now, 0).1.tightest).collect()
+    }
+
     const fn bucket(&mut self, bucket: Bucket) -> &mut BucketState {
         match bucket {
             Bucket::Work => &mut self.work,

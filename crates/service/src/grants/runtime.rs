@@ -63,6 +63,12 @@ impl KeyRuntime {
         lock(&self.limits).in_flight()
     }
 
+    /// What is left of each rate and day limit of a bucket.
+    #[must_use]
+    pub fn standing(&self, policy: &KeyPolicy, bucket: Bucket, now: Timestamp) -> Vec<Headroom> {
+        lock(&self.limits).standing(&policy.limits, bucket, now)
+    }
+
     pub(super) const fn cut(&self) -> &Cut {
         &self.cut
     }

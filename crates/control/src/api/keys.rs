@@ -1,0 +1,180 @@
+//! Operations on keys, one a file, and the bodies that they take.
+
+pub mod create;
+pub mod limits;
+pub mod list;
+pub mod revoke;
+pub mod show;
+pub mod state;
+pub mod update;
+
+use claviger_domain::{clock::Timestamp, id::KeyId, key::OnDisconnect};
+use claviger_service::keys::{Expiry, LimitsPatch as ServiceLimits};
+use serde::{Deserialize, Serialize};
+
+use super::time::Moment;
+use crate::problem::Problem;
+
+/// Limits as they are set: absent leaves the limit as it is (or at its default), 0 lifts it.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsPatch {
+    /// Requests a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rps: Option<u32>,
+    /// Requests a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpm: Option<u32>,
+    /// Requests an hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rph: Option<u32>,
+    /// Requests a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpd: Option<u32>,
+    /// Requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+impl From<LimitsPatch> for ServiceLimits {
+    fn from(p: LimitsPatch) -> Self {
+        let set = |n: Option<u32>| n.map(|n| (n > 0).then_some(n));
+        Self {
+            rps: set(p.rps),
+            rpm: set(p.rpm),
+            rph: set(p.rph),
+            rpd: set(p.rpd),
+            concurrency: set(p.concurrency),
+        }
+    }
+}
+
+/// Body of `POST /admin/v1/keys`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateKey {
+    /// Its name.
+    pub name: String,
+    /// Make a test key.
+    pub test: bool,
+    /// Workspace, by id or name.
+    pub workspace: Option<String>,
+    /// Owner, by id or name.
+    pub owner: Option<String>,
+    /// RFC 3339.
+    pub not_before: Option<String>,
+    /// `12h`, `90d`, `never`.
+    pub expires_in: Option<String>,
+    /// Model patterns.
+    pub models: Option<Vec<String>>,
+    /// Endpoints.
+    pub endpoints: Option<Vec<String>>,
+    /// Scopes.
+    pub scopes: Option<Vec<String>>,
+    /// Address blocks.
+    pub allow_ip: Option<Vec<String>>,
+    /// Rates and concurrency.
+    pub limits: LimitsPatch,
+    /// Uses in its whole life; 0: no limit.
+    pub max_uses: Option<u64>,
+    /// Weekly window; empty: always.
+    pub hours: Option<String>,
+    /// `cancel` or `drain`.
+    pub on_disconnect: Option<String>,
+}
+
+/// Body of `PATCH /admin/v1/keys/{id}`: what is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateKey {
+    /// Its name.
+    pub name: Option<String>,
+    /// From now: `12h`, `90d`, `never`.
+    pub expires_in: Option<String>,
+    /// Model patterns.
+    pub models: Option<Vec<String>>,
+    /// Endpoints.
+    pub endpoints: Option<Vec<String>>,
+    /// Scopes.
+    pub scopes: Option<Vec<String>>,
+    /// Address blocks.
+    pub allow_ip: Option<Vec<String>>,
+    /// Rates and concurrency.
+    pub limits: LimitsPatch,
+    /// Uses in its whole life; 0: no limit.
+    pub max_uses: Option<u64>,
+    /// Weekly window; empty: always.
+    pub hours: Option<String>,
+    /// `cancel` or `drain`.
+    pub on_disconnect: Option<String>,
+}
+
+/// Body of `POST /admin/v1/keys/{id}/revoke`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeKey {
+    /// EXPIRED, COMPROMISED, ROTATION, USER_REQUEST, SECURITY_POLICY.
+    pub reason: String,
+    /// Cut calls in flight at once.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// A key id in a path.
+pub(super) fn key_id(text: &str) -> Result<KeyId, Problem> {
+    KeyId::parse(text).map_err(|e| Problem::invalid("id", e.to_string()))
+}
+
+/// What `12h`, `90d` or `never` means.
+pub(super) fn expiry(text: &str) -> Result<Expiry, Problem> {
+    if text == "never" {
+        return Ok(Expiry::Never);
+    }
+    let bad = || {
+        let why = format!("`{text}` is not a span of time: expected 30m, 12h, 90d or never");
+        Problem::invalid("expires_in", why)
+    };
+    let unit = match text.as_bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 3_600,
+        Some(b'd') => 86_400,
+        Some(_) | None => return Err(bad()),
+    };
+    let number: u64 = text.get(..text.len() - 1).and_then(|n| n.parse().ok()).ok_or_else(bad)?;
+    let secs = number.checked_mul(unit).filter(|s| (1..=100 * 366 * 86_400).contains(s)).ok_or_else(bad)?;
+    Ok(Expiry::AfterSecs(secs))
+}
+
+/// `cancel` or `drain`.
+pub(super) fn on_disconnect(word: &str) -> Result<OnDisconnect, Problem> {
+    OnDisconnect::parse(word)
+        .ok_or_else(|| Problem::invalid("on_disconnect", format!("`{word}`: expected cancel or drain")))
+}
+
+/// A moment in a body.
+pub(super) fn moment(field: &str, text: &str) -> Result<Timestamp, Problem> {
+    let read: Result<Moment, _> = text.parse();
+    read.map(|m| m.0).map_err(|e| Problem::invalid(field, e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_a_span_or_never() {
+        assert_eq!(expiry("never").unwrap(), Expiry::Never);
+        assert_eq!(expiry("2h").unwrap(), Expiry::AfterSecs(7_200));
+        for bad in ["", "0d", "-1d", "90", "d", "1w", "99999999999999999d", "€d"] {
+            assert_eq!(expiry(bad).unwrap_err().field.as_deref(), Some("expires_in"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn zero_lifts_a_limit_and_absence_leaves_it() {
+        let patch = LimitsPatch { rpm: Some(0), rps: Some(5), ..LimitsPatch::default() };
+        let service = ServiceLimits::from(patch);
+        assert_eq!((service.rpm, service.rps, service.rpd), (Some(None), Some(Some(5)), None));
+    }
+}

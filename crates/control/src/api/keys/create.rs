@@ -1,0 +1,40 @@
+//! `POST /admin/v1/keys`
+
+use axum::{Json, extract::State, http::StatusCode};
+use claviger_service::keys::{Expiry, NewKey};
+
+use super::{CreateKey, expiry, moment, on_disconnect};
+use crate::{
+    api::view::KeyView,
+    extract::{Body, Operator},
+    problem::Problem,
+    state::ControlState,
+};
+
+/// Makes a key. The answer is the only place where it is ever shown.
+pub async fn create(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Body(body): Body<CreateKey>,
+) -> Result<(StatusCode, Json<KeyView>), Problem> {
+    let new = NewKey {
+        name: body.name,
+        test: body.test,
+        workspace: body.workspace,
+        owner: body.owner,
+        models: body.models.unwrap_or_default(),
+        endpoints: body.endpoints.unwrap_or_default(),
+        scopes: body.scopes,
+        allow_ip: body.allow_ip.unwrap_or_default(),
+        limits: body.limits.into(),
+        max_uses: body.max_uses.filter(|n| *n > 0),
+        hours: body.hours.filter(|h| !h.trim().is_empty()),
+        on_disconnect: body.on_disconnect.as_deref().map(on_disconnect).transpose()?.unwrap_or_default(),
+        not_before: body.not_before.as_deref().map(|t| moment("not_before", t)).transpose()?,
+        expires: body.expires_in.as_deref().map(expiry).transpose()?.unwrap_or(Expiry::Default),
+    };
+    let (record, token, usage) = state.services.keys.create(new, &operator.caller).await?;
+    let mut view = KeyView::of(&record, &usage, state.clock.now());
+    view.key = Some(String::from_utf8_lossy(token.expose()).into_owned());
+    Ok((StatusCode::CREATED, Json(view)))
+}

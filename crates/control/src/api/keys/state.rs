@@ -1,0 +1,29 @@
+//! `POST /admin/v1/keys/{id}/suspend` and `…/resume`
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+
+use super::key_id;
+use crate::{api::view::KeyView, extract::Operator, problem::Problem, state::ControlState};
+
+/// Refuses a key until it is resumed.
+pub async fn suspend(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Json<KeyView>, Problem> {
+    let (record, usage) = state.services.keys.suspend(&key_id(&id)?, &operator.caller).await?;
+    Ok(Json(KeyView::of(&record, &usage, state.clock.now())))
+}
+
+/// Lets a suspended key work again.
+pub async fn resume(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Json<KeyView>, Problem> {
+    let (record, usage) = state.services.keys.resume(&key_id(&id)?, &operator.caller).await?;
+    Ok(Json(KeyView::of(&record, &usage, state.clock.now())))
+}

@@ -1,0 +1,67 @@
+//! Operations on workspaces.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use claviger_domain::tenancy::Environment;
+use serde::{Deserialize, Serialize};
+
+use super::{page::Page, view::WorkspaceView};
+use crate::{
+    extract::{Body, Operator},
+    problem::Problem,
+    state::ControlState,
+};
+
+/// Body of `POST /admin/v1/workspaces`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateWorkspace {
+    /// Its name.
+    pub name: String,
+    /// `development`, `staging` or `production`.
+    #[serde(default = "development")]
+    pub environment: String,
+}
+
+fn development() -> String {
+    Environment::Development.as_str().to_owned()
+}
+
+/// `POST /admin/v1/workspaces`
+pub async fn create(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Body(body): Body<CreateWorkspace>,
+) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
+    let environment = Environment::parse(&body.environment).ok_or_else(|| {
+        Problem::invalid(
+            "environment",
+            format!("`{}`: expected development, staging or production", body.environment),
+        )
+    })?;
+    let tenants = &state.services.tenants;
+    let made = tenants.create_workspace(&body.name, environment, &operator.caller).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// `GET /admin/v1/workspaces`
+pub async fn list(
+    State(state): State<ControlState>,
+    _operator: Operator,
+) -> Result<Json<Page<WorkspaceView>>, Problem> {
+    Ok(Json(Page::whole(state.services.tenants.workspaces().await?)))
+}
+
+/// `POST /admin/v1/workspaces/{id}/archive`
+pub async fn archive(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Json<WorkspaceView>, Problem> {
+    let tenants = &state.services.tenants;
+    let workspace = tenants.workspace(&id).await?;
+    Ok(Json(tenants.archive_workspace(&workspace.id, &operator.caller).await?.into()))
+}

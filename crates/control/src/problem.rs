@@ -1,0 +1,64 @@
+//! Refusals of the control plane: `application/problem+json` (RFC 9457).
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use claviger_service::ServiceError;
+use serde::{Deserialize, Serialize};
+
+/// What went wrong, for people and programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A short name for the kind of problem, stable over releases.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened and what to do next.
+    pub detail: String,
+    /// The field that is at fault, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a field.
+    #[must_use]
+    pub fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
+        Self { kind: kind.to_owned(), status: status.as_u16(), detail: detail.into(), field: None }
+    }
+
+    /// A field that cannot be used.
+    #[must_use]
+    pub fn invalid(field: &str, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "invalid", detail);
+        Self { field: Some(field.to_owned()), ..problem }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let problem = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, problem);
+        response
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let (status, kind) = match &error {
+            ServiceError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            ServiceError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
+            ServiceError::Invalid { field, .. } => return Self::invalid(field, error.to_string()),
+            ServiceError::Unavailable(_) | ServiceError::Entropy(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            }
+            ServiceError::Broken(_) | ServiceError::Seal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "broken"),
+        };
+        Self::new(status, kind, error.to_string())
+    }
+}

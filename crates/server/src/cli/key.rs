@@ -1,0 +1,275 @@
+//! `claviger key …`
+
+use std::io::Read;
+
+use clap::{Args, Subcommand};
+use claviger_control::api::keys::{CreateKey, LimitsPatch, RevokeKey, UpdateKey};
+use claviger_domain::token::{Brand, inspect};
+use serde_json::json;
+
+use super::{
+    Context,
+    client::{query, segment},
+    output::{CliError, Columns},
+};
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key; it is shown once
+    Create(Box<CreateArgs>),
+    /// List keys
+    List(ListArgs),
+    /// Show one key
+    Show {
+        /// Its id (`key_…`)
+        id: String,
+    },
+    /// Change what a key may do
+    Update(Box<UpdateArgs>),
+    /// Refuse a key until it is resumed
+    Suspend {
+        /// Its id
+        id: String,
+    },
+    /// Let a suspended key work again
+    Resume {
+        /// Its id
+        id: String,
+    },
+    /// Refuse a key for ever
+    Revoke(RevokeArgs),
+    /// Say what a string is, check by check, without asking anyone
+    Inspect {
+        /// The string, or `-` to read it from standard input
+        token: String,
+    },
+}
+
+/// What a key may do, as flags of `create` and `update`.
+#[derive(Debug, Default, Args)]
+pub struct PolicyArgs {
+    /// Models it may use, with `*`; all when not given
+    #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
+    models: Option<Vec<String>>,
+    /// Endpoints it may use: messages, count_tokens, batches, models, files, other; all when not given
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    endpoints: Option<Vec<String>>,
+    /// Scopes: read, write, or one endpoint's such as files:read; all when not given
+    #[arg(long, value_name = "SCOPE,…", value_delimiter = ',')]
+    scopes: Option<Vec<String>>,
+    /// Address blocks it may be used from; anywhere when not given
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    allow_ip: Option<Vec<String>>,
+    /// Requests a second; 0 lifts the limit
+    #[arg(long, value_name = "N")]
+    rps: Option<u32>,
+    /// Requests a minute [default: 60]; 0 lifts the limit
+    #[arg(long, value_name = "N")]
+    rpm: Option<u32>,
+    /// Requests an hour; 0 lifts the limit
+    #[arg(long, value_name = "N")]
+    rph: Option<u32>,
+    /// Requests a day [default: 10000]; 0 lifts the limit
+    #[arg(long, value_name = "N")]
+    rpd: Option<u32>,
+    /// Requests in flight at once; 0 lifts the limit
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u32>,
+    /// Uses in its whole life; 0 lifts the limit
+    #[arg(long, value_name = "N")]
+    max_uses: Option<u64>,
+    /// Hours of the week, such as "Mon-Fri 08-18 Europe/Berlin"; empty: always
+    #[arg(long, value_name = "WINDOW")]
+    hours: Option<String>,
+    /// What a client that goes away causes upstream: cancel or drain [default: cancel]
+    #[arg(long, value_name = "WHAT")]
+    on_disconnect: Option<String>,
+}
+
+/// `key create`
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Its name
+    #[arg(long)]
+    name: String,
+    /// Make a test key: the built-in simulator answers it, and nothing costs money
+    #[arg(long)]
+    test: bool,
+    /// Its workspace, by id or name [default: the first one]
+    #[arg(long)]
+    workspace: Option<String>,
+    /// Its owner, by id or name [default: the first one]
+    #[arg(long)]
+    owner: Option<String>,
+    /// It does not work before (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+    /// How long it works: 12h, 90d, never [default: 90d]
+    #[arg(long, value_name = "SPAN")]
+    expires_in: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+/// `key update`
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Its id
+    id: String,
+    /// Its name
+    #[arg(long)]
+    name: Option<String>,
+    /// How long it works from now: 12h, 90d, never
+    #[arg(long, value_name = "SPAN")]
+    expires_in: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+/// `key list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only of this workspace
+    #[arg(long)]
+    workspace: Option<String>,
+    /// Only of this owner
+    #[arg(long)]
+    owner: Option<String>,
+}
+
+/// `key revoke`
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// Its id
+    id: String,
+    /// EXPIRED, COMPROMISED, ROTATION, USER_REQUEST or SECURITY_POLICY
+    #[arg(long, default_value = "USER_REQUEST")]
+    reason: String,
+    /// Cut calls in flight at once instead of letting them finish
+    #[arg(long)]
+    now: bool,
+}
+
+const COLUMNS: Columns = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("CLASS", "class"),
+    ("STATUS", "status"),
+    ("WORKSPACE", "workspace"),
+    ("OWNER", "owner"),
+    ("EXPIRES", "expires_at"),
+    ("USES", "usage_count"),
+    ("LAST USED", "last_used_at"),
+];
+
+/// Runs `claviger key …`.
+///
+/// # Errors
+/// [`CliError`].
+pub fn run(context: &Context, command: KeyCommand) -> Result<(), CliError> {
+    match command {
+        KeyCommand::Create(args) => create(context, *args),
+        KeyCommand::List(args) => list(context, args),
+        KeyCommand::Show { id } => {
+            let view = context.client()?.get(&format!("/admin/v1/keys/{}", segment(&id)))?;
+            context.out.object(&view);
+            Ok(())
+        }
+        KeyCommand::Update(args) => update(context, *args),
+        KeyCommand::Suspend { id } => verb(context, &id, "suspend"),
+        KeyCommand::Resume { id } => verb(context, &id, "resume"),
+        KeyCommand::Revoke(args) => revoke(context, &args),
+        KeyCommand::Inspect { token } => inspect_token(context, token),
+    }
+}
+
+fn limits(p: &PolicyArgs) -> LimitsPatch {
+    LimitsPatch { rps: p.rps, rpm: p.rpm, rph: p.rph, rpd: p.rpd, concurrency: p.concurrency }
+}
+
+fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
+    let limits = limits(&args.policy);
+    let body = CreateKey {
+        name: args.name,
+        test: args.test,
+        workspace: args.workspace,
+        owner: args.owner,
+        not_before: args.not_before,
+        expires_in: args.expires_in,
+        models: args.policy.models,
+        endpoints: args.policy.endpoints,
+        scopes: args.policy.scopes,
+        allow_ip: args.policy.allow_ip,
+        limits,
+        max_uses: args.policy.max_uses,
+        hours: args.policy.hours,
+        on_disconnect: args.policy.on_disconnect,
+    };
+    let view = context.client()?.post("/admin/v1/keys", &body)?;
+    if context.out.json {
+        context.out.value(&view);
+        return Ok(());
+    }
+    context.out.line(view["key"].as_str().unwrap_or_default());
+    context.out.note(&format!(
+        "{} in workspace {}, expires {}. This is the only time the key is shown.",
+        view["id"].as_str().unwrap_or_default(),
+        view["workspace"].as_str().unwrap_or_default(),
+        view["expires_at"].as_str().unwrap_or("never"),
+    ));
+    Ok(())
+}
+
+fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
+    let path = format!("/admin/v1/keys{}", query(&[("workspace", args.workspace), ("owner", args.owner)]));
+    let rows = context.client()?.get(&path)?;
+    context.out.rows(COLUMNS, &rows["data"]);
+    Ok(())
+}
+
+fn update(context: &Context, args: UpdateArgs) -> Result<(), CliError> {
+    let body = UpdateKey {
+        name: args.name,
+        expires_in: args.expires_in,
+        limits: limits(&args.policy),
+        models: args.policy.models,
+        endpoints: args.policy.endpoints,
+        scopes: args.policy.scopes,
+        allow_ip: args.policy.allow_ip,
+        max_uses: args.policy.max_uses,
+        hours: args.policy.hours,
+        on_disconnect: args.policy.on_disconnect,
+    };
+    let view = context.client()?.patch(&format!("/admin/v1/keys/{}", segment(&args.id)), &body)?;
+    context.out.object(&view);
+    Ok(())
+}
+
+fn verb(context: &Context, id: &str, verb: &str) -> Result<(), CliError> {
+    let view = context.client()?.post(&format!("/admin/v1/keys/{}/{verb}", segment(id)), &json!({}))?;
+    context.out.object(&view);
+    Ok(())
+}
+
+fn revoke(context: &Context, args: &RevokeArgs) -> Result<(), CliError> {
+    let body = RevokeKey { reason: args.reason.clone(), now: args.now };
+    let view = context.client()?.post(&format!("/admin/v1/keys/{}/revoke", segment(&args.id)), &body)?;
+    context.out.object(&view);
+    Ok(())
+}
+
+fn inspect_token(context: &Context, token: String) -> Result<(), CliError> {
+    let text = if token == "-" {
+        let mut text = String::new();
+        let read = std::io::stdin().take(4_096).read_to_string(&mut text);
+        read.map_err(|e| CliError::failed(format!("standard input: {e}")))?;
+        text.trim_end_matches(['\r', '\n']).to_owned()
+    } else {
+        token
+    };
+    let answer = inspect(Brand::DEFAULT, &text);
+    let value = serde_json::to_value(answer).map_err(|e| CliError::failed(e.to_string()))?;
+    context.out.object(&value);
+    Ok(())
+}

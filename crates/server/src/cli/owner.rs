@@ -1,0 +1,58 @@
+//! `claviger owner …`
+
+use clap::Subcommand;
+use claviger_control::api::owners::CreateOwner;
+use serde_json::json;
+
+use super::{
+    Context,
+    client::segment,
+    output::{CliError, Columns},
+};
+
+/// What can be done with owners.
+#[derive(Debug, Subcommand)]
+pub enum OwnerCommand {
+    /// Make an owner
+    Create {
+        /// Its name
+        name: String,
+        /// Where notices go
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// List owners
+    List,
+    /// Archive an owner: it gets no new keys
+    Archive {
+        /// Its id or name
+        owner: String,
+    },
+}
+
+const COLUMNS: Columns = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("EMAIL", "email"),
+    ("CREATED", "created_at"),
+    ("ARCHIVED", "archived_at"),
+];
+
+/// Runs `claviger owner …`.
+///
+/// # Errors
+/// [`CliError`].
+pub fn run(context: &Context, command: OwnerCommand) -> Result<(), CliError> {
+    let client = context.client()?;
+    match command {
+        OwnerCommand::Create { name, email } => {
+            context.out.object(&client.post("/admin/v1/owners", &CreateOwner { name, email })?);
+        }
+        OwnerCommand::List => context.out.rows(COLUMNS, &client.get("/admin/v1/owners")?["data"]),
+        OwnerCommand::Archive { owner } => {
+            let path = format!("/admin/v1/owners/{}/archive", segment(&owner));
+            context.out.object(&client.post(&path, &json!({}))?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! `claviger workspace …`
+
+use clap::Subcommand;
+use claviger_control::api::workspaces::CreateWorkspace;
+use serde_json::json;
+
+use super::{
+    Context,
+    client::segment,
+    output::{CliError, Columns},
+};
+
+/// What can be done with workspaces.
+#[derive(Debug, Subcommand)]
+pub enum WorkspaceCommand {
+    /// Make a workspace
+    Create {
+        /// Its name
+        name: String,
+        /// development, staging or production
+        #[arg(long, default_value = "development")]
+        environment: String,
+    },
+    /// List workspaces
+    List,
+    /// Archive a workspace: its keys stop working
+    Archive {
+        /// Its id or name
+        workspace: String,
+    },
+}
+
+const COLUMNS: Columns = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("ENVIRONMENT", "environment"),
+    ("CREATED", "created_at"),
+    ("ARCHIVED", "archived_at"),
+];
+
+/// Runs `claviger workspace …`.
+///
+/// # Errors
+/// [`CliError`].
+pub fn run(context: &Context, command: WorkspaceCommand) -> Result<(), CliError> {
+    let client = context.client()?;
+    match command {
+        WorkspaceCommand::Create { name, environment } => {
+            context.out.object(&client.post("/admin/v1/workspaces", &CreateWorkspace { name, environment })?);
+        }
+        WorkspaceCommand::List => context.out.rows(COLUMNS, &client.get("/admin/v1/workspaces")?["data"]),
+        WorkspaceCommand::Archive { workspace } => {
+            let path = format!("/admin/v1/workspaces/{}/archive", segment(&workspace));
+            context.out.object(&client.post(&path, &json!({}))?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! The first start: what is made, what is imported, and what the reader is told.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::Context as _;
+use claviger_domain::{secret::SecretBytes, token::KeyClass};
+use claviger_service::{
+    Caller, Services,
+    keys::NewKey,
+    upstreams::{NewCredential, NewUpstream},
+};
+
+use crate::{cli::output::Output, config::Config, data_dir::DataDir};
+
+/// Where the Claude API is unless the environment says otherwise.
+const CLAUDE_API: &str = "https://api.anthropic.com";
+
+/// What was found in the environment.
+struct Found {
+    key: SecretBytes,
+    base_url: String,
+    masked: String,
+}
+
+/// A key made at the first start.
+pub struct FirstKey {
+    class: KeyClass,
+    text: SecretBytes,
+}
+
+/// Imports what may be imported and makes the first key.
+///
+/// # Errors
+/// When the store or the sealing fails.
+pub async fn run(
+    services: &Services,
+    config: &Config,
+    import: bool,
+    out: Output,
+) -> anyhow::Result<FirstKey> {
+    let caller = Caller::system();
+    let imported = match found(config) {
+        Some(found) if import || confirmed(&found, out) => {
+            seal(services, found, &caller, out).await?;
+            true
+        }
+        Some(_) | None => false,
+    };
+    let name = if imported { "first key" } else { "first test key" };
+    let new = NewKey { name: name.to_owned(), test: !imported, ..NewKey::default() };
+    let (record, token, _) = services.keys.create(new, &caller).await.context("making the first key")?;
+    Ok(FirstKey { class: record.class, text: SecretBytes::new(token.expose().to_vec()) })
+}
+
+/// The provider key in the environment, unless it is one of ours or leads back to ourselves.
+fn found(config: &Config) -> Option<Found> {
+    let key =
+        std::env::var("ANTHROPIC_API_KEY").ok().map(|k| k.trim().to_owned()).filter(|k| !k.is_empty())?;
+    if key.starts_with(config.brand.as_str()) || key.starts_with("cvg_") {
+        return None;
+    }
+    let base_url = std::env::var("ANTHROPIC_BASE_URL").ok().filter(|u| !u.is_empty());
+    let ours = |url: &str| {
+        url.contains(&config.listen.to_string())
+            || url.contains(&format!("localhost:{}", config.listen.port()))
+    };
+    if base_url.as_deref().is_some_and(ours) {
+        return None;
+    }
+    let shown: String = key.chars().take(12).collect();
+    let base_url = base_url.unwrap_or_else(|| CLAUDE_API.to_owned());
+    Some(Found { masked: format!("{shown}…"), key: SecretBytes::new(key.into_bytes()), base_url })
+}
+
+/// Asks at a terminal; elsewhere the answer is no.
+fn confirmed(found: &Found, out: Output) -> bool {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return false;
+    }
+    out.raw(&format!(
+        "ANTHROPIC_API_KEY is set ({} for {}).\nSeal it here as the first credential? Calls through Claviger then cost \
+         money. [y/N] ",
+        found.masked, found.base_url
+    ));
+    // An answer that cannot be asked for or read is a no.
+    let _ = std::io::stdout().flush();
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).is_ok() && matches!(line.trim(), "y" | "Y" | "yes")
+}
+
+async fn seal(services: &Services, found: Found, caller: &Caller, out: Output) -> anyhow::Result<()> {
+    let new = NewUpstream {
+        name: "anthropic".to_owned(),
+        kind: claviger_domain::upstream::UpstreamKind::Anthropic,
+        base_url: found.base_url,
+    };
+    let upstream = services.upstreams.add(new, caller).await.context("adding the first upstream")?;
+    let new = NewCredential {
+        upstream: upstream.id.to_string(),
+        name: Some("imported".to_owned()),
+        workspace: None,
+        secret: found.key,
+    };
+    services.upstreams.add_credential(new, caller).await.context("sealing ANTHROPIC_API_KEY")?;
+    out.note(&format!("Sealed ANTHROPIC_API_KEY ({}). Calls with live keys now cost money.", found.masked));
+    Ok(())
+}
+
+/// Tells the reader what there is now: the key, a line that works as printed, and where to go next. A live key goes to
+/// a terminal or to a file that only its owner can read: service logs are for ever.
+///
+/// # Errors
+/// When the key's file cannot be written.
+pub fn tell(first: &FirstKey, data: &DataDir, gateway: &str, out: Output) -> anyhow::Result<()> {
+    let text = String::from_utf8_lossy(first.text.expose()).into_owned();
+    let public = first.class == KeyClass::Test || std::io::stdout().is_terminal();
+    let key = if public {
+        out.line(&format!("key: {text}"));
+        text
+    } else {
+        let path = data.write_private("first-key", format!("{text}\n").as_bytes());
+        let path = path.context("writing the first key")?;
+        out.line(&format!("key: written to {} (only you can read it)", path.display()));
+        format!("$(cat '{}')", path.display())
+    };
+    out.line(&format!(
+        "try: curl {gateway}/v1/messages -H \"x-api-key: {key}\" -H 'anthropic-version: 2023-06-01' \
+         -H 'content-type: application/json' \
+         -d '{{\"model\":\"claude-opus-5-5\",\"max_tokens\":256,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
+    ));
+    match first.class {
+        KeyClass::Test => out.line(
+            "That is a test key: the built-in simulator answers it and nothing costs money. For Claude itself:\n  \
+             claviger upstream add anthropic --base-url https://api.anthropic.com\n  \
+             claviger credential add --upstream anthropic --from-file -     # paste the provider key\n  \
+             claviger key create --name my-app",
+        ),
+        KeyClass::Live => out.line("next: claviger key create --name my-app   (one key for each app or person)"),
+    }
+    out.line(&format!(
+        "save: {} holds the database and the master key that opens it; `claviger backup --to DIR` copies both",
+        data.path().display()
+    ));
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! Builds everything and runs it: the only place that knows all parts. Read [`run`] from top to bottom.
+
+pub mod offline;
+mod settings;
+mod sink;
+pub mod vault;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use claviger_control::{listen, state::ControlState};
+use claviger_domain::clock::{Clock, Entropy};
+use claviger_gateway::Gateway;
+use claviger_service::{Background, Deps, Services, Settings};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::output::Output,
+    clock::SystemClock,
+    config::{Config, ServeArgs},
+    data_dir::{self, DataDir},
+    entropy::SystemEntropy,
+    first_start,
+    process::Running,
+    reload::Changes,
+    simulator::TestKeys,
+    tasks::Tasks,
+    telemetry::{LogLevel, scrub::Scrubber},
+    workers::{self, Workers},
+};
+
+/// What `serve` brings.
+pub struct Start {
+    /// The command line, to resolve settings again.
+    pub args: ServeArgs,
+    /// `--data`, as given.
+    pub data: Option<std::path::PathBuf>,
+    /// The settings in force.
+    pub config: Config,
+    /// The switch of the log level.
+    pub level: LogLevel,
+    /// The guard of the logs.
+    pub scrubber: Scrubber,
+    /// Where to print.
+    pub out: Output,
+}
+
+/// How long background work may take to end once calls are drained.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Checks what a configuration names: files that must be readable, addresses that must make sense.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    settings::prices(config)?;
+    settings::upstream(config)?;
+    settings::tls(config)?;
+    Ok(())
+}
+
+/// Runs until told to stop, then stops in order.
+///
+/// # Errors
+/// When a part cannot be started. Parts that were are stopped again.
+pub async fn run(start: Start) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+    let data = DataDir::open(&start.config.data)?;
+    data.drop_ballast();
+    let vault = vault::open(&start.config, &data, clock.as_ref(), Arc::clone(&entropy)).await?;
+    data.lay_ballast();
+
+    let tasks = Tasks::default();
+    let deps = Deps {
+        store: Arc::clone(&vault.database) as _,
+        ledger: Arc::clone(&vault.database) as _,
+        sealer: Arc::clone(&vault.sealer),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        brand: start.config.brand,
+        tracker: tasks.tracker.clone(),
+        free_disk: free_disk(&start.config),
+        checkpoint_sink: Some(Arc::new(sink::FileSink::new(start.config.checkpoint_file.clone()))),
+        settings: service_settings(&start.config, &data),
+    };
+    let (services, background) = Services::start(deps).await.context("starting the services")?;
+    let beside = Beside::start(background, &tasks)?;
+
+    let gateway = gateway(&start.config, &services, &clock, &entropy, &tasks)?;
+    let workers = Workers::start(&start.config, &gateway).context("opening the gateway's address")?;
+    let control = TcpListener::bind(start.config.control)
+        .await
+        .with_context(|| format!("opening the control address {}", start.config.control))?;
+    let scheme = if start.config.tls.is_some() { "https" } else { "http" };
+    let gateway_url = format!("{scheme}://{}", workers.address());
+    let control_url = format!("http://{}", control.local_addr()?);
+
+    let running = Arc::new(Running {
+        database: Arc::clone(&vault.database),
+        services: services.clone(),
+        gateway: gateway.clone(),
+        config: start.config.clone(),
+        transport: settings::transport(&start.config)?,
+        clock: Arc::clone(&clock),
+        gateway_url: gateway_url.clone(),
+        control_url: control_url.clone(),
+        started_at: clock.now(),
+    });
+    let state = ControlState { services: services.clone(), clock, entropy, process: running };
+    let control_stop = CancellationToken::new();
+    serve_control(&tasks, control, &data, state, &control_stop)?;
+
+    if is_first(&services).await? {
+        let first = first_start::run(&services, &start.config, start.args.import_env, start.out).await?;
+        first_start::tell(&first, &data, &gateway_url, start.out)?;
+    }
+    start.out.line(&format!("ready gateway={gateway_url} control={control_url}"));
+    notify_ready();
+
+    until_stopped(&start, &gateway).await?;
+    tracing::info!(
+        drain_secs = start.config.drain_timeout.as_secs(),
+        "stopping: no new calls, those in flight may finish"
+    );
+    workers.stop(start.config.drain_timeout).await;
+    beside.stop().await;
+    control_stop.cancel();
+    tasks.stop.cancel();
+    tasks.tracker.close();
+    if tokio::time::timeout(STOP_LIMIT, tasks.tracker.wait()).await.is_err() {
+        tracing::warn!("background work did not end in time");
+    }
+    vault.database.close().await;
+    Ok(())
+}
+
+fn free_disk(config: &Config) -> claviger_service::services::FreeDisk {
+    let folder = config.data.clone();
+    Arc::new(move || data_dir::free_bytes(&folder))
+}
+
+fn service_settings(config: &Config, data: &DataDir) -> Settings {
+    Settings {
+        max_staleness_us: u64::try_from(config.max_staleness.as_micros()).unwrap_or(u64::MAX),
+        spool_dir: Some(data.file("spool")),
+        min_free_disk_bytes: data_dir::MIN_FREE_BYTES,
+        retention_days: u32::try_from(config.retention.as_secs() / 86_400).unwrap_or(u32::MAX).max(1),
+        ..Settings::default()
+    }
+}
+
+fn gateway(
+    config: &Config,
+    services: &Services,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+    tasks: &Tasks,
+) -> anyhow::Result<Gateway> {
+    let deps = claviger_gateway::Deps {
+        services: services.clone(),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        prices: settings::prices(config)?,
+        transport: settings::transport(config)?,
+        simulator: Arc::new(TestKeys::new(Arc::clone(clock))?),
+        tls: settings::tls(config)?,
+        tracker: tasks.tracker.clone(),
+    };
+    Ok(Gateway::new(settings::gateway(config), deps))
+}
+
+/// The group-commit writer on a thread of its own, and the jobs.
+struct Beside {
+    writer: workers::Thread,
+    writer_stop: CancellationToken,
+    jobs: tokio::task::JoinHandle<()>,
+    jobs_stop: CancellationToken,
+}
+
+impl Beside {
+    fn start(background: Background, tasks: &Tasks) -> anyhow::Result<Self> {
+        let writer_stop = CancellationToken::new();
+        let stop = writer_stop.clone();
+        let writer = background.writer;
+        let writer = workers::Thread::start("ledger", move || async move { writer.run(stop).await })?;
+        let jobs_stop = CancellationToken::new();
+        let jobs = tasks.tracker.spawn(background.jobs.run(jobs_stop.clone()));
+        Ok(Self { writer, writer_stop, jobs, jobs_stop })
+    }
+
+    /// First whatever is queued is committed and the chain closed, then the jobs sign the last checkpoint.
+    async fn stop(self) {
+        self.writer_stop.cancel();
+        self.writer.join().await;
+        self.jobs_stop.cancel();
+        if tokio::time::timeout(STOP_LIMIT, self.jobs).await.is_err() {
+            tracing::warn!("jobs did not end in time");
+        }
+    }
+}
+
+fn serve_control(
+    tasks: &Tasks,
+    tcp: TcpListener,
+    data: &DataDir,
+    state: ControlState,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let path = data.file("control.sock");
+    let socket = listen::socket(&path).with_context(|| format!("opening {}", path.display()))?;
+    let app = claviger_control::router(state);
+    let (remote, local) = (app.clone(), app);
+    let (stop_tcp, stop_socket) = (stop.clone(), stop.clone());
+    tasks.start(async move {
+        if let Err(error) = listen::serve_tcp(tcp, remote, stop_tcp).await {
+            tracing::error!(%error, "the control listener ended");
+        }
+    });
+    tasks.start(async move {
+        if let Err(error) = listen::serve_socket(socket, local, stop_socket).await {
+            tracing::error!(%error, "the control socket ended");
+        }
+    });
+    Ok(())
+}
+
+async fn is_first(services: &Services) -> anyhow::Result<bool> {
+    let filter = claviger_domain::ports::KeyFilter { limit: 1, ..Default::default() };
+    Ok(services.keys.list(&filter).await.context("looking for keys")?.is_empty())
+}
+
+fn notify_ready() {
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Waits for the word to stop; reads settings again when told to or when their files change.
+async fn until_stopped(start: &Start, gateway: &Gateway) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let files: Vec<_> = [start.config.file.as_deref()]
+        .into_iter()
+        .chain(start.config.tls.iter().flat_map(|(cert, key)| [Some(cert.as_path()), Some(key.as_path())]))
+        .flatten()
+        .collect();
+    let mut changes = Changes::watch(&files)?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = changes.next() => reload(start, gateway),
+        }
+    }
+}
+
+/// Takes over what can change while running. Settings that are wrong change nothing.
+fn reload(start: &Start, gateway: &Gateway) {
+    let config = match Config::resolve(start.data.clone(), &start.args) {
+        Ok(config) => config,
+        Err(error) => return tracing::error!(%error, "settings were not taken over"),
+    };
+    if let Err(error) = apply(start, &config, gateway) {
+        return tracing::error!(error = %format!("{error:#}"), "settings were not taken over");
+    }
+    for name in settings::needs_restart(&start.config, &config) {
+        tracing::warn!(setting = name, "changed, but takes a restart");
+    }
+    tracing::info!("settings were read again");
+}
+
+fn apply(start: &Start, config: &Config, gateway: &Gateway) -> anyhow::Result<()> {
+    check(config)?;
+    start.level.set(&config.log.level)?;
+    gateway.reload(settings::gateway(config), settings::prices(config)?, settings::tls(config)?);
+    Ok(())
+}

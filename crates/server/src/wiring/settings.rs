@@ -1,0 +1,133 @@
+//! Settings as each part takes them.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use claviger_claude_wire::price::PriceTable;
+use claviger_domain::secret::SecretBytes;
+use claviger_gateway::GatewayConfig;
+use claviger_upstream::{PoolLimits, ProxyConfig, Transport, UpstreamConfig};
+
+use crate::config::Config;
+
+/// The price table: the built-in one, with the operator's rows put over it.
+///
+/// # Errors
+/// With file, line and column.
+pub fn prices(config: &Config) -> anyhow::Result<Arc<PriceTable>> {
+    let table = PriceTable::builtin();
+    let Some(path) = &config.prices else { return Ok(Arc::new(table)) };
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let table = table.with_override(&text).with_context(|| path.display().to_string())?;
+    Ok(Arc::new(table))
+}
+
+/// How upstreams are called.
+///
+/// # Errors
+/// When the proxy's address cannot be read.
+pub fn upstream(config: &Config) -> anyhow::Result<UpstreamConfig> {
+    let u = &config.upstream;
+    let proxy = u.proxy.as_deref().map(|url| proxy(url, &u.no_proxy)).transpose()?;
+    Ok(UpstreamConfig {
+        pool: PoolLimits {
+            idle_total: u.pool_idle,
+            idle_per_host: u.pool_idle_per_host,
+            ..PoolLimits::default()
+        },
+        connect_timeout: u.connect_timeout,
+        dns_ttl: u.dns_ttl,
+        http2: u.http2,
+        extra_roots: u.ca_file.clone(),
+        proxy,
+        ..UpstreamConfig::default()
+    })
+}
+
+/// The way to upstreams.
+///
+/// # Errors
+/// When certificates cannot be read.
+pub fn transport(config: &Config) -> anyhow::Result<Arc<Transport>> {
+    Transport::new(&upstream(config)?).context("preparing calls to upstreams")
+}
+
+/// `http://[user:password@]host:port` taken apart.
+fn proxy(url: &str, no_proxy: &[String]) -> anyhow::Result<ProxyConfig> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        bail!("upstream proxy: expected http://[user:password@]host:port");
+    };
+    let (basic, host) = match rest.rsplit_once('@') {
+        None => (None, rest),
+        Some((user, host)) => {
+            let (name, password) = user.split_once(':').unwrap_or((user, ""));
+            (Some((name.to_owned(), SecretBytes::new(password.as_bytes().to_vec()))), host)
+        }
+    };
+    Ok(ProxyConfig { url: format!("http://{host}"), basic, no_proxy: no_proxy.to_vec() })
+}
+
+/// The listener's certificate, if TLS is on.
+///
+/// # Errors
+/// When a file cannot be read, or the key does not fit.
+pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::sign::CertifiedKey>>> {
+    config.tls.as_ref().map(|(cert, key)| certified(cert, key)).transpose()
+}
+
+fn certified(cert: &Path, key: &Path) -> anyhow::Result<Arc<rustls::sign::CertifiedKey>> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let read = |e: &dyn std::fmt::Display, path: &Path| anyhow::anyhow!("{}: {e}", path.display());
+    let chain = CertificateDer::pem_file_iter(cert).map_err(|e| read(&e, cert))?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|e| read(&e, cert))?;
+    if chain.is_empty() {
+        bail!("{}: no certificate in it", cert.display());
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| read(&e, key))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certified = rustls::sign::CertifiedKey::from_der(chain, private, &provider)
+        .with_context(|| format!("{} and {}", cert.display(), key.display()))?;
+    Ok(Arc::new(certified))
+}
+
+/// The data plane's settings.
+#[must_use]
+pub fn gateway(config: &Config) -> GatewayConfig {
+    let mut g = GatewayConfig {
+        brand: config.brand,
+        trusted_proxies: config.trusted_proxies.clone(),
+        public_url: config.public_url.as_deref().map(|u| u.trim_end_matches('/').to_owned()),
+        insecure_plaintext: config.insecure_plaintext,
+        spool_dir: Some(config.data.join("spool")),
+        ..GatewayConfig::default()
+    };
+    g.connection.total = config.limits.connections;
+    g.connection.per_address = config.limits.connections_per_address;
+    g.body.memory = usize::try_from(config.limits.body_budget).unwrap_or(usize::MAX);
+    g.upstream.first_byte = config.upstream.first_byte_timeout;
+    g.upstream.stream_idle = config.upstream.idle_timeout;
+    g.upstream.total = config.upstream.total_timeout;
+    g.stream.ping_after = config.ping_after;
+    g.stream.early_keepalive = config.early_keepalive;
+    g
+}
+
+/// The settings that differ and are only read at a start.
+#[must_use]
+pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let list = [
+        ("data", old.data != new.data),
+        ("listen", old.listen != new.listen),
+        ("control", old.control != new.control),
+        ("database", old.database != new.database),
+        ("brand", old.brand != new.brand),
+        ("workers", old.workers != new.workers),
+        ("max_staleness", old.max_staleness != new.max_staleness),
+        ("upstream", old.upstream != new.upstream),
+        ("ledger.durability", old.durability != new.durability),
+        ("ledger.retention", old.retention != new.retention),
+        ("audit.checkpoint_file", old.checkpoint_file != new.checkpoint_file),
+        ("log.format", old.log.format != new.log.format),
+    ];
+    list.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}

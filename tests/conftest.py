@@ -1,0 +1,6 @@
+"""Makes `processes` and `oracle` importable from every suite below this folder."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))

@@ -1,0 +1,273 @@
+//! What a request carries, and what of it decides.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use claviger_claude_wire::{
+    batch::{BatchItem, BatchScanner},
+    head::RequestHead,
+};
+use claviger_domain::grant::Grant;
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::{AuthorizeError, is_encoded};
+use crate::{
+    body::{
+        BodyError, Pace, Whole, discard, next_data,
+        outgoing::Outgoing,
+        read_whole,
+        spool::{Spool, SpoolWriter},
+    },
+    headers::is_chunked,
+    path::Operation,
+    receive::Head,
+    worker::Shared,
+};
+
+/// A request's body.
+#[derive(Debug)]
+pub enum Payload {
+    /// There is none.
+    None,
+    /// A messages or `count_tokens` body.
+    Message {
+        /// The body.
+        body: Whole,
+        /// What was read of it.
+        facts: MessageFacts,
+    },
+    /// A batch.
+    Batch {
+        /// The body.
+        spool: Spool,
+        /// What was read of it.
+        facts: BatchFacts,
+    },
+    /// Passed on while it comes.
+    Streamed {
+        /// The body; gone once it was sent.
+        body: Option<Incoming>,
+        /// The largest that it may be.
+        limit: u64,
+    },
+}
+
+/// What was read of a messages body.
+#[derive(Debug)]
+pub struct MessageFacts {
+    /// The model.
+    pub model: Arc<str>,
+    /// Whether an event stream is asked for.
+    pub stream: bool,
+    /// The most output tokens.
+    pub max_tokens: Option<u64>,
+    /// Ids of files, containers and skills that the body names.
+    pub named: Vec<Named>,
+}
+
+/// What was read of a batch.
+#[derive(Debug, Default)]
+pub struct BatchFacts {
+    /// How many requests it has.
+    pub requests: u32,
+    /// What its requests can cost at most, before the batch discount, in pico-dollars.
+    pub worst_case_pico: i128,
+    /// Ids of files, containers and skills that it names.
+    pub named: Vec<Named>,
+}
+
+/// Something at the provider that a body names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// `File`, `Container`, `Skill`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: Box<str>,
+}
+
+/// Reads what must be read of a body.
+pub(super) async fn read(
+    shared: &Shared,
+    head: &Head,
+    grant: &Grant,
+    body: Incoming,
+) -> Result<Payload, AuthorizeError> {
+    let limits = &shared.config.body;
+    match head.operation {
+        Operation::CreateMessage | Operation::CountTokens => {
+            if is_encoded(head) {
+                return Err(AuthorizeError::Encoded);
+            }
+            let announced = body.size_hint().exact();
+            if let Some(length) = announced.filter(|length| *length > limits.messages) {
+                // What was nearly small enough is read away, so that the client gets to see the answer.
+                if length <= limits.messages.saturating_mul(2) {
+                    discard(body, length).await;
+                }
+                return Err(BodyError::TooLarge { limit: limits.messages }.into());
+            }
+            let body = read_whole(body, limits.messages, &shared.budget, limits.idle).await?;
+            let facts = message_facts(&body.bytes, grant)?;
+            Ok(Payload::Message { body, facts })
+        }
+        Operation::CreateBatch => {
+            if is_encoded(head) {
+                return Err(AuthorizeError::Encoded);
+            }
+            let (spool, facts) = spool_batch(shared, head, grant, body).await?;
+            Ok(Payload::Batch { spool, facts })
+        }
+        Operation::Probe
+        | Operation::Health
+        | Operation::Ready
+        | Operation::ListBatches
+        | Operation::RetrieveBatch(_)
+        | Operation::CancelBatch(_)
+        | Operation::DeleteBatch(_)
+        | Operation::BatchResults(_)
+        | Operation::ListModels
+        | Operation::RetrieveModel(_)
+        | Operation::UploadFile
+        | Operation::ListFiles
+        | Operation::RetrieveFile(_)
+        | Operation::DeleteFile(_)
+        | Operation::FileContent(_)
+        | Operation::Other
+        | Operation::Never => {
+            let files = head.operation == Operation::UploadFile;
+            let limit = if files { limits.files } else { limits.messages };
+            if body.size_hint().exact().is_some_and(|length| length > limit) {
+                return Err(BodyError::TooLarge { limit }.into());
+            }
+            let empty = body.is_end_stream() && !is_chunked(&head.headers);
+            Ok(if empty { Payload::None } else { Payload::Streamed { body: Some(body), limit } })
+        }
+    }
+}
+
+fn message_facts(body: &Bytes, grant: &Grant) -> Result<MessageFacts, AuthorizeError> {
+    let head = RequestHead::read(body)?;
+    check_models(grant, &head.model, head.other_models.iter().map(|m| &**m))?;
+    let mut named = Vec::new();
+    name_all(&mut named, "File", head.file_ids.iter().map(|id| &**id));
+    name_all(&mut named, "Container", head.container_ids.iter().map(|id| &**id));
+    name_all(&mut named, "Skill", head.skill_ids.iter().map(|id| &**id));
+    Ok(MessageFacts {
+        model: Arc::from(&*head.model),
+        stream: head.stream,
+        max_tokens: head.max_tokens,
+        named,
+    })
+}
+
+fn check_models<'a>(
+    grant: &Grant,
+    model: &'a str,
+    others: impl Iterator<Item = &'a str>,
+) -> Result<(), AuthorizeError> {
+    let permissions = &grant.key.policy.permissions;
+    let refused = std::iter::once(model).chain(others).find(|m| !permissions.allows_model(m));
+    refused.map_or(Ok(()), |model| Err(AuthorizeError::Model(model.into())))
+}
+
+/// Notes ids down. Skills of the provider's own (`xlsx`, `pdf` …) are nobody's.
+fn name_all<'a>(named: &mut Vec<Named>, kind: &'static str, ids: impl Iterator<Item = &'a str>) {
+    let ours = |id: &&str| kind != "Skill" || id.starts_with("skill_");
+    named.extend(ids.filter(ours).map(|id| Named { kind, id: id.into() }));
+}
+
+/// Reads a batch in one pass: each request is checked as it passes, the bytes go to a file.
+async fn spool_batch(
+    shared: &Shared,
+    head: &Head,
+    grant: &Grant,
+    mut body: Incoming,
+) -> Result<(Spool, BatchFacts), AuthorizeError> {
+    let limits = &shared.config.body;
+    let too_large = || BodyError::TooLarge { limit: limits.batches };
+    if body.size_hint().exact().is_some_and(|length| length > limits.batches) {
+        return Err(too_large().into());
+    }
+    let folder = shared.config.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let mut spool = SpoolWriter::open(&folder, &*shared.entropy).await.map_err(BodyError::Spool)?;
+    let mut scanner = BatchScanner::new();
+    let mut facts = BatchFacts::default();
+    let mut refused = None;
+    let (mut length, mut pace) = (0_u64, Pace::new(limits.idle));
+    let prices = shared.prices.load();
+    let at = head.at.as_micros();
+    while let Some(data) = next_data(&mut body, &mut pace).await? {
+        length += data.len() as u64;
+        if length > limits.batches {
+            return Err(too_large().into());
+        }
+        scanner.feed(&data, &mut |item: BatchItem| {
+            let checked = check_models(grant, &item.model, item.other_models.iter().map(|m| &**m));
+            refused = refused.take().or_else(|| checked.err());
+            let worst = prices.worst_case(&item.model, item.params_len, item.max_tokens, at);
+            facts.worst_case_pico = facts.worst_case_pico.saturating_add(worst);
+            name_all(&mut facts.named, "File", item.file_ids.iter().map(|id| &**id));
+            name_all(&mut facts.named, "Container", item.container_ids.iter().map(|id| &**id));
+            name_all(&mut facts.named, "Skill", item.skill_ids.iter().map(|id| &**id));
+        })?;
+        if let Some(refused) = refused.take() {
+            return Err(refused);
+        }
+        if facts.named.len() > 10_000 {
+            facts.named.sort_unstable();
+            facts.named.dedup();
+        }
+        spool.write(&data).await.map_err(BodyError::Spool)?;
+    }
+    facts.requests = scanner.finish()?;
+    let spool = spool.finish().await.map_err(BodyError::Spool)?;
+    Ok((spool, facts))
+}
+
+impl Payload {
+    /// The body for one attempt; `None` when it cannot be sent again.
+    pub fn outgoing(&mut self, shared: &Shared, chunked: bool) -> Option<Outgoing> {
+        match self {
+            Self::None => Some(Outgoing::Empty),
+            Self::Message { body, .. } => Some(Outgoing::whole(body.bytes.clone(), chunked)),
+            Self::Batch { spool, .. } => Some(Outgoing::Spooled { reader: spool.reader(), chunked }),
+            Self::Streamed { body, limit } => {
+                body.take().map(|body| Outgoing::streamed(body, *limit, shared.config.body.idle))
+            }
+        }
+    }
+
+    /// Whether the body can be sent once more.
+    #[must_use]
+    pub const fn is_repeatable(&self) -> bool {
+        !matches!(self, Self::Streamed { body: None, .. })
+    }
+
+    /// A body of which nothing was sent comes back.
+    pub fn take_back(&mut self, unsent: Outgoing) {
+        if let (Self::Streamed { body, .. }, Outgoing::Streamed { body: untouched, .. }) = (self, unsent) {
+            *body = Some(untouched);
+        }
+    }
+
+    /// The body's length, as far as it is known before it is sent.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        match self {
+            Self::None | Self::Streamed { .. } => 0,
+            Self::Message { body, .. } => body.bytes.len() as u64,
+            Self::Batch { spool, .. } => spool.length(),
+        }
+    }
+
+    /// What it names at the provider.
+    #[must_use]
+    pub fn named(&self) -> &[Named] {
+        match self {
+            Self::None | Self::Streamed { .. } => &[],
+            Self::Message { facts, .. } => &facts.named,
+            Self::Batch { facts, .. } => &facts.named,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Bodies on their way in: read whole under a byte budget, and sent on as they were.
+
+pub mod budget;
+pub mod outgoing;
+pub mod spool;
+
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use self::budget::{BodyBudget, BudgetShare};
+
+/// A body that keeps at least this many bytes a second coming is never given up.
+const LEAST_RATE: u64 = 1024;
+
+/// A body held in memory, with its share of the budget for all such bodies.
+#[derive(Debug)]
+pub struct Whole {
+    /// The bytes as they came.
+    pub bytes: Bytes,
+    /// Given back when the body is no longer needed.
+    pub share: BudgetShare,
+}
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It is larger than its route allows.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// No memory is left for bodies.
+    #[error("no memory is left for request bodies")]
+    NoMemory,
+    /// It came too slowly.
+    #[error("the request body came too slowly")]
+    TooSlow,
+    /// The connection failed, or the framing is broken.
+    #[error("the request body could not be read")]
+    Broken(#[source] hyper::Error),
+    /// The spool file failed.
+    #[error("the request body could not be spooled")]
+    Spool(#[source] std::io::Error),
+}
+
+/// Reads a body of at most `limit` bytes into memory. One that arrives in one piece is not copied.
+///
+/// # Errors
+/// [`BodyError`]; an announced length is refused before anything is read.
+pub async fn read_whole(
+    mut body: Incoming,
+    limit: u64,
+    budget: &BodyBudget,
+    idle: Duration,
+) -> Result<Whole, BodyError> {
+    let announced = body.size_hint().exact();
+    if announced.is_some_and(|length| length > limit) {
+        return Err(BodyError::TooLarge { limit });
+    }
+    let room = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(64 * 1024);
+    let mut share = budget.take(room).ok_or(BodyError::NoMemory)?;
+    let mut pace = Pace::new(idle);
+    let Some(first) = next_data(&mut body, &mut pace).await? else {
+        return Ok(Whole { bytes: Bytes::new(), share });
+    };
+    if body.is_end_stream() {
+        return Ok(Whole { bytes: first, share });
+    }
+    let mut bytes = BytesMut::with_capacity(room.max(first.len()));
+    bytes.extend_from_slice(&first);
+    while let Some(data) = next_data(&mut body, &mut pace).await? {
+        let length = bytes.len() + data.len();
+        if length as u64 > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        if !share.grow_to(length) {
+            return Err(BodyError::NoMemory);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Whole { bytes: bytes.freeze(), share })
+}
+
+/// The next bytes of a body; trailers are dropped.
+///
+/// # Errors
+/// [`BodyError::TooSlow`], [`BodyError::Broken`].
+pub async fn next_data(body: &mut Incoming, pace: &mut Pace) -> Result<Option<Bytes>, BodyError> {
+    poll_fn(|cx| {
+        loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(BodyError::Broken(error))),
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        pace.came(data.len());
+                        return Poll::Ready(Ok(Some(data)));
+                    }
+                }
+                Poll::Pending => return pace.poll_limit(cx).map(|()| Err(BodyError::TooSlow)),
+            }
+        }
+    })
+    .await
+}
+
+/// Whether a body comes fast enough: never silent for longer than `idle`, and in the long run no slower than
+/// [`LEAST_RATE`]. No timer is made for a body that is there already.
+#[derive(Debug)]
+pub struct Pace {
+    idle: Duration,
+    began: Option<Instant>,
+    received: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// A pace that begins with the first wait.
+    #[must_use]
+    pub const fn new(idle: Duration) -> Self {
+        Self { idle, began: None, received: 0, timer: None }
+    }
+
+    fn came(&mut self, bytes: usize) {
+        self.received += bytes as u64;
+        self.timer = None;
+    }
+
+    fn poll_limit(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        let earned = began + self.idle + Duration::from_secs(self.received / LEAST_RATE);
+        let idle = self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(earned.min(now + idle))));
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// Reads on and throws away, so that a client that is still sending gets to read the refusal. Stops after
+/// `most` bytes, or when the body is slow.
+pub async fn discard(mut body: Incoming, most: u64) {
+    let mut pace = Pace::new(Duration::from_secs(5));
+    let mut left = most;
+    while let Ok(Some(data)) = next_data(&mut body, &mut pace).await {
+        left = left.saturating_sub(data.len() as u64);
+        if left == 0 {
+            return;
+        }
+    }
+}

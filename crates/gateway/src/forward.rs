@@ -1,0 +1,367 @@
+//! Stage 9, forward: send, and send again or elsewhere as long as no byte of an answer has left.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use claviger_claude_wire::answers::{Answer, UNAUTHENTICATED_MESSAGE};
+use claviger_domain::{clock::EntropyError, ledger::Route};
+use claviger_service::{grants::CutSignal, recorder::Receipt};
+use claviger_upstream::{
+    Decision, HealthPolicy, Outcome, Progress, RetryPolicy, SendFailure, Signal, UpstreamError,
+    retry::retry_after,
+};
+use http::{Request, StatusCode, header, response::Parts};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    authorize::Permit,
+    body::outgoing::Outgoing,
+    headers::{self, Coding, is_chunked},
+    path::Operation,
+    refuse::Refusal,
+    relay::source::Source,
+    reserve::Lease,
+    route::{Attempt, Candidate},
+    worker::Worker,
+};
+
+/// An answer's head, with its body still to come.
+pub struct Reply {
+    /// The head.
+    pub parts: Parts,
+    /// The body.
+    pub source: Source,
+    /// Resolves when the intent is durable.
+    pub intent: Option<Receipt>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// The upstream gave none.
+    #[error("the upstream gave no answer ({})", .0.label())]
+    Upstream(UpstreamError),
+    /// The key was revoked meanwhile.
+    #[error("the key was revoked")]
+    Revoked,
+    /// There is no randomness for ids.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The body was passed on already and there is nothing left to send.
+    #[error("the request body is gone")]
+    BodyGone,
+}
+
+/// Sends a request until there is an answer to pass on.
+///
+/// # Errors
+/// [`ForwardError`].
+pub async fn forward(
+    worker: &Worker,
+    permit: &mut Permit,
+    lease: &mut Lease,
+    attempt: &Attempt,
+) -> Result<Reply, ForwardError> {
+    let cut = lease.live().runtime.cut_signal();
+    let exchange = async {
+        match attempt {
+            Attempt::Simulator => simulate(worker, permit, lease).await,
+            Attempt::Upstream(candidates) => Tries::new(worker).run(permit, lease, candidates).await,
+        }
+    };
+    unless_cut(cut, exchange).await.unwrap_or(Err(ForwardError::Revoked))
+}
+
+/// The outcome of `work`, or `None` when the key is cut first.
+async fn unless_cut<T>(mut cut: CutSignal, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        std::pin::Pin::new(&mut cut).poll(cx).map(|()| None)
+    })
+    .await
+}
+
+async fn simulate(worker: &Worker, permit: &mut Permit, lease: &mut Lease) -> Result<Reply, ForwardError> {
+    let intent = lease.intent(worker, Route { upstream: None, credential: None })?;
+    let chunked = is_chunked(&permit.head.headers);
+    let body = permit.payload.outgoing(&worker.shared, chunked).ok_or(ForwardError::BodyGone)?;
+    let request = request(worker, permit, body).map(|b| b.map_err(Into::into).boxed_unsync());
+    let workspace = &permit.caller.live.grant.key.workspace;
+    let answer = worker.shared.simulate.answer(workspace, request).await;
+    let (parts, body) = answer.into_parts();
+    Ok(Reply { parts, source: Source::simulated(body), intent })
+}
+
+/// The request as it goes out, but for the provider's key.
+fn request(worker: &Worker, permit: &Permit, body: Outgoing) -> Request<Outgoing> {
+    let head = &permit.head;
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.headers_mut() =
+        headers::upstream_headers(&head.headers, coding(permit), worker.shared.config.forward_trace_headers);
+    request
+}
+
+/// Which content codings the upstream may use: none where we may have to write into the answer.
+fn coding(permit: &Permit) -> Coding {
+    match &permit.head.operation {
+        Operation::CreateMessage if !permit.wants_stream() => Coding::AtMostGzip,
+        Operation::CountTokens | Operation::RetrieveModel(_) | Operation::RetrieveFile(_) => {
+            Coding::AtMostGzip
+        }
+        Operation::FileContent(_) => Coding::AsAsked,
+        Operation::CreateMessage
+        | Operation::CreateBatch
+        | Operation::ListBatches
+        | Operation::RetrieveBatch(_)
+        | Operation::CancelBatch(_)
+        | Operation::DeleteBatch(_)
+        | Operation::BatchResults(_)
+        | Operation::ListModels
+        | Operation::UploadFile
+        | Operation::ListFiles
+        | Operation::DeleteFile(_)
+        | Operation::Other
+        | Operation::Probe
+        | Operation::Health
+        | Operation::Ready
+        | Operation::Never => Coding::Identity,
+    }
+}
+
+/// The tries of one request.
+struct Tries<'a> {
+    worker: &'a Worker,
+    policy: RetryPolicy,
+    health: HealthPolicy,
+    began: Instant,
+    made: u32,
+}
+
+/// What follows from one try.
+enum Next {
+    /// Pass this on.
+    Pass(Reply),
+    /// Nothing to pass on.
+    Fail(ForwardError),
+    /// Try again: after a while, or at once with another credential.
+    Again { after: Duration, elsewhere: bool },
+}
+
+impl<'a> Tries<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        let (policy, health) = (RetryPolicy::default(), HealthPolicy::default());
+        Self { worker, policy, health, began: Instant::now(), made: 0 }
+    }
+
+    async fn run(
+        mut self,
+        permit: &mut Permit,
+        lease: &mut Lease,
+        candidates: &[Arc<Candidate>],
+    ) -> Result<Reply, ForwardError> {
+        let mut at = 0;
+        loop {
+            let Some(candidate) = candidates.get(at % candidates.len().max(1)) else {
+                return Err(ForwardError::BodyGone);
+            };
+            let fresh = candidates.len().saturating_sub(at + 1);
+            match self.once(permit, lease, candidate, fresh > 0).await? {
+                Next::Pass(reply) => return Ok(reply),
+                Next::Fail(error) => return Err(error),
+                Next::Again { after, elsewhere } => {
+                    if elsewhere || fresh > 0 {
+                        // Another credential was not told to wait.
+                        at += 1;
+                    }
+                    if !(elsewhere || fresh > 0) && !after.is_zero() {
+                        sleep(after).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn once(
+        &mut self,
+        permit: &mut Permit,
+        lease: &mut Lease,
+        candidate: &Candidate,
+        has_other: bool,
+    ) -> Result<Next, ForwardError> {
+        let shared = &self.worker.shared;
+        let chunked = is_chunked(&permit.head.headers);
+        let body = permit.payload.outgoing(shared, chunked).ok_or(ForwardError::BodyGone)?;
+        let mut request = request(self.worker, permit, body);
+        candidate.key.apply(request.headers_mut(), permit.caller.form);
+        let now = shared.clock.boot();
+        // With nothing better at hand a credential that is unwell is tried all the same.
+        candidate.health.admit(now, &self.health);
+        let route = Route {
+            upstream: Some(candidate.upstream.clone()),
+            credential: Some(candidate.credential.clone()),
+        };
+        let intent = lease.intent(self.worker, route)?;
+        self.made += 1;
+        let first_byte = shared.config.upstream.first_byte;
+        let sent = self.worker.client.send(&candidate.target, request, first_byte).await;
+        let repeatable = is_repeatable(permit);
+        Ok(match sent {
+            Ok(response) => {
+                let (parts, body) = response.into_parts();
+                let wait = (parts.status == StatusCode::TOO_MANY_REQUESTS)
+                    .then(|| retry_after(&parts.headers, shared.clock.now()))
+                    .flatten();
+                candidate.health.report(Signal::of_status(parts.status, wait), now, &self.health);
+                match self.judge_answer(&parts, repeatable, has_other) {
+                    Some((after, elsewhere)) => Next::Again { after, elsewhere },
+                    None => {
+                        let timeouts = shared.config.upstream;
+                        Next::Pass(Reply {
+                            source: Source::upstream(body, is_stream(&parts), timeouts),
+                            parts,
+                            intent,
+                        })
+                    }
+                }
+            }
+            Err(failure) => {
+                if let Some(signal) = Signal::of_failure(&failure.error) {
+                    candidate.health.report(signal, now, &self.health);
+                }
+                let SendFailure { error, request } = failure;
+                if let Some(unsent) = request {
+                    permit.payload.take_back(unsent.into_body());
+                }
+                let repeatable = permit.payload.is_repeatable() && (repeatable || !error.sent());
+                self.judge_failure(error, lease, repeatable)
+            }
+        })
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            attempts: self.made,
+            elapsed: self.began.elapsed(),
+            now: self.worker.shared.clock.now(),
+            jitter: self.worker.chance.number(),
+        }
+    }
+
+    /// When to try again after this answer, if at all, and whether it must be elsewhere.
+    fn judge_answer(&self, parts: &Parts, repeatable: bool, has_other: bool) -> Option<(Duration, bool)> {
+        let status = parts.status;
+        if status.is_success() || !repeatable {
+            return None;
+        }
+        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if refused && has_other && self.made <= self.policy.extra_attempts {
+            return Some((Duration::ZERO, true));
+        }
+        match self.policy.decide(Outcome::Answer { status, headers: &parts.headers }, self.progress()) {
+            Decision::Retry { after } => Some((after, false)),
+            Decision::GiveUp(_) => None,
+        }
+    }
+
+    fn judge_failure(&self, error: UpstreamError, lease: &mut Lease, repeatable: bool) -> Next {
+        tracing::debug!(error = %error.chain(), attempt = self.made, "no answer from the upstream");
+        let decision = self.policy.decide(Outcome::Failure(&error), self.progress());
+        match decision {
+            Decision::Retry { after } if repeatable => {
+                if may_be_billed(&error) {
+                    lease.book_lost(error.label());
+                }
+                Next::Again { after, elsewhere: false }
+            }
+            Decision::Retry { .. } | Decision::GiveUp(_) => Next::Fail(ForwardError::Upstream(error)),
+        }
+    }
+}
+
+/// Whether a call that the provider may have seen can be made again: one that makes nothing lasting there.
+fn is_repeatable(permit: &Permit) -> bool {
+    let harmless = match permit.head.operation {
+        Operation::CreateMessage | Operation::CountTokens => true,
+        _ => matches!(permit.head.method, http::Method::GET | http::Method::HEAD),
+    };
+    harmless && permit.payload.is_repeatable()
+}
+
+/// Whether the provider may have worked on a call that it did not answer. A kept connection that was closed
+/// without a byte was closed for being idle: the call crossed the closing.
+#[must_use]
+pub const fn may_be_billed(error: &UpstreamError) -> bool {
+    match error {
+        UpstreamError::ClosedBeforeHead { reused: true, .. } | UpstreamError::Redirected(_) => false,
+        other => other.sent(),
+    }
+}
+
+/// Whether an answer is an event stream.
+#[must_use]
+pub fn is_stream(parts: &Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..17).is_some_and(|k| k.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+impl From<ForwardError> for Refusal {
+    fn from(error: ForwardError) -> Self {
+        match error {
+            ForwardError::Upstream(error) => upstream_refusal(&error),
+            ForwardError::Revoked => {
+                Self { close: true, ..Self::new(Answer::Unauthenticated, "revoked", UNAUTHENTICATED_MESSAGE) }
+            }
+            ForwardError::Entropy(_) | ForwardError::BodyGone => {
+                Self::new(Answer::Internal, "internal", "Internal error.")
+            }
+        }
+    }
+}
+
+fn upstream_refusal(error: &UpstreamError) -> Refusal {
+    let reason = error.label();
+    match error {
+        UpstreamError::HeadTimeout(_) => {
+            Refusal::new(Answer::UpstreamTimeout, reason, "The upstream did not answer in time.")
+        }
+        UpstreamError::PoolFull { .. } => {
+            Refusal::new(Answer::Overloaded, reason, "Too many requests are on their way to the upstream.")
+        }
+        UpstreamError::RequestBody(_) => Refusal {
+            close: true,
+            ..Refusal::new(Answer::InvalidRequest, reason, "The request body ended early.")
+        },
+        UpstreamError::Unsendable(_) => {
+            Refusal::new(Answer::InvalidRequest, reason, "The request path cannot be sent.")
+        }
+        UpstreamError::Redirected(_) => Refusal::new(
+            Answer::UpstreamUnreachable,
+            reason,
+            "The upstream answered with a redirect, which is not followed.",
+        ),
+        UpstreamError::Resolve { .. }
+        | UpstreamError::NotPublic { .. }
+        | UpstreamError::Connect { .. }
+        | UpstreamError::ConnectTimeout { .. }
+        | UpstreamError::Tls(_)
+        | UpstreamError::ProxyRefused(_)
+        | UpstreamError::ProxyBroken(_)
+        | UpstreamError::Handshake(_)
+        | UpstreamError::ClosedBeforeHead { .. }
+        | UpstreamError::Malformed(_) => {
+            let message = format!("The upstream cannot be reached ({reason}).");
+            Refusal::new(Answer::UpstreamUnreachable, reason, message)
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Heads, rebuilt once on their way: what passes is decided by [`exactness`](crate::exactness).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use claviger_claude_wire::headers::RATELIMIT_REQUESTS;
+use claviger_domain::{clock::Timestamp, limit::Headroom};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::exactness;
+
+/// The client's id of the request, or ours.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Marks answers of the simulator.
+pub const X_CLAVIGER_SIMULATED: HeaderName = HeaderName::from_static("x-claviger-simulated");
+/// Tells SDKs whether to try again.
+pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// Our id of a request, in answers of our own.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+const LIMIT: HeaderName = HeaderName::from_static(RATELIMIT_REQUESTS.limit);
+const REMAINING: HeaderName = HeaderName::from_static(RATELIMIT_REQUESTS.remaining);
+const RESET: HeaderName = HeaderName::from_static(RATELIMIT_REQUESTS.reset);
+
+/// What content codings the upstream may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// None: the answer is read and may be written into.
+    Identity,
+    /// Gzip if the client takes it.
+    AtMostGzip,
+    /// Whatever the client takes: the answer is neither read nor written into.
+    AsAsked,
+}
+
+/// The client's headers as they go upstream, without any credential.
+#[must_use]
+pub fn upstream_headers(client: &HeaderMap, coding: Coding, forward_trace: bool) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(client.keys_len() + 2);
+    let named = exactness::named_by_connection(client);
+    let mut coded = false;
+    for (name, value) in client {
+        if exactness::passes_upstream(name, forward_trace) {
+            if named.is_empty() || !named.contains(name) {
+                out.append(name, value.clone());
+            }
+        } else if *name == header::ACCEPT_ENCODING {
+            match coding {
+                Coding::AsAsked => {
+                    out.append(name, value.clone());
+                }
+                Coding::Identity | Coding::AtMostGzip if !coded => {
+                    out.append(name, accept_encoding(client, coding));
+                }
+                Coding::Identity | Coding::AtMostGzip => {}
+            }
+            coded = true;
+        }
+    }
+    if coding == Coding::Identity && !coded {
+        out.append(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    if is_chunked(client) {
+        out.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    out
+}
+
+/// Whether the client sent its body in chunks.
+#[must_use]
+pub fn is_chunked(client: &HeaderMap) -> bool {
+    client.contains_key(header::TRANSFER_ENCODING)
+}
+
+fn accept_encoding(client: &HeaderMap, coding: Coding) -> HeaderValue {
+    let gzip = coding == Coding::AtMostGzip && takes_gzip(client);
+    HeaderValue::from_static(if gzip { "gzip" } else { "identity" })
+}
+
+fn takes_gzip(client: &HeaderMap) -> bool {
+    let words = client.get_all(header::ACCEPT_ENCODING).into_iter();
+    words.flat_map(|v| v.as_bytes().split(|b| *b == b',')).any(|word| {
+        let mut parts = word.split(|b| *b == b';');
+        let name = parts.next().unwrap_or_default().trim_ascii();
+        let refused = parts.any(|p| {
+            let p = p.trim_ascii();
+            p.strip_prefix(b"q=").is_some_and(|q| q.iter().all(|b| matches!(b, b'0' | b'.')))
+        });
+        !refused && (name.eq_ignore_ascii_case(b"gzip") || name == b"*")
+    })
+}
+
+/// What the gateway adds to a relayed answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'a> {
+    /// Our id of the request.
+    pub request_id: &'a str,
+    /// The client's own id of the request, which is given back.
+    pub client_request_id: Option<&'a HeaderValue>,
+    /// What is left of the caller's limits.
+    pub headroom: Option<Headroom>,
+    /// The simulator answered.
+    pub simulated: bool,
+}
+
+/// The upstream's headers as they go to the client.
+#[must_use]
+pub fn client_headers(upstream: HeaderMap, own: &Own<'_>) -> HeaderMap {
+    let named = exactness::named_by_connection(&upstream);
+    let passes =
+        |name: &HeaderName| exactness::passes_downstream(name) && (named.is_empty() || !named.contains(name));
+    let mut out = if upstream.keys().all(passes) {
+        upstream
+    } else {
+        let mut out = HeaderMap::with_capacity(upstream.keys_len() + 6);
+        let mut last = None;
+        for (name, value) in upstream {
+            // Repeated headers come without their name.
+            last = name.or(last);
+            if let Some(name) = last.as_ref().filter(|n| passes(n)) {
+                out.append(name, value);
+            }
+        }
+        out
+    };
+    add_own(&mut out, own);
+    out
+}
+
+fn add_own(out: &mut HeaderMap, own: &Own<'_>) {
+    if let Some(headroom) = own.headroom {
+        add_headroom(out, &headroom);
+    }
+    let id = own.client_request_id.cloned().or_else(|| HeaderValue::from_str(own.request_id).ok());
+    if let Some(id) = id {
+        out.insert(X_REQUEST_ID, id);
+    }
+    if own.simulated {
+        out.insert(X_CLAVIGER_SIMULATED, HeaderValue::from_static("true"));
+    }
+}
+
+/// Puts the caller's own limits in.
+pub fn add_headroom(out: &mut HeaderMap, headroom: &Headroom) {
+    // One allocation for the three values.
+    let mut text = BytesMut::with_capacity(40);
+    put_number(&mut text, u64::from(headroom.limit));
+    let limit = text.split().freeze();
+    put_number(&mut text, u64::from(headroom.remaining));
+    let remaining = text.split().freeze();
+    text.put_slice(&rfc3339_secs(headroom.reset));
+    for (name, value) in [(LIMIT, limit), (REMAINING, remaining), (RESET, text.freeze())] {
+        if let Some(value) = digits(value) {
+            out.insert(name, value);
+        }
+    }
+}
+
+fn digits(bytes: Bytes) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(bytes).ok()
+}
+
+/// Writes a number in decimal.
+fn put_number(out: &mut BytesMut, number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}
+
+/// RFC 3339 in UTC with whole seconds, rounded up: a limit is never free before the moment that is told.
+#[must_use]
+pub fn rfc3339_secs(at: Timestamp) -> [u8; 20] {
+    let secs = at.plus_micros(999_999).as_secs();
+    let (days, of_day) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let mut out = *b"0000-00-00T00:00:00Z";
+    let mut put = |at: usize, width: usize, value: i64| {
+        let mut rest = value;
+        for place in (at..at + width).rev() {
+            out[place] = b'0' + u8::try_from(rest.rem_euclid(10)).unwrap_or(0);
+            rest /= 10;
+        }
+    };
+    put(0, 4, year);
+    put(5, 2, month);
+    put(8, 2, day);
+    put(11, 2, of_day / 3_600);
+    put(14, 2, of_day / 60 % 60);
+    put(17, 2, of_day % 60);
+    out
+}
+
+/// The Gregorian date of a day since the epoch, in years that begin in March, so that leap days come last.
+const fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use claviger_domain::limit::LimitKind;
+    use proptest::prelude::*;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        map
+    }
+
+    fn list(map: &HeaderMap) -> String {
+        map.iter().map(|(n, v)| format!("{n}: {}\n", v.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn request_headers_keep_order_and_number_and_lose_what_is_ruled() {
+        let client = map(&[
+            ("host", "gw"),
+            ("x-b", "1"),
+            ("authorization", "Bearer cvg"),
+            ("anthropic-beta", "a"),
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+            ("anthropic-beta", "b"),
+            ("accept-encoding", "gzip, br"),
+            ("x-api-key", "cvg"),
+            ("traceparent", "00-1"),
+            ("x-a", ""),
+            ("content-length", "2"),
+        ]);
+        insta::assert_snapshot!(list(&upstream_headers(&client, Coding::AtMostGzip, false)), @r#"
+        x-b: 1
+        anthropic-beta: a
+        anthropic-beta: b
+        accept-encoding: gzip
+        x-a: 
+        content-length: 2
+        "#);
+        assert!(list(&upstream_headers(&client, Coding::Identity, true)).contains("traceparent: 00-1"));
+    }
+
+    #[test]
+    fn codings_are_asked_for_as_ruled() {
+        let asked = |client: &[(&str, &str)], coding| {
+            let out = upstream_headers(&map(client), coding, false);
+            out.get("accept-encoding").map(|v| v.to_str().unwrap().to_owned())
+        };
+        let all = [("accept-encoding", "gzip, deflate"), ("accept-encoding", "br")];
+        assert_eq!(asked(&all, Coding::Identity).as_deref(), Some("identity"));
+        assert_eq!(asked(&all, Coding::AtMostGzip).as_deref(), Some("gzip"));
+        assert_eq!(asked(&all, Coding::AsAsked).as_deref(), Some("gzip, deflate"));
+        assert_eq!(asked(&[("accept-encoding", "br")], Coding::AtMostGzip).as_deref(), Some("identity"));
+        assert_eq!(
+            asked(&[("accept-encoding", "gzip;q=0")], Coding::AtMostGzip).as_deref(),
+            Some("identity")
+        );
+        assert_eq!(asked(&[], Coding::AtMostGzip), None);
+        assert_eq!(asked(&[], Coding::Identity).as_deref(), Some("identity"));
+    }
+
+    #[test]
+    fn answer_headers_show_the_callers_limits_and_not_the_upstreams_account() {
+        let upstream = map(&[
+            ("date", "Sat, 21 Nov 2026 00:00:00 GMT"),
+            ("anthropic-ratelimit-requests-limit", "9"),
+            ("set-cookie", "a"),
+            ("anthropic-organization-id", "org"),
+            ("set-cookie", "b"),
+            ("request-id", "req_up"),
+            ("connection", "close"),
+            ("anthropic-ratelimit-tokens-reset", "x"),
+        ]);
+        let headroom = Headroom {
+            kind: LimitKind::RequestsPerMinute,
+            limit: 60,
+            remaining: 0,
+            reset: Timestamp::from_secs(1_795_219_200),
+        };
+        let own =
+            Own { request_id: "req_1", client_request_id: None, headroom: Some(headroom), simulated: true };
+        insta::assert_snapshot!(list(&client_headers(upstream, &own)), @r#"
+        date: Sat, 21 Nov 2026 00:00:00 GMT
+        set-cookie: a
+        set-cookie: b
+        request-id: req_up
+        anthropic-ratelimit-requests-limit: 60
+        anthropic-ratelimit-requests-remaining: 0
+        anthropic-ratelimit-requests-reset: 2026-11-21T00:00:00Z
+        x-request-id: req_1
+        x-claviger-simulated: true
+        "#);
+    }
+
+    proptest! {
+        #[test]
+        fn times_are_written_as_a_calendar_says(micros in 0_i64..4_102_444_800_000_000) {
+            let text = rfc3339_secs(Timestamp::from_micros(micros));
+            let rounded = Timestamp::from_micros(micros).plus_micros(999_999).as_secs();
+            let full = Timestamp::from_secs(rounded).to_rfc3339();
+            let expected = format!("{}Z", full.split('.').next().unwrap().trim_end_matches('Z'));
+            prop_assert_eq!(std::str::from_utf8(&text).unwrap(), expected);
+        }
+    }
+}

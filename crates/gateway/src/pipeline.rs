@@ -1,0 +1,146 @@
+//! The way of a request, in one straight line. Each stage hands on what only it can make.
+
+use std::sync::Arc;
+
+use claviger_domain::{address::counting_block, id::RequestId};
+use claviger_service::refusals::RefusalSubject;
+use http::{HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::{
+    admit::admit,
+    authenticate::{AuthenticateError, authenticate},
+    authorize::authorize,
+    forward::forward,
+    headers::X_REQUEST_ID,
+    metrics::{Metrics, Stage},
+    probe,
+    receive::{Arrival, receive},
+    refuse::{Refusal, Refused, refuse},
+    relay::relay,
+    reply::ReplyBody,
+    reserve::reserve,
+    route::route,
+    settle::unanswered,
+    worker::Worker,
+};
+
+/// Serves one request.
+pub async fn serve(
+    worker: &Worker,
+    request: Request<Incoming>,
+    arrival: Arrival,
+    id: RequestId,
+) -> Response<ReplyBody> {
+    let method = request.method().clone();
+    let client_id = request.headers().get(X_REQUEST_ID).filter(|id| id.len() <= 128).cloned();
+    let mut whose = Whose::Nobody;
+    match run(worker, request, arrival, id.clone(), &mut whose).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            note(worker, &refusal, &method, whose, arrival);
+            answer(&refusal, &id, client_id.as_ref())
+        }
+    }
+}
+
+async fn run(
+    worker: &Worker,
+    request: Request<Incoming>,
+    arrival: Arrival,
+    id: RequestId,
+    whose: &mut Whose,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let shared = &worker.shared;
+    let mut laps = Laps { metrics: &shared.metrics, last: arrival.began };
+
+    let inbound = receive(&shared.config, request, arrival, id)?;
+    *whose = Whose::Address(inbound.head.client_ip);
+    if let Some(answer) = probe::answer(&shared.services, &inbound.head.operation) {
+        return Ok(answer);
+    }
+    let caller = authenticate(&shared.services.grants, shared.config.brand, &inbound).await;
+    let caller = caller.inspect_err(|error| whose.named(error))?;
+    *whose = Whose::Key(caller.live.grant.key.public_id);
+    laps.end(Stage::Authenticate);
+
+    let mut permit = authorize(shared, inbound, caller).await?;
+    laps.end(Stage::Authorize);
+
+    let bucket = permit.head.operation.bucket(&permit.head.method);
+    let admission = admit(&shared.services, &permit.caller, bucket, permit.head.at).await?;
+    laps.end(Stage::Admit);
+
+    let mut lease = reserve(worker, &permit, admission);
+    let attempt = match route(worker, &permit, shared.clock.boot()) {
+        Ok(attempt) => attempt,
+        Err(error) => {
+            lease.release();
+            return Err(error.into());
+        }
+    };
+    laps.end(Stage::Route);
+
+    let reply = match forward(worker, &mut permit, &mut lease, &attempt).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            unanswered(lease, &error);
+            return Err(error.into());
+        }
+    };
+    laps.end(Stage::Forward);
+
+    let response = relay(worker, &permit, lease, reply).await?;
+    laps.end(Stage::Relay);
+    Ok(response)
+}
+
+/// Whom a refusal is counted under.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Nobody,
+    Address(std::net::IpAddr),
+    Key(claviger_domain::token::PublicId),
+}
+
+impl Whose {
+    /// A well-formed key was named, even if it does not work.
+    fn named(&mut self, error: &AuthenticateError) {
+        if let AuthenticateError::Failed { named: Some(id), .. } = error {
+            *self = Self::Key(*id);
+        }
+    }
+}
+
+/// Counts a refusal: in metrics, and for the audit log, which gets one record for many.
+fn note(worker: &Worker, refusal: &Refusal, method: &Method, whose: Whose, arrival: Arrival) {
+    let shared = &worker.shared;
+    shared.metrics.refused(refusal.reason, method, refusal.status().as_u16());
+    let subject = match whose {
+        Whose::Nobody => RefusalSubject::Block(counting_block(arrival.peer)),
+        Whose::Address(ip) => RefusalSubject::Block(counting_block(ip)),
+        Whose::Key(id) => RefusalSubject::Key(id),
+    };
+    shared.services.refusals.count(refusal.reason, subject, arrival.at);
+}
+
+/// The answer to a refusal.
+#[must_use]
+pub fn answer(refusal: &Refusal, id: &RequestId, client_id: Option<&HeaderValue>) -> Response<ReplyBody> {
+    refuse(refusal, Refused { request_id: id.as_str(), client_request_id: client_id })
+}
+
+/// Measures the stages.
+struct Laps<'a> {
+    metrics: &'a Arc<Metrics>,
+    last: Instant,
+}
+
+impl Laps<'_> {
+    fn end(&mut self, stage: Stage) {
+        let now = Instant::now();
+        self.metrics.stage(stage, now.saturating_duration_since(self.last));
+        self.last = now;
+    }
+}

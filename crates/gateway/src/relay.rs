@@ -1,0 +1,238 @@
+//! Stage 10, relay: the answer back to the client, byte for byte, metered as it passes.
+
+pub mod account;
+pub mod plain;
+pub mod results;
+pub mod rewrite;
+pub mod source;
+pub mod stream;
+pub mod tap;
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use claviger_claude_wire::answers::Answer;
+use claviger_domain::{ledger::Party, permission::Endpoint, token::KeyClass};
+use claviger_service::{
+    ServiceError,
+    recorder::{Receipt, RecordError},
+};
+use http::{HeaderValue, Response, header, response::Parts};
+
+use self::{
+    account::{Account, AnswerFacts},
+    plain::PlainRelay,
+    results::ResultsTap,
+    source::Source,
+    stream::{StreamKind, StreamRelay},
+    tap::Tap,
+};
+use crate::{
+    authorize::Permit,
+    forward::{Reply, is_stream},
+    headers::{Own, REQUEST_ID, client_headers},
+    path::Operation,
+    receive::cut,
+    refuse::Refusal,
+    reply::ReplyBody,
+    reserve::{Lease, micros},
+    simulate::BoxError,
+    worker::Worker,
+};
+
+/// Why an answer that came cannot be passed on.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The record could not be kept; nothing has left yet.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The upstream broke off while its answer was read whole.
+    #[error("the upstream broke off")]
+    Upstream(#[source] BoxError),
+    /// An answer that must be read whole is too large.
+    #[error("the upstream's answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// An answer that must be read cannot be.
+    #[error("the upstream's answer cannot be read")]
+    Unreadable,
+    /// The store had to be asked and did not answer.
+    #[error("the store does not answer")]
+    Store(#[from] ServiceError),
+}
+
+/// Makes the client's answer of the upstream's.
+///
+/// # Errors
+/// [`RelayError`]; no byte of the answer has left then.
+pub async fn relay(
+    worker: &Worker,
+    permit: &Permit,
+    lease: Lease,
+    reply: Reply,
+) -> Result<Response<ReplyBody>, RelayError> {
+    if rewrite::is_rewritten(permit, &reply.parts) {
+        return rewrite::relay(worker, permit, lease, reply).await;
+    }
+    let Reply { mut parts, source, mut intent } = reply;
+    let facts = answer_facts(&parts, &lease);
+    let cut = lease.live().runtime.cut_signal();
+    let coding = parts.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    let metered = metered(permit, &parts);
+    let length = content_length(&parts);
+    let coded = coding.is_some_and(|c| !c.eq_ignore_ascii_case(b"identity"));
+    let stream = is_stream(&parts);
+    let tap = match (metered, stream) {
+        (false, _) => Tap::None,
+        (true, false) => Tap::message(coding),
+        (true, true) => Tap::Unreadable,
+    };
+    own_headers(&mut parts, permit, &lease);
+    if stream && !coded {
+        durable(&mut intent).await?;
+        let kind = StreamKind {
+            is_message: permit.head.operation == Operation::CreateMessage && parts.status.is_success(),
+            injectable: length.is_none(),
+            ping_after: worker.shared.config.stream.ping_after,
+        };
+        let relay = StreamRelay::new(source, Account::new(lease, facts), cut, kind);
+        return Ok(Response::from_parts(parts, ReplyBody::stream(relay)));
+    }
+    let results = results_tap(worker, permit, &parts).await?;
+    let mut relay = PlainRelay::new(source, tap, Account::new(lease, facts), cut, length);
+    if let Some(results) = results {
+        relay = relay.with_results(results);
+    }
+    release(&mut relay, intent).await?;
+    Ok(Response::from_parts(parts, ReplyBody::plain(relay)))
+}
+
+/// Waits until the answer may begin: until its intent is durable; or, where the whole answer is here before that
+/// (or has no body to hold back), until its record is, which says as much in one commit instead of two.
+async fn release(relay: &mut PlainRelay, intent: Option<Receipt>) -> Result<(), RecordError> {
+    let mut intent = intent;
+    let whole = poll_fn(|cx| {
+        let late = match poll_intent(&mut intent, cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => false,
+            Poll::Pending => true,
+        };
+        Poll::Ready(Ok((late || relay.is_empty()) && relay.fill(cx)))
+    });
+    if whole.await? {
+        return poll_fn(|cx| relay.poll_recorded(cx)).await;
+    }
+    durable(&mut intent).await
+}
+
+fn poll_intent(intent: &mut Option<Receipt>, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
+    let Some(receipt) = intent else { return Poll::Ready(Ok(())) };
+    let done = Pin::new(receipt).poll(cx);
+    if done.is_ready() {
+        *intent = None;
+    }
+    done
+}
+
+async fn durable(intent: &mut Option<Receipt>) -> Result<(), RecordError> {
+    poll_fn(|cx| poll_intent(intent, cx)).await
+}
+
+/// What the record says of the answer.
+fn answer_facts(parts: &Parts, lease: &Lease) -> AnswerFacts {
+    let id = parts.headers.get(REQUEST_ID).and_then(|v| v.to_str().ok()).map(|id| {
+        let mut id = id.to_owned();
+        cut(&mut id, 64);
+        id
+    });
+    AnswerFacts {
+        status: parts.status.as_u16(),
+        upstream_request_id: id,
+        first_byte_us: micros(lease.particulars().began.elapsed()),
+    }
+}
+
+/// Puts our own headers in place of those that describe the upstream's account.
+fn own_headers(parts: &mut Parts, permit: &Permit, lease: &Lease) {
+    let own = Own {
+        request_id: permit.head.request_id.as_str(),
+        client_request_id: permit.head.client_request_id(),
+        headroom: lease.headroom(),
+        simulated: lease.particulars().party.class == KeyClass::Test,
+    };
+    parts.headers = client_headers(std::mem::take(&mut parts.headers), &own);
+    // The framing of this connection is its own.
+    parts.version = http::Version::HTTP_11;
+}
+
+/// Whether the answer may say what a model used.
+fn metered(permit: &Permit, parts: &Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let readable = kind.starts_with(b"application/json") || is_stream(parts);
+    let endpoint = permit.head.operation.endpoint();
+    parts.status.is_success() && readable && matches!(endpoint, Endpoint::Messages | Endpoint::Other)
+}
+
+fn content_length(parts: &Parts) -> Option<u64> {
+    parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The tap on batch results, if this is them: whoever made the batch pays.
+async fn results_tap(
+    worker: &Worker,
+    permit: &Permit,
+    parts: &Parts,
+) -> Result<Option<ResultsTap>, RelayError> {
+    let Operation::BatchResults(batch) = &permit.head.operation else { return Ok(None) };
+    let key = &permit.caller.live.grant.key;
+    if !parts.status.is_success() || key.class == KeyClass::Test {
+        return Ok(None);
+    }
+    let services = &worker.shared.services;
+    let Some(resource) = services.resources.find(batch).await? else { return Ok(None) };
+    let maker = if resource.key == key.id { key.clone() } else { services.keys.show(&resource.key).await?.0 };
+    let party = Party { key: maker.id, workspace: maker.workspace, owner: maker.owner, class: maker.class };
+    Ok(Some(ResultsTap::new(batch, party)))
+}
+
+impl From<RelayError> for Refusal {
+    fn from(error: RelayError) -> Self {
+        match error {
+            RelayError::Record(_) => {
+                Self::new(Answer::Unavailable, "record", "The request could not be recorded.")
+            }
+            RelayError::Store(_) => Self::new(Answer::Unavailable, "store", "The store does not answer."),
+            RelayError::Upstream(_) => {
+                Self::new(Answer::UpstreamUnreachable, "upstream_cut", "The upstream broke its answer off.")
+            }
+            RelayError::TooLarge(_) | RelayError::Unreadable => Self::new(
+                Answer::UpstreamUnreachable,
+                "upstream_unreadable",
+                "The upstream's answer cannot be read.",
+            ),
+        }
+    }
+}
+
+/// Reads an answer whole.
+async fn collect(source: &mut Source, most: usize) -> Result<bytes::Bytes, RelayError> {
+    let mut first: Option<bytes::Bytes> = None;
+    let mut more = bytes::BytesMut::new();
+    while let Some(data) = poll_fn(|cx| source.poll_data(cx)).await {
+        let data = data.map_err(RelayError::Upstream)?;
+        if more.len() + data.len() > most {
+            return Err(RelayError::TooLarge(most));
+        }
+        match (&first, more.is_empty()) {
+            (None, true) => first = Some(data),
+            (Some(one), true) => {
+                more.extend_from_slice(one);
+                more.extend_from_slice(&data);
+            }
+            (_, false) => more.extend_from_slice(&data),
+        }
+    }
+    Ok(if more.is_empty() { first.unwrap_or_default() } else { more.freeze() })
+}

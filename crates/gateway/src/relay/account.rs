@@ -1,0 +1,117 @@
+//! The record at an answer's end: settled once, and awaited before the last byte leaves.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use claviger_domain::ledger::{Outcome, RowFlags};
+use claviger_service::recorder::{Receipt, RecordError};
+
+use crate::{
+    metrics::Answered,
+    reserve::{Lease, micros},
+    settle::{Bill, Ending},
+};
+
+/// What is known of an answer once its head is there.
+#[derive(Debug)]
+pub struct AnswerFacts {
+    /// Its status.
+    pub status: u16,
+    /// The upstream's id of it.
+    pub upstream_request_id: Option<String>,
+    /// From arrival to the head, in microseconds.
+    pub first_byte_us: i64,
+}
+
+/// The lease of a request whose answer is being relayed.
+pub struct Account {
+    lease: Option<Lease>,
+    facts: AnswerFacts,
+    receipt: Option<Receipt>,
+    settled: bool,
+}
+
+impl Account {
+    /// Opens the account.
+    #[must_use]
+    pub const fn new(lease: Lease, facts: AnswerFacts) -> Self {
+        Self { lease: Some(lease), facts, receipt: None, settled: false }
+    }
+
+    /// The lease, until it is settled.
+    #[must_use]
+    pub const fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// The lease, to book on.
+    pub const fn lease_mut(&mut self) -> Option<&mut Lease> {
+        self.lease.as_mut()
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.facts.status
+    }
+
+    /// Whether the end was booked.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Books the end; again: nothing.
+    pub fn settle(&mut self, ending: Ending) {
+        let Some(lease) = self.lease.take() else { return };
+        self.settled = true;
+        let mut ending = ending;
+        ending.status = self.facts.status;
+        ending.first_byte_us = self.facts.first_byte_us;
+        ending.upstream_request_id = self.facts.upstream_request_id.take();
+        let particulars = lease.particulars();
+        let shared = lease.shared();
+        let model = ending.model.as_deref().or(particulars.model.as_deref());
+        let prices = shared.prices.load();
+        shared.metrics.answered(&Answered {
+            endpoint: particulars.endpoint,
+            method: particulars.method,
+            model: model.map_or("none", |m| prices.label(m)),
+            status: ending.status,
+            outcome: ending.outcome,
+            usage: &ending.usage,
+            duration_us: micros(particulars.began.elapsed()),
+        });
+        self.receipt = lease.settle(ending);
+    }
+
+    /// Books the end of a call with its bill.
+    pub fn settle_billed(&mut self, outcome: Outcome, bill: Option<Bill>, detail: &'static str) {
+        let mut ending = Ending { detail: detail.into(), ..Ending::of(outcome) };
+        if let Some(bill) = bill {
+            ending = ending.billed(bill);
+        }
+        self.settle(ending);
+    }
+
+    /// Books a call whose usage cannot be read at the most that it can have cost.
+    pub fn settle_unreadable(&mut self, outcome: Outcome) {
+        let Some(lease) = &self.lease else { return };
+        let cost = lease.reservation();
+        tracing::warn!(request_id = %lease.particulars().request_id, "an answer's usage could not be read: charged at its worst case");
+        let flags = RowFlags::UNREADABLE.with(RowFlags::ESTIMATED);
+        self.settle(Ending { flags, cost, detail: "unreadable".into(), ..Ending::of(outcome) });
+    }
+
+    /// Ready when what was settled is durable.
+    pub fn poll_durable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
+        let Some(receipt) = &mut self.receipt else { return Poll::Ready(Ok(())) };
+        let done = Pin::new(receipt).poll(cx);
+        if done.is_ready() {
+            self.receipt = None;
+        }
+        done
+    }
+}

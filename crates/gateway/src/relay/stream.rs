@@ -1,0 +1,285 @@
+//! Event streams: each frame goes on at once. Pings go in where it is silent for long, and only between events;
+//! from the first byte of the event that ends the stream, bytes wait for the record.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use claviger_claude_wire::{
+    error::{ErrorBody, ErrorType, PING_EVENT},
+    sse::{Ended, StreamTap},
+};
+use claviger_domain::{key::OnDisconnect, ledger::Outcome};
+use claviger_service::grants::CutSignal;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{account::Account, source::Source};
+use crate::{reply::Aborted, settle::bill_stream};
+
+/// A stream on its way.
+pub struct StreamRelay {
+    source: Source,
+    tap: StreamTap,
+    account: Account,
+    cut: CutSignal,
+    /// Frames that may go.
+    out: VecDeque<Bytes>,
+    /// Frames that wait for the record.
+    held: VecDeque<Bytes>,
+    phase: Phase,
+    silence: Silence,
+    settings: StreamKind,
+    /// Why the client does not get it all.
+    gone: Option<Outcome>,
+}
+
+/// What kind of stream it is.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamKind {
+    /// Only `message_stop` or `error` ends it well: a message, and not any other stream of events.
+    pub is_message: bool,
+    /// Events of ours may be put in.
+    pub injectable: bool,
+    /// Silence after which a ping is put in.
+    pub ping_after: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Events pass.
+    Flowing,
+    /// The ending event is here, the record is being kept.
+    Recording,
+    /// What comes after the end, normally nothing.
+    Tail,
+    /// As `Recording`, but nothing is read after it.
+    Closing,
+    /// All is said.
+    Over,
+}
+
+/// How long nothing has come. The timer is moved only when it fires.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn poll(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
+        let due = self.since + limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+    }
+
+    fn ends(&mut self) {
+        self.since = Instant::now();
+    }
+}
+
+impl StreamRelay {
+    /// A stream whose head is known.
+    #[must_use]
+    pub fn new(source: Source, account: Account, cut: CutSignal, settings: StreamKind) -> Self {
+        Self {
+            source,
+            tap: StreamTap::new(),
+            account,
+            cut,
+            out: VecDeque::new(),
+            held: VecDeque::new(),
+            phase: Phase::Flowing,
+            silence: Silence { since: Instant::now(), timer: None },
+            settings,
+            gone: None,
+        }
+    }
+
+    /// The next bytes for the client.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>, cut: bool) -> Poll<Option<Result<Bytes, Aborted>>> {
+        loop {
+            if let Some(frame) = self.out.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            match self.phase {
+                Phase::Over => return Poll::Ready(None),
+                Phase::Recording | Phase::Closing => {
+                    if let Err(error) = ready!(self.account.poll_durable(cx)) {
+                        self.phase = Phase::Over;
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                    self.out.append(&mut self.held);
+                    self.phase = if self.phase == Phase::Recording { Phase::Tail } else { Phase::Over };
+                }
+                Phase::Tail => match ready!(self.source.poll_data(cx)) {
+                    None => self.phase = Phase::Over,
+                    Some(Ok(data)) => self.out.push_back(data),
+                    Some(Err(error)) => {
+                        self.phase = Phase::Over;
+                        return Poll::Ready(Some(Err(Aborted::Upstream(error.to_string()))));
+                    }
+                },
+                Phase::Flowing => {
+                    if cut || Pin::new(&mut self.cut).poll(cx).is_ready() {
+                        self.break_off(Outcome::Cut, Aborted::Cut)?;
+                        continue;
+                    }
+                    ready!(self.poll_flowing(cx))?;
+                }
+            }
+        }
+    }
+
+    fn poll_flowing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Aborted>> {
+        match self.source.poll_data(cx) {
+            Poll::Ready(Some(Ok(data))) => {
+                self.silence.ends();
+                self.take(data);
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.break_off(Outcome::UpstreamCut, Aborted::Upstream(error.to_string()))?;
+            }
+            Poll::Ready(None) if self.settings.is_message => {
+                // A stream of a message that ends without its ending event looks finished to some clients.
+                let error = Aborted::Upstream("the stream ended early".to_owned());
+                self.break_off(Outcome::UpstreamCut, error)?;
+            }
+            Poll::Ready(None) => {
+                self.settle(Outcome::Completed, "");
+                self.phase = Phase::Closing;
+            }
+            Poll::Pending => {
+                ready!(self.poll_silence(cx));
+                self.silence.ends();
+                self.out.push_back(Bytes::from_static(PING_EVENT));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when a ping is due and may go in.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.silence.poll(cx, self.settings.ping_after));
+        if self.settings.injectable && self.is_at_border() {
+            return Poll::Ready(());
+        }
+        // Not now; look again after as long a silence.
+        self.silence.ends();
+        self.silence.poll(cx, self.settings.ping_after)
+    }
+
+    /// Whether what the client has got so far ends between two events.
+    fn is_at_border(&self) -> bool {
+        // What is held begins with an event.
+        !self.held.is_empty() || self.tap.at_border()
+    }
+
+    fn take(&mut self, data: Bytes) {
+        let borders = self.tap.feed(&data);
+        match borders.hold_from {
+            None => {
+                self.out.append(&mut self.held);
+                self.out.push_back(data);
+            }
+            Some(0) => self.held.push_back(data),
+            Some(from) => {
+                let mut passing = data;
+                let held = passing.split_off(from.min(passing.len()));
+                self.out.append(&mut self.held);
+                self.out.push_back(passing);
+                if !held.is_empty() {
+                    self.held.push_back(held);
+                }
+            }
+        }
+        match self.tap.meter().ended {
+            None => {}
+            Some(Ended::Stop) => {
+                self.settle(Outcome::Completed, "");
+                self.phase = Phase::Recording;
+            }
+            Some(Ended::Error) => {
+                self.settle(Outcome::UpstreamError, "stream_error");
+                self.phase = Phase::Recording;
+            }
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome, detail: &'static str) {
+        let outcome = self.gone.unwrap_or(outcome);
+        let meter = self.tap.meter();
+        let bill = self.account.lease().filter(|_| meter.message.has_usage).map(|lease| {
+            let p = lease.particulars();
+            bill_stream(&lease.shared().prices.load(), meter, p.model.as_deref(), p.at)
+        });
+        self.account.settle_billed(outcome, bill, detail);
+    }
+
+    /// Ends a stream that cannot be finished: with an event of ours where one fits, else by an error.
+    fn break_off(&mut self, outcome: Outcome, why: Aborted) -> Result<(), Aborted> {
+        let fits = self.settings.injectable && self.is_at_border();
+        self.held.clear();
+        self.settle(outcome, if outcome == Outcome::Cut { "cut" } else { "upstream_cut" });
+        if !fits {
+            self.phase = Phase::Over;
+            return Err(why);
+        }
+        let (kind, message) = match why {
+            Aborted::Cut => (ErrorType::Permission, "The stream was cut off by the gateway."),
+            Aborted::Upstream(_) | Aborted::Record(_) => {
+                (ErrorType::Api, "The upstream broke the stream off.")
+            }
+        };
+        let event = ErrorBody { kind, message, error_code: None, request_id: None }.to_sse();
+        self.held.push_back(Bytes::from(event));
+        self.phase = Phase::Closing;
+        Ok(())
+    }
+
+    /// Whether nothing more comes.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over && self.out.is_empty()
+    }
+
+    /// The client is gone. The call is cancelled and what was made so far is billed; or it is read to its end, if the
+    /// key says so.
+    pub fn abandon(mut relay: Box<Self>) {
+        if relay.account.is_settled() {
+            return;
+        }
+        relay.gone = Some(Outcome::ClientGone);
+        let drain = relay.account.lease().and_then(|lease| {
+            let policy = lease.live().grant.key.policy.on_disconnect;
+            (policy == OnDisconnect::Drain).then(|| lease.shared().tracker.clone())
+        });
+        match drain {
+            Some(tracker) => {
+                tracker.spawn(async move {
+                    let drained = poll_fn(|cx| {
+                        while relay.phase == Phase::Flowing {
+                            relay.out.clear();
+                            if ready!(relay.poll_flowing(cx)).is_err() {
+                                break;
+                            }
+                        }
+                        Poll::Ready(())
+                    });
+                    drained.await;
+                });
+            }
+            None => relay.settle(Outcome::ClientGone, "client_gone"),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What reads along while an answer that is not an event stream passes.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use claviger_claude_wire::usage::{MessageSummary, MessageTap, read_message};
+use flate2::write::GzDecoder;
+
+/// Decoded bytes after which a compressed answer is taken for a bomb and no longer read (256 MB).
+const MOST_DECODED: u64 = 256 * 1024 * 1024;
+
+/// Reads along.
+pub enum Tap {
+    /// Nothing to read.
+    None,
+    /// The answer comes in a coding that nobody asked for.
+    Unreadable,
+    /// A message, of which nothing has come yet.
+    Fresh,
+    /// A message.
+    Message(Box<MessageTap>),
+    /// A compressed message.
+    Gzip(Box<GzDecoder<Decoded>>),
+    /// A message that came in one piece.
+    Read(Option<Box<MessageSummary>>),
+}
+
+/// What was read of an answer in the end.
+#[derive(Debug)]
+pub enum Reading {
+    /// Nothing was to be read.
+    Nothing,
+    /// This.
+    Message(Box<MessageSummary>),
+    /// It could not be read.
+    Failed,
+}
+
+/// Takes decoded bytes.
+pub struct Decoded {
+    tap: MessageTap,
+    left: u64,
+}
+
+impl Write for Decoded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| std::io::Error::other("the decoded answer is too large"))?;
+        self.tap.feed(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Tap {
+    /// A tap on a message in this content coding.
+    #[must_use]
+    pub fn message(coding: Option<&[u8]>) -> Self {
+        match coding {
+            None => Self::Fresh,
+            Some(c) if c.eq_ignore_ascii_case(b"identity") => Self::Fresh,
+            Some(c) if c.eq_ignore_ascii_case(b"gzip") => {
+                Self::Gzip(Box::new(GzDecoder::new(Decoded { tap: MessageTap::new(), left: MOST_DECODED })))
+            }
+            Some(_) => Self::Unreadable,
+        }
+    }
+
+    /// Reads the next bytes; `last` when nothing follows.
+    pub fn feed(&mut self, bytes: &Bytes, last: bool) {
+        match self {
+            Self::None | Self::Unreadable | Self::Read(_) => {}
+            Self::Fresh if last => *self = Self::Read(read_message(bytes).ok().map(Box::new)),
+            Self::Fresh => {
+                let mut tap = Box::new(MessageTap::new());
+                tap.feed(bytes);
+                *self = Self::Message(tap);
+            }
+            Self::Message(tap) => tap.feed(bytes),
+            Self::Gzip(decoder) => {
+                if decoder.write_all(bytes).is_err() {
+                    *self = Self::Unreadable;
+                }
+            }
+        }
+    }
+
+    /// What was read. `self` reads no more.
+    pub fn finish(&mut self) -> Reading {
+        let read = match std::mem::replace(self, Self::None) {
+            Self::None | Self::Fresh => return Reading::Nothing,
+            Self::Unreadable => None,
+            Self::Message(tap) => tap.finish().ok().map(Box::new),
+            Self::Gzip(decoder) => decoder.finish().ok().and_then(|d| d.tap.finish().ok()).map(Box::new),
+            Self::Read(message) => message,
+        };
+        read.map_or(Reading::Failed, Reading::Message)
+    }
+
+    /// Whether it is worth reading to the end after the client went away: what the answer cost stands there.
+    #[must_use]
+    pub const fn is_metering(&self) -> bool {
+        match self {
+            Self::None | Self::Unreadable => false,
+            Self::Fresh | Self::Message(_) | Self::Gzip(_) | Self::Read(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] =
+        br#"{"id":"msg_1","model":"claude-opus-5-5","content":[{"type":"text"}],"usage":{"input_tokens":3,"output_tokens":4}}"#;
+
+    fn output(reading: Reading) -> Option<u64> {
+        match reading {
+            Reading::Message(m) => Some(m.usage.counts.output),
+            Reading::Nothing | Reading::Failed => None,
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_whole_in_pieces_and_compressed() {
+        let mut whole = Tap::message(None);
+        whole.feed(&Bytes::from_static(BODY), true);
+        assert_eq!(output(whole.finish()), Some(4));
+        let mut pieces = Tap::message(Some(b"identity"));
+        for (n, piece) in BODY.chunks(7).enumerate() {
+            pieces.feed(&Bytes::copy_from_slice(piece), (n + 1) * 7 >= BODY.len());
+        }
+        assert_eq!(output(pieces.finish()), Some(4));
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(BODY).unwrap();
+        let packed = encoder.finish().unwrap();
+        let mut gzip = Tap::message(Some(b"gzip"));
+        for piece in packed.chunks(5) {
+            gzip.feed(&Bytes::copy_from_slice(piece), false);
+        }
+        assert_eq!(output(gzip.finish()), Some(4));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_so() {
+        let mut other = Tap::message(Some(b"br"));
+        other.feed(&Bytes::from_static(b"xx"), true);
+        assert!(matches!(other.finish(), Reading::Failed));
+        let mut broken = Tap::message(None);
+        broken.feed(&Bytes::from_static(b"{\"usage\":"), true);
+        assert!(matches!(broken.finish(), Reading::Failed));
+    }
+}

@@ -1,0 +1,111 @@
+//! The body of what a client gets.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::{
+    connection::Serving,
+    relay::{plain::PlainRelay, stream::StreamRelay},
+};
+
+/// Why an answer ends with an aborted connection: never cleanly, so that nobody takes a part for the whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Aborted {
+    /// The upstream broke off.
+    #[error("the upstream broke off: {0}")]
+    Upstream(String),
+    /// The record could not be kept.
+    #[error(transparent)]
+    Record(#[from] claviger_service::recorder::RecordError),
+    /// The key was revoked, or we are shutting down.
+    #[error("the answer was cut off")]
+    Cut,
+}
+
+/// A body of an answer.
+pub struct ReplyBody {
+    kind: Kind,
+    serving: Option<Serving>,
+}
+
+enum Kind {
+    Once(Option<Bytes>),
+    Plain(Box<PlainRelay>),
+    Stream(Box<StreamRelay>),
+}
+
+impl ReplyBody {
+    /// A body of ours, in one piece.
+    #[must_use]
+    pub fn once(bytes: Bytes) -> Self {
+        Self { kind: Kind::Once(Some(bytes).filter(|b| !b.is_empty())), serving: None }
+    }
+
+    /// An answer that is relayed as it is.
+    #[must_use]
+    pub fn plain(relay: PlainRelay) -> Self {
+        Self { kind: Kind::Plain(Box::new(relay)), serving: None }
+    }
+
+    /// An event stream.
+    #[must_use]
+    pub fn stream(relay: StreamRelay) -> Self {
+        Self { kind: Kind::Stream(Box::new(relay)), serving: None }
+    }
+
+    /// The connection counts the request as being served until the body is over.
+    #[must_use]
+    pub fn while_serving(mut self, serving: Serving) -> Self {
+        self.serving = Some(serving);
+        self
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let cut = self.serving.as_ref().is_some_and(|s| s.connection().is_cut());
+        let next = match &mut self.kind {
+            Kind::Once(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Kind::Plain(relay) => relay.poll_data(cx, cut),
+            Kind::Stream(relay) => relay.poll_data(cx, cut),
+        };
+        next.map(|data| data.map(|d| d.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Once(bytes) => bytes.is_none(),
+            Kind::Plain(relay) => relay.is_over(),
+            Kind::Stream(relay) => relay.is_over(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Once(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Kind::Plain(relay) => relay.size_hint(),
+            Kind::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.kind, Kind::Once(None)) {
+            Kind::Once(_) => {}
+            Kind::Plain(relay) => PlainRelay::abandon(relay),
+            Kind::Stream(relay) => StreamRelay::abandon(relay),
+        }
+    }
+}

@@ -59,27 +59,26 @@ pub(crate) async fn close_chain(
     chain: &NodeId,
     event: &AuditEvent,
 ) -> Result<(), StoreError> {
-    let (state, _) = writer.load(db, chain).await?;
+    let mut own = std::mem::take(writer);
+    let (state, _) = own.load(db, chain).await?;
     let mut tx = db.begin().await?;
-    let carried = HashSet::new();
-    state.write_pending(&mut tx, state.swept_after(&carried)).await?;
+    state.write_pending(&mut tx, state.swept_after(&HashSet::new())).await?;
     audit::append(&mut tx, event).await?;
     let closed = tx.execute(chains::CLOSE, args![state.no.0, event.at]).await?;
     if closed != 1 {
         return Err(StoreError::Conflict { what: DATA_CHAIN });
     }
-    tx.commit().await?;
-    writer.forget();
-    Ok(())
+    Ok(tx.commit().await?)
 }
 
 /// Commits one group; the chain's new head. After an error the very same group may be given again.
 pub(crate) async fn commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Digest, StoreError> {
-    let done = try_commit(db, writer, group).await;
-    if done.is_err() {
-        writer.forget();
-    }
-    done.map_err(|failure| failure.conflict(DATA_CHAIN))
+    // Given back only after success: an error, or a caller that goes away in the middle, leaves a writer that knows
+    // nothing and reads again what is stored.
+    let mut own = std::mem::take(writer);
+    let head = try_commit(db, &mut own, group).await.map_err(|failure| failure.conflict(DATA_CHAIN))?;
+    *writer = own;
+    Ok(head)
 }
 
 async fn try_commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Digest, Failure> {

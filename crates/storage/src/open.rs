@@ -33,7 +33,7 @@ pub struct Options {
     pub durability: Durability,
     /// What may be done with it.
     pub access: Access,
-    /// SQLite: connections that read, each with a thread and 1 MiB of cache.
+    /// SQLite: connections that read at most, each with a thread and 1 MiB of cache; made when needed.
     pub read_connections: u32,
     /// PostgreSQL: connections at most.
     pub server_connections: u32,
@@ -44,7 +44,7 @@ impl Default for Options {
         Self {
             durability: Durability::Fsync,
             access: Access::ReadWrite,
-            read_connections: 2,
+            read_connections: 4,
             server_connections: 8,
         }
     }

@@ -56,9 +56,14 @@ pub(crate) async fn open(path: &Path, options: &Options) -> Result<Db, OpenError
     Ok(Db::Sqlite { rd, wr })
 }
 
+/// Makes the file, so that it has the right mode from the first moment; SQLite gives its companions the same.
 fn create(path: &Path) -> Result<(), OpenError> {
-    let made = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    made.map(drop).map_err(|error| OpenError::Create { path: path.to_owned(), kind: error.kind() })
+    let made = match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Ok(_) => sync_folder(path),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    };
+    made.map_err(|error| OpenError::Create { path: path.to_owned(), kind: error.kind() })
 }
 
 fn connect_options(path: &Path, options: &Options) -> SqliteConnectOptions {
@@ -116,4 +121,38 @@ fn partial_path(target: &Path) -> PathBuf {
 fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use claviger_domain::ports::StoreError;
+
+    use super::*;
+    use crate::engine::args;
+
+    /// A file that may not grow answers as a full disk does.
+    #[tokio::test]
+    async fn a_full_disk_is_unavailability_and_leaves_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(&folder.path().join("full.db"), &Options::default()).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        tx.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, body BLOB) STRICT", args![]).await.unwrap();
+        tx.execute("PRAGMA max_page_count = 50", args![]).await.unwrap();
+        tx.commit().await.unwrap();
+        let insert = async |n: i64| {
+            let mut tx = db.begin().await?;
+            tx.execute("INSERT INTO t (n, body) VALUES ($1, $2)", args![n, vec![7; 3_000]]).await?;
+            tx.commit().await
+        };
+        let mut written = 0;
+        let full = loop {
+            match insert(written).await {
+                Ok(()) => written += 1,
+                Err(failure) => break StoreError::from(failure),
+            }
+        };
+        assert!(matches!(&full, StoreError::Unavailable(why) if why.contains("full")), "{full:?}");
+        let row = db.row("SELECT COUNT(*) AS n FROM t", args![]).await.unwrap().unwrap();
+        assert_eq!(row.int("n"), Ok(written));
+    }
 }

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails shall stop where it stands and say so")]
 
 mod control;
+mod cost;
+mod faults;
 mod feed;
 mod file;
 mod ledger;

@@ -130,8 +130,7 @@ impl Call {
         if let Ok(request) = &request {
             self.steer_by_body(request, &prompt, body)?;
         }
-        // Claude Code repeats a broken stream with a longer conversation: the prompt is what stays.
-        let subject = if prompt.text.is_empty() { body } else { prompt.text.as_bytes() };
+        let subject = prompt.marked.as_ref().map_or(body.as_ref(), String::as_bytes);
         self.obey(path, subject).await?;
         if self.hangup {
             return Ok(Reply::Hangup);

@@ -113,6 +113,8 @@ pub(crate) struct Prompt {
     pub(crate) text: String,
     /// Its last block: clients put reminders of their own before it.
     pub(crate) said: String,
+    /// The block that holds a directive: clients that go on after a break add blocks, and keep this one.
+    pub(crate) marked: Option<String>,
     /// Text of the tool results in the last message; `None`: it has none.
     pub(crate) tool_result: Option<String>,
 }
@@ -230,6 +232,8 @@ impl<'a> MessagesRequest<'a> {
         for turn in turns.iter().rev().filter(|turn| turn.role == "user") {
             let mut texts = texts(turn.content);
             prompt.text = texts.join("\n");
+            prompt.marked =
+                texts.iter().find(|text| text.contains("[[sim:")).map(|text| text.trim().to_owned());
             prompt.said = texts.pop().unwrap_or_default();
             if !prompt.text.is_empty() {
                 break;

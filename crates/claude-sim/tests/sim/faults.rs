@@ -93,11 +93,11 @@ async fn waits_come_before_the_head_between_events_and_in_silence() {
 #[tokio::test]
 async fn a_cut_stream_breaks_after_the_asked_event() {
     let sim = Sim::start().await;
-    for events in [0_u64, 1, 5, 24] {
+    for (nth, events) in [0_u64, 1, 5, 24].into_iter().enumerate() {
         let answer = sim.ask(json!({"stream": true})).fault(&format!("cut={events}")).send().await;
         assert!(answer.broken, "cut={events}");
         assert_eq!(answer.events().len() as u64, events);
-        let line = sim.lines_when(1).await.pop().unwrap();
+        let line = sim.lines_when(nth + 1).await.pop().unwrap();
         assert_eq!((&line["ending"], &line["sent_events"]), (&json!("cut"), &json!(events)));
         assert_eq!(line["inference"]["sent_chars"], 16 * events.saturating_sub(3).min(20), "cut={events}");
         assert_eq!(line["inference"]["sent_start"].is_null(), events == 0);
@@ -219,11 +219,18 @@ async fn any_header_can_be_added() {
 }
 
 #[tokio::test]
-async fn a_repeat_with_the_same_prompt_is_of_the_same_series() {
+async fn a_client_that_goes_on_after_a_break_is_in_the_same_series() {
     let sim = Sim::start().await;
-    let body = json!({"messages": [{"role": "user", "content": "x [[sim: status=529; first=1]]"}]});
-    assert_eq!(sim.ask(body.clone()).send().await.status, 529);
-    let mut longer = body;
-    longer["max_tokens"] = json!(77);
-    assert_eq!(sim.ask(longer).send().await.status, 200);
+    let ask = |blocks: serde_json::Value| {
+        sim.ask(json!({"messages": [{"role": "user", "content": blocks}]})).send()
+    };
+    let said = "x [[sim: status=529; first=1]]";
+    assert_eq!(ask(json!([{"type": "text", "text": said}])).await.status, 529);
+    let resumed = json!([{"type": "text", "text": format!("{said}\n")}, {"type": "text", "text": "go on"}]);
+    assert_eq!(ask(resumed).await.status, 200);
+    assert_eq!(
+        ask(json!([{"type": "text", "text": format!("y {said}")}])).await.status,
+        529,
+        "another prompt"
+    );
 }

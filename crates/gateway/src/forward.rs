@@ -96,7 +96,7 @@ async fn simulate(worker: &Worker, permit: &mut Permit, lease: &mut Lease) -> Re
     let body = permit.payload.outgoing(&worker.shared, chunked).ok_or(ForwardError::BodyGone)?;
     let request = request(worker, permit, body).map(|b| b.map_err(Into::into).boxed_unsync());
     let workspace = &permit.caller.live.grant.key.workspace;
-    let answer = worker.shared.simulate.answer(workspace, request).await;
+    let answer = worker.shared.simulator.answer(workspace, request).await;
     let (parts, body) = answer.into_parts();
     Ok(Reply { parts, source: Source::simulated(body), intent })
 }
@@ -107,8 +107,11 @@ fn request(worker: &Worker, permit: &Permit, body: Outgoing) -> Request<Outgoing
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
-    *request.headers_mut() =
-        headers::upstream_headers(&head.headers, coding(permit), worker.shared.config.forward_trace_headers);
+    *request.headers_mut() = headers::upstream_headers(
+        &head.headers,
+        coding(permit),
+        worker.shared.config().forward_trace_headers,
+    );
     request
 }
 
@@ -213,7 +216,7 @@ impl<'a> Tries<'a> {
         };
         let intent = lease.intent(self.worker, route)?;
         self.made += 1;
-        let first_byte = shared.config.upstream.first_byte;
+        let first_byte = shared.config().upstream.first_byte;
         let sent = self.worker.client.send(&candidate.target, request, first_byte).await;
         let repeatable = is_repeatable(permit);
         Ok(match sent {
@@ -226,7 +229,7 @@ impl<'a> Tries<'a> {
                 match self.judge_answer(&parts, repeatable, has_other) {
                     Some((after, elsewhere)) => Next::Again { after, elsewhere },
                     None => {
-                        let timeouts = shared.config.upstream;
+                        let timeouts = shared.config().upstream;
                         Next::Pass(Reply {
                             source: Source::upstream(body, is_stream(&parts), timeouts),
                             parts,

@@ -27,15 +27,18 @@ mod stack;
 pub mod tls;
 pub mod worker;
 
-use std::sync::Arc;
+use std::{io, sync::Arc, time::Duration};
 
+use claviger_claude_wire::price::PriceTable;
 pub use config::GatewayConfig;
-pub use listen::Shutdown;
+pub use listen::bind;
 use listen::{Acceptor, Crowd};
-pub use metrics::Metrics;
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use rustls::sign::CertifiedKey;
 pub use simulate::{Simulate, SimulatedBody};
-pub use tls::{Tls, TlsError};
+use tls::Tls;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 pub use worker::Deps;
 use worker::{Shared, Worker};
 
@@ -48,29 +51,62 @@ pub struct Gateway {
     shared: Arc<Shared>,
     crowd: Arc<Crowd>,
     tls: Option<Tls>,
+    registry: Arc<Registry>,
 }
 
 impl Gateway {
     /// A gateway that listens nowhere yet.
-    #[must_use]
-    pub fn new(config: GatewayConfig, deps: Deps, tls: Option<Tls>) -> Self {
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(config: GatewayConfig, deps: Deps) -> Result<Self, rustls::Error> {
         let crowd = Crowd::new(&config.connection);
-        Self { shared: Arc::new(Shared::new(config, deps)), crowd, tls }
+        let tls = deps.tls.clone().map(Tls::new).transpose()?;
+        let shared = Arc::new(Shared::new(config, deps));
+        let mut registry = Registry::default();
+        shared.metrics.register(&mut registry);
+        Ok(Self { shared, crowd, tls, registry: Arc::new(registry) })
     }
 
-    /// Serves one listener until the shutdown is over. To be run once per worker thread, each in a runtime of its
-    /// own, with a listener of its own from [`listen::bind`].
+    /// Serves one listener until told to `stop` and all connections have ended; those that have not after `drain`
+    /// are cut. To be run once per worker thread, each in a runtime of its own, with a listener of its own from
+    /// [`bind`].
     ///
     /// # Errors
     /// When the listener cannot be used in this runtime.
     pub async fn serve_worker(
         &self,
         listener: std::net::TcpListener,
-        shutdown: Shutdown,
-    ) -> std::io::Result<()> {
+        stop: CancellationToken,
+        drain: Duration,
+    ) -> io::Result<()> {
         let listener = TcpListener::from_std(listener)?;
         let worker = Arc::new(Worker::new(Arc::clone(&self.shared)));
-        Acceptor::new(worker, Arc::clone(&self.crowd), self.tls.clone()).run(listener, shutdown).await;
+        Acceptor::new(worker, Arc::clone(&self.crowd), self.tls.clone()).run(listener, stop, drain).await;
         Ok(())
+    }
+
+    /// Takes over what can change while running, for requests and connections that come from now on. Caps on
+    /// connections and memory, and whether there is TLS at all, stay as they were at the start.
+    pub fn reload(&self, config: GatewayConfig, prices: Arc<PriceTable>, tls: Option<Arc<CertifiedKey>>) {
+        self.shared.reload(config, prices);
+        if let (Some(tls), Some(certificate)) = (&self.tls, tls) {
+            tls.replace(certificate);
+        }
+    }
+
+    /// All metrics, in the OpenMetrics text format.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// The metrics, to be set by whoever counts what the gateway does not see.
+    #[must_use]
+    pub fn metrics(&self) -> &metrics::Metrics {
+        &self.shared.metrics
     }
 }

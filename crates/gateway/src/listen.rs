@@ -40,15 +40,6 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// How a worker stops.
-#[derive(Debug, Clone)]
-pub struct Shutdown {
-    /// Cancelled: nothing new is accepted, what is in flight may end.
-    pub drain: CancellationToken,
-    /// How long it may.
-    pub drain_timeout: Duration,
-}
-
 /// Accepts and serves connections until told to stop.
 pub(crate) struct Acceptor {
     worker: Arc<Worker>,
@@ -108,12 +99,12 @@ impl Acceptor {
         Self { worker, crowd, tls, open: Arc::default(), tracker: TaskTracker::new() }
     }
 
-    /// Runs until the shutdown is over: all connections ended by themselves, or were cut.
-    pub(crate) async fn run(self, listener: TcpListener, shutdown: Shutdown) {
+    /// Runs until told to stop and all connections have ended, by themselves or, after `drain`, cut.
+    pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken, drain: Duration) {
         let mut sweep = tokio::time::interval(Duration::from_secs(10));
         loop {
             tokio::select! {
-                () = shutdown.drain.cancelled() => break,
+                () = stop.cancelled() => break,
                 _ = sweep.tick() => self.worker.client.sweep(),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => self.welcome(stream, peer.ip()),
@@ -127,7 +118,7 @@ impl Acceptor {
             }
         }
         drop(listener);
-        self.end(shutdown.drain_timeout).await;
+        self.end(drain).await;
     }
 
     fn welcome(&self, stream: TcpStream, peer: IpAddr) {

@@ -1,7 +1,5 @@
 //! The way of a request, in one straight line. Each stage hands on what only it can make.
 
-use std::sync::Arc;
-
 use claviger_domain::{address::counting_block, id::RequestId};
 use claviger_service::refusals::RefusalSubject;
 use http::{HeaderValue, Method, Request, Response};
@@ -55,12 +53,12 @@ async fn run(
     let shared = &worker.shared;
     let mut laps = Laps { metrics: &shared.metrics, last: arrival.began };
 
-    let inbound = receive(&shared.config, request, arrival, id)?;
+    let inbound = receive(&shared.config(), request, arrival, id)?;
     *whose = Whose::Address(inbound.head.client_ip);
     if let Some(answer) = probe::answer(&shared.services, &inbound.head.operation) {
         return Ok(answer);
     }
-    let caller = authenticate(&shared.services.grants, shared.config.brand, &inbound).await;
+    let caller = authenticate(&shared.services.grants, shared.config().brand, &inbound).await;
     let caller = caller.inspect_err(|error| whose.named(error))?;
     *whose = Whose::Key(caller.live.grant.key.public_id);
     laps.end(Stage::Authenticate);
@@ -133,7 +131,7 @@ pub fn answer(refusal: &Refusal, id: &RequestId, client_id: Option<&HeaderValue>
 
 /// Measures the stages.
 struct Laps<'a> {
-    metrics: &'a Arc<Metrics>,
+    metrics: &'a Metrics,
     last: Instant,
 }
 

@@ -95,7 +95,7 @@ pub async fn relay(
         let kind = StreamKind {
             is_message: permit.head.operation == Operation::CreateMessage && parts.status.is_success(),
             injectable: length.is_none(),
-            ping_after: worker.shared.config.stream.ping_after,
+            ping_after: worker.shared.config().stream.ping_after,
         };
         let relay = StreamRelay::new(source, Account::new(lease, facts), cut, kind);
         return Ok(Response::from_parts(parts, ReplyBody::stream(relay)));

@@ -129,7 +129,7 @@ impl Candidates {
         {
             return Arc::clone(made);
         }
-        let made: Arc<[_]> = prepare(&table, &shared.health, shared.config.insecure_plaintext).into();
+        let made: Arc<[_]> = prepare(&table, &shared.health, shared.config().insecure_plaintext).into();
         *held = Some((table, Arc::clone(&made)));
         made
     }

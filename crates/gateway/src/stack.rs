@@ -47,7 +47,7 @@ pub async fn answer(
 ) -> Result<Response<ReplyBody>, Infallible> {
     let shared = &worker.shared;
     let (at, began) = (shared.clock.now(), Instant::now());
-    let serving = Serving::on(&connection, &shared.metrics.in_flight, shared.config.connection.in_flight);
+    let serving = Serving::on(&connection, &shared.metrics.in_flight, shared.config().connection.in_flight);
     let Ok(id) = new_request_id(&worker.chance) else {
         // Without randomness there are no ids, and nothing may be done that could not be told apart.
         let mut response = Response::new(ReplyBody::once(bytes::Bytes::new()));

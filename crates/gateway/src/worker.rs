@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use claviger_claude_wire::price::PriceTable;
 use claviger_domain::{
     clock::{Clock, Entropy},
@@ -10,6 +10,7 @@ use claviger_domain::{
 };
 use claviger_service::Services;
 use claviger_upstream::{HealthBoard, Transport, UpstreamClient};
+use rustls::sign::CertifiedKey;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -29,33 +30,31 @@ pub struct Deps {
     /// The way out.
     pub transport: Arc<Transport>,
     /// Who answers test keys.
-    pub simulate: Arc<dyn Simulate>,
-    /// What calls cost; swapped when the operator's prices change.
-    pub prices: Arc<ArcSwap<PriceTable>>,
+    pub simulator: Arc<dyn Simulate>,
+    /// What calls cost.
+    pub prices: Arc<PriceTable>,
+    /// The listeners' certificate; `None`: no TLS.
+    pub tls: Option<Arc<CertifiedKey>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// Owns the tasks that the gateway starts.
     pub tracker: TaskTracker,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// What is thought of each credential.
-    pub health: Arc<HealthBoard>,
 }
 
 /// What all workers share.
 pub struct Shared {
     /// What was set.
-    pub config: GatewayConfig,
+    config: ArcSwap<GatewayConfig>,
     /// The use cases.
     pub services: Services,
     /// The way out.
     pub transport: Arc<Transport>,
     /// Who answers test keys.
-    pub simulate: Arc<dyn Simulate>,
+    pub simulator: Arc<dyn Simulate>,
     /// What calls cost.
-    pub prices: Arc<ArcSwap<PriceTable>>,
+    pub prices: ArcSwap<PriceTable>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -63,9 +62,9 @@ pub struct Shared {
     /// Owns the tasks that the gateway starts.
     pub tracker: TaskTracker,
     /// What is counted.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
     /// What is thought of each credential.
-    pub health: Arc<HealthBoard>,
+    pub health: HealthBoard,
     /// Memory for bodies.
     pub budget: BodyBudget,
 }
@@ -76,18 +75,29 @@ impl Shared {
     pub fn new(config: GatewayConfig, deps: Deps) -> Self {
         let budget = BodyBudget::new(config.body.memory);
         Self {
-            config,
+            config: ArcSwap::from_pointee(config),
             services: deps.services,
             transport: deps.transport,
-            simulate: deps.simulate,
-            prices: deps.prices,
+            simulator: deps.simulator,
+            prices: ArcSwap::new(deps.prices),
             clock: deps.clock,
             entropy: deps.entropy,
             tracker: deps.tracker,
-            metrics: deps.metrics,
-            health: deps.health,
+            metrics: Metrics::default(),
+            health: HealthBoard::default(),
             budget,
         }
+    }
+
+    /// What is set now. Not to be held while waiting.
+    pub fn config(&self) -> Guard<Arc<GatewayConfig>> {
+        self.config.load()
+    }
+
+    /// Takes new settings over, for requests that come from now on.
+    pub fn reload(&self, config: GatewayConfig, prices: Arc<PriceTable>) {
+        self.config.store(Arc::new(config));
+        self.prices.store(prices);
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn read(
     grant: &Grant,
     body: Incoming,
 ) -> Result<Payload, AuthorizeError> {
-    let limits = &shared.config.body;
+    let limits = shared.config().body;
     match head.operation {
         Operation::CreateMessage | Operation::CountTokens => {
             if is_encoded(head) {
@@ -184,12 +184,12 @@ async fn spool_batch(
     grant: &Grant,
     mut body: Incoming,
 ) -> Result<(Spool, BatchFacts), AuthorizeError> {
-    let limits = &shared.config.body;
+    let limits = shared.config().body;
     let too_large = || BodyError::TooLarge { limit: limits.batches };
     if body.size_hint().exact().is_some_and(|length| length > limits.batches) {
         return Err(too_large().into());
     }
-    let folder = shared.config.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = shared.config().spool_dir.clone().unwrap_or_else(std::env::temp_dir);
     let mut spool = SpoolWriter::open(&folder, &*shared.entropy).await.map_err(BodyError::Spool)?;
     let mut scanner = BatchScanner::new();
     let mut facts = BatchFacts::default();
@@ -233,7 +233,7 @@ impl Payload {
             Self::Message { body, .. } => Some(Outgoing::whole(body.bytes.clone(), chunked)),
             Self::Batch { spool, .. } => Some(Outgoing::Spooled { reader: spool.reader(), chunked }),
             Self::Streamed { body, limit } => {
-                body.take().map(|body| Outgoing::streamed(body, *limit, shared.config.body.idle))
+                body.take().map(|body| Outgoing::streamed(body, *limit, shared.config().body.idle))
             }
         }
     }

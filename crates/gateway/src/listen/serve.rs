@@ -44,12 +44,12 @@ pub(super) async fn connection(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let limit = worker.shared.config.connection.handshake;
+    let limit = worker.shared.config().connection.handshake;
     let peer = Peer { ip, tls: tls.is_some() };
     match tls {
         None => {
             let Ok(Ok(http2)) =
-                timeout(worker.shared.config.connection.keep_alive, speaks_http2(&stream)).await
+                timeout(worker.shared.config().connection.keep_alive, speaks_http2(&stream)).await
             else {
                 return;
             };
@@ -74,7 +74,7 @@ async fn http<S>(stream: S, http2: bool, peer: Peer, worker: Arc<Worker>, state:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = worker.shared.config.connection;
+    let limits = worker.shared.config().connection;
     let io = TokioIo::new(Guarded::new(stream, Arc::clone(&state)));
     let watchdog = Watchdog::new(Arc::clone(&state), limits);
     let tracker = worker.shared.tracker.clone();

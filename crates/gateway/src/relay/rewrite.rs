@@ -130,7 +130,7 @@ fn redirect_results(permit: &Permit, lease: &Lease, body: Bytes, objects: &[reso
     if objects.iter().all(|o| o.results_url.is_none()) {
         return body;
     }
-    let origin = origin::of(&lease.shared().config, &permit.head);
+    let origin = origin::of(&lease.shared().config(), &permit.head);
     let urls: Vec<_> = objects
         .iter()
         .filter_map(|o| {

@@ -102,10 +102,10 @@ async fn fetch(worker: &Worker, permit: &Permit, lease: &Lease, query: &Query) -
     let candidate = worker.candidate(route.credential.as_ref()).ok_or(RelayError::Unreadable)?;
     let mut request = Request::new(Outgoing::Empty);
     *request.uri_mut() = query.uri(permit.head.uri.path()).ok_or(RelayError::Unreadable)?;
-    let forward_trace = worker.shared.config.forward_trace_headers;
+    let forward_trace = worker.shared.config().forward_trace_headers;
     *request.headers_mut() = upstream_headers(&permit.head.headers, Coding::Identity, forward_trace);
     candidate.key.apply(request.headers_mut(), permit.caller.form);
-    let limits = worker.shared.config.upstream;
+    let limits = worker.shared.config().upstream;
     let sent = worker.client.send(&candidate.target, request, limits.first_byte).await;
     let answer = sent.map_err(|failure| RelayError::Upstream(failure.error.into()))?;
     let coded = answer.headers().contains_key(header::CONTENT_ENCODING);

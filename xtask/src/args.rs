@@ -33,6 +33,12 @@ impl Arguments {
         value.parse().map(Some).with_context(|| format!("{name} {value}"))
     }
 
+    /// Takes `--name`, which has no value; true when it was given.
+    pub fn flag(&mut self, name: &str) -> bool {
+        let at = self.words.iter().position(|word| word == name);
+        at.map(|at| self.words.remove(at)).is_some()
+    }
+
     /// Takes the first word that is not an option.
     pub fn word(&mut self) -> Option<String> {
         let at = self.words.iter().position(|word| !word.starts_with("--"))?;

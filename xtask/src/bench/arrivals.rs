@@ -21,7 +21,7 @@ impl Arrivals {
     /// Goes on to the next one.
     pub fn take(&mut self) -> Instant {
         let due = self.next;
-        self.next += self.gap();
+        self.next = due + self.gap();
         due
     }
 

@@ -103,7 +103,8 @@ impl Case {
         let mut role = "user";
         while body.len() + tail.len() + TURN_BYTES + 100 < self.body_bytes {
             // Writing to a string does not fail.
-            let _ = write!(body, r#"{{"role":"{role}","content":"{}"}},"#, LINE.repeat(TURN_BYTES / LINE.len()));
+            let _ =
+                write!(body, r#"{{"role":"{role}","content":"{}"}},"#, LINE.repeat(TURN_BYTES / LINE.len()));
             role = if role == "user" { "assistant" } else { "user" };
         }
         body.push_str(r#"{"role":"user","content":""#);

@@ -35,7 +35,10 @@ pub enum Pace {
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
     /// After a warm-up that is not counted.
-    Time { warm_up: Duration, measure: Duration },
+    Time {
+        warm_up: Duration,
+        measure: Duration,
+    },
     Requests(u64),
 }
 

@@ -77,8 +77,8 @@ impl Replay {
         let empty = Recording { pieces: Vec::new(), gap: Duration::ZERO };
         let shared =
             Arc::new(Shared { recording: Mutex::new(Arc::new(empty)), stop: AtomicBool::new(false) });
-        let server = Server::new(listener, Arc::clone(&shared))?;
-        let thread = std::thread::spawn(move || server.run());
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || Server::new(listener, theirs)?.run());
         Ok(Self { address, shared, thread: Some(thread) })
     }
 
@@ -182,8 +182,7 @@ impl Server {
         }
         if connection.reader.feed(self.buffer.get(..count).unwrap_or_default())? {
             connection.reader.restart();
-            let recording =
-                Arc::clone(&self.shared.recording.lock().unwrap_or_else(PoisonError::into_inner));
+            let recording = Arc::clone(&self.shared.recording.lock().unwrap_or_else(PoisonError::into_inner));
             connection.answer = Some(Answer { recording, piece: 0, sent: 0 });
             self.due.push_back((now(), at));
         }

@@ -76,7 +76,8 @@ impl MessageReader {
             let before = self.head.len();
             self.head.extend_from_slice(bytes);
             let from = before.saturating_sub(3);
-            let end = self.head.get(from..).and_then(|tail| tail.windows(4).position(|four| four == b"\r\n\r\n"));
+            let end =
+                self.head.get(from..).and_then(|tail| tail.windows(4).position(|four| four == b"\r\n\r\n"));
             let Some(end) = end.map(|at| from + at + 4) else {
                 return if self.head.len() > HEAD_BYTES { Err(WireError::HeadTooLong) } else { Ok(false) };
             };
@@ -109,10 +110,9 @@ impl MessageReader {
     }
 
     fn framing(&self) -> Result<State, WireError> {
-        if let Some(value) = self.field("transfer-encoding") {
-            if value.eq_ignore_ascii_case("chunked") {
-                return Ok(State::Chunked(Chunk::Size(0)));
-            }
+        let is_chunked = |value: &str| value.eq_ignore_ascii_case("chunked");
+        if self.field("transfer-encoding").is_some_and(is_chunked) {
+            return Ok(State::Chunked(Chunk::Size(0)));
         }
         match self.field("content-length") {
             Some(value) => value.parse().map(State::Length).map_err(|_| WireError::BadLength),

@@ -33,9 +33,13 @@ impl Claviger {
         let ready = server.line("ready gateway=")?;
         let address = address_of(ready.split_whitespace().next().unwrap_or_default())?;
         let tool = Tool { binary, data: &data };
-        tool.run(&["upstream", "add", "bench", "--kind", "anthropic", "--base-url", &format!("http://{upstream}")], "")?;
+        tool.run(
+            &["upstream", "add", "bench", "--kind", "anthropic", "--base-url", &format!("http://{upstream}")],
+            "",
+        )?;
         tool.run(&["credential", "add", "--upstream", "bench", "--from-file", "-"], "sk-ant-api03-bench\n")?;
-        let made = tool.run(&["key", "create", "--name", "bench", "--rpm", "0", "--rpd", "0", "--json"], "")?;
+        let made =
+            tool.run(&["key", "create", "--name", "bench", "--rpm", "0", "--rpd", "0", "--json"], "")?;
         let made: serde_json::Value = serde_json::from_str(&made).context("what `key create` printed")?;
         let key = made.get("key").and_then(|key| key.as_str()).context("`key create` printed no key")?;
         Ok(Self { address, key: key.to_owned(), server })

@@ -14,7 +14,7 @@ pub struct Simulator {
 
 impl Simulator {
     /// Starts it with a wait before each answer and between the events of a stream.
-    pub fn start(binary: &Path, folder: &Path, latency: Duration, gap: Duration) -> anyhow::Result<Self> {
+    pub fn start(binary: &Path, folder: &Path, (latency, gap): (Duration, Duration)) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
         command.args(["--listen", "127.0.0.1:0", "--log-lines", "0", "--deltas", "20"]);
         command.args(["--latency-ms", &latency.as_millis().to_string()]);

@@ -1,0 +1,212 @@
+//! `bench/results.md`.
+
+use super::case::Case;
+use super::measure::{Capacity, Effort, Latency, MemoryPoint, Percentiles, Series};
+use super::process_usage::Usage;
+use super::stage::Side;
+use super::statistic::Spread;
+
+const MEGABYTE: f64 = 1_000_000.0;
+
+/// All that was measured; what was not is empty.
+pub struct Report {
+    machine: Vec<String>,
+    effort: Effort,
+    pub capacity: Vec<Series<Capacity>>,
+    pub latency: Vec<Series<Latency>>,
+    pub fsyncs: Vec<Percentiles>,
+    /// Memory of each proxy after the capacity runs.
+    pub peaks: Vec<(Side, Usage)>,
+    pub memory: Vec<MemoryPoint>,
+}
+
+impl Report {
+    pub fn new(machine: Vec<String>, effort: &Effort) -> Self {
+        Self {
+            machine,
+            effort: effort.clone(),
+            capacity: Vec::new(),
+            latency: Vec::new(),
+            fsyncs: Vec::new(),
+            peaks: Vec::new(),
+            memory: Vec::new(),
+        }
+    }
+
+    pub fn text(&self) -> String {
+        let mut lines = vec!["# Measured beside nginx".to_owned(), String::new()];
+        lines.push(format!(
+            "`cargo xtask bench`; {} interleaved runs; figures are the median over the runs and, in brackets, \
+             the least and the most.",
+            self.effort.runs
+        ));
+        lines.push(String::new());
+        lines.extend(self.machine.iter().map(|line| format!("- {line}")));
+        if !self.fsyncs.is_empty() {
+            lines.push(format!(
+                "- one fsync of 4 KB on the data disk: p50 {:.2} ms, p99 {:.2} ms",
+                self.fsync_ms(|f| f.p50_us).median,
+                self.fsync_ms(|f| f.p99_us).median
+            ));
+        }
+        lines.push(
+            "- the proxy under test alone on one core with one worker; load generator and upstream on the others"
+                .to_owned(),
+        );
+        lines.push(
+            "- Claviger with everything on: authentication, limits, ledger with fsync, metrics, audit; nginx \
+             as a plain reverse proxy: kept-alive connections on both sides, no access log, request bodies \
+             passed on unbuffered, answers unbuffered for streams"
+                .to_owned(),
+        );
+        self.capacity_lines(&mut lines);
+        self.latency_lines(&mut lines);
+        self.memory_lines(&mut lines);
+        lines.push(String::new());
+        lines.join("\n")
+    }
+
+    fn fsync_ms(&self, pick: fn(&Percentiles) -> f64) -> Spread {
+        Spread::of(self.fsyncs.iter().map(|fsync| pick(fsync) / 1000.0))
+    }
+
+    fn capacity_lines(&self, lines: &mut Vec<String>) {
+        if self.capacity.is_empty() {
+            return;
+        }
+        heading(
+            lines,
+            "Capacity and CPU",
+            &[
+                "Closed loop; the upstream replays what the simulator answered, so that the proxy is the narrow \
+             place. CPU is the kernel's count (utime + stime of the process and its children).",
+                "",
+                "| Case | Proxy | Requests/s | of nginx's | CPU µs/request | of nginx's |",
+                "|---|---|---|---|---|---|",
+            ],
+        );
+        for series in &self.capacity {
+            for side in Side::ALL {
+                let runs = series.runs(side);
+                if runs.is_empty() {
+                    continue;
+                }
+                let rate = |run: &Capacity| run.per_second;
+                let cpu = |run: &Capacity| run.cpu_us_per_request;
+                let (cpu_text, ratios) = if side == Side::Bare {
+                    ("–".to_owned(), ["–".to_owned(), "–".to_owned()])
+                } else {
+                    (
+                        format!("{:.1}", Spread::of(runs.iter().map(cpu))),
+                        [ratio(series, side, rate), ratio(series, side, cpu)],
+                    )
+                };
+                let [rate_ratio, cpu_ratio] = ratios;
+                lines.push(format!(
+                    "| {} | {} | {:.0} | {rate_ratio} | {cpu_text} | {cpu_ratio} |",
+                    series.case.about,
+                    name(side),
+                    Spread::of(runs.iter().map(rate)),
+                ));
+            }
+        }
+    }
+
+    fn latency_lines(&self, lines: &mut Vec<String>) {
+        if self.latency.is_empty() {
+            return;
+        }
+        heading(
+            lines,
+            "Added latency",
+            &[
+                "Open loop: requests are due at random moments of a fixed rate, and each latency counts from the \
+             moment the request was due. The upstream is the simulator, which takes 20 ms until its first byte \
+             and 2 ms between events. Milliseconds above the bare simulator's in the same run.",
+                "",
+                "| Case | Rate/s | Proxy | First byte p50 | First byte p99 | Last byte p50 | Last byte p99 | CPU µs/request |",
+                "|---|---|---|---|---|---|---|---|",
+            ],
+        );
+        for series in &self.latency {
+            for side in [Side::Nginx, Side::Claviger] {
+                let runs = series.runs(side);
+                if runs.is_empty() {
+                    continue;
+                }
+                let cells: String =
+                    PICKS.iter().map(|pick| format!(" {:.2} |", added_ms(series, side, *pick))).collect();
+                lines.push(format!(
+                    "| {} | {} | {} |{cells} {:.1} |",
+                    series.case.about,
+                    rate(series.case),
+                    name(side),
+                    Spread::of(runs.iter().map(|run| run.cpu_us_per_request)),
+                ));
+            }
+        }
+    }
+
+    fn memory_lines(&self, lines: &mut Vec<String>) {
+        if self.peaks.is_empty() && self.memory.is_empty() {
+            return;
+        }
+        heading(lines, "Memory", &[]);
+        for (side, usage) in &self.peaks {
+            lines.push(format!(
+                "- {} after the capacity runs: {:.1} MB resident, {:.1} MB at most",
+                name(*side),
+                usage.resident as f64 / MEGABYTE,
+                usage.peak as f64 / MEGABYTE
+            ));
+        }
+        if self.memory.is_empty() {
+            return;
+        }
+        lines.extend(
+            ["", "| Small requests | Claviger resident, MB | at most, MB |", "|---|---|---|"]
+                .map(str::to_owned),
+        );
+        for point in &self.memory {
+            lines.push(format!(
+                "| {} | {:.1} | {:.1} |",
+                point.requests,
+                point.usage.resident as f64 / MEGABYTE,
+                point.usage.peak as f64 / MEGABYTE
+            ));
+        }
+    }
+}
+
+/// The columns of the latency table.
+const PICKS: [fn(&Latency) -> f64; 4] =
+    [|run| run.first.p50_us, |run| run.first.p99_us, |run| run.last.p50_us, |run| run.last.p99_us];
+
+fn heading(lines: &mut Vec<String>, title: &str, body: &[&str]) {
+    lines.extend([String::new(), format!("## {title}"), String::new()]);
+    lines.extend(body.iter().map(|line| (*line).to_owned()));
+}
+
+fn name(side: Side) -> &'static str {
+    match side {
+        Side::Bare => "none",
+        Side::Nginx => "nginx",
+        Side::Claviger => "Claviger",
+    }
+}
+
+fn rate(case: &Case) -> String {
+    case.per_second.map_or_else(String::new, |rate| format!("{rate:.0}"))
+}
+
+/// A side's figure over nginx's, run by run.
+fn ratio<T>(series: &Series<T>, side: Side, pick: impl Fn(&T) -> f64) -> String {
+    let pairs = series.runs(side).iter().zip(series.runs(Side::Nginx));
+    format!("{:.2}", Spread::of(pairs.map(|(run, nginx)| pick(run) / pick(nginx))))
+}
+
+/// A side's figure above the bare upstream's, run by run, in milliseconds.
+fn added_ms(series: &Series<Latency>, side: Side, pick: fn(&Latency) -> f64) -> Spread {
+    let pairs = series.runs(side).iter().zip(series.runs(Side::Bare));
+    Spread::of(pairs.map(|(run, bare)| (pick(run) - pick(bare)) / 1000.0))
+}

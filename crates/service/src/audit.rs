@@ -83,3 +83,6 @@ impl Audit {
         Ok(export(&mut self.reader(), write).await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

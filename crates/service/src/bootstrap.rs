@@ -7,7 +7,7 @@ use claviger_domain::{
     audit::{Actor, AuditEvent, checkpoint::CheckpointKey},
     clock::{Clock, Entropy},
     id::{OwnerId, WorkspaceId},
-    mac::{Pepper, Peppers, PepperVersion},
+    mac::{Pepper, PepperVersion, Peppers},
     ports::{Change, SealContext, SealError, SealedSecret, Sealer, Store, StoreError},
     secret::SecretBytes,
     tenancy::{Environment, OwnerRecord, WorkspaceRecord},

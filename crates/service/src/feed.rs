@@ -86,8 +86,13 @@ impl Feed {
     /// Applies one page; the number up to which the view is true then.
     async fn follow(&self, page: &FeedPage) -> Result<i64, ServiceError> {
         if !is_gapless(self.seq, page) {
-            tracing::warn!(seq = self.seq, head = page.head, "part of the change feed is missing: reloading all");
-            self.grants.set_peppers(bootstrap::load_peppers(self.store.as_ref(), self.sealer.as_ref()).await?);
+            tracing::warn!(
+                seq = self.seq,
+                head = page.head,
+                "part of the change feed is missing: reloading all"
+            );
+            self.grants
+                .set_peppers(bootstrap::load_peppers(self.store.as_ref(), self.sealer.as_ref()).await?);
             self.grants.reload_all(page.head).await?;
             self.routes.rebuild().await?;
             return Ok(page.head);
@@ -107,7 +112,8 @@ impl Feed {
             }
         }
         if secrets_changed {
-            self.grants.set_peppers(bootstrap::load_peppers(self.store.as_ref(), self.sealer.as_ref()).await?);
+            self.grants
+                .set_peppers(bootstrap::load_peppers(self.store.as_ref(), self.sealer.as_ref()).await?);
         }
         if routes_changed {
             self.routes.rebuild().await?;

@@ -10,7 +10,8 @@ use claviger_domain::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    audit::RETIRE, checkpoints::Checkpoints, feed::Feed, health::Health, refusals::Refusals, services::FreeDisk,
+    audit::RETIRE, checkpoints::Checkpoints, feed::Feed, health::Health, refusals::Refusals,
+    services::FreeDisk,
 };
 
 /// How often refusals are looked through.

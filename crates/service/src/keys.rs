@@ -244,7 +244,8 @@ impl Keys {
         let patch = wish::patch(patch, self.0.clock.now())?;
         let changed = wish::as_json(&patch);
         let verb = KeyVerb::Update(Box::new(patch));
-        self.step(id, &verb, expected_version, caller, |event| event.with("changed", changed.clone())).await
+        let step = Step { verb, expected_version, details: vec![("changed", changed)] };
+        self.take(id, &step, caller).await
     }
 
     /// Refuses new requests of a key until it is resumed. Again: nothing changes.
@@ -252,7 +253,7 @@ impl Keys {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Conflict`] when it is revoked.
     pub async fn suspend(&self, id: &KeyId, caller: &Caller) -> Result<(KeyRecord, KeyUse), ServiceError> {
-        self.step(id, &KeyVerb::Suspend, None, caller, |event| event).await
+        self.take(id, &Step::plain(KeyVerb::Suspend), caller).await
     }
 
     /// Takes a suspension back. Again: nothing changes.
@@ -260,7 +261,7 @@ impl Keys {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Conflict`] when it is revoked.
     pub async fn resume(&self, id: &KeyId, caller: &Caller) -> Result<(KeyRecord, KeyUse), ServiceError> {
-        self.step(id, &KeyVerb::Resume, None, caller, |event| event).await
+        self.take(id, &Step::plain(KeyVerb::Resume), caller).await
     }
 
     /// Ends a key for ever. New requests are refused before this returns; calls in flight may finish within 30 s, or
@@ -276,19 +277,18 @@ impl Keys {
         caller: &Caller,
     ) -> Result<(KeyRecord, KeyUse), ServiceError> {
         let verb = KeyVerb::Revoke { reason, immediate };
-        let details = |event: AuditEvent| event.with("immediate", immediate).with("reason", reason.as_str());
-        self.step(id, &verb, None, caller, details).await
+        let details = vec![("immediate", immediate.into()), ("reason", reason.as_str().into())];
+        self.take(id, &Step { verb, expected_version: None, details }, caller).await
     }
 
     /// Loads, decides, applies; again when someone else was faster.
-    async fn step(
+    async fn take(
         &self,
         id: &KeyId,
-        verb: &KeyVerb,
-        expected_version: Option<i64>,
+        step: &Step,
         caller: &Caller,
-        details: impl Fn(AuditEvent) -> AuditEvent + Send + Sync,
     ) -> Result<(KeyRecord, KeyUse), ServiceError> {
+        let Step { verb, expected_version, details } = step;
         for _ in 0..TRIES {
             let key = self.0.store.key(id).await?.ok_or_else(|| ServiceError::not_found("key", id))?;
             if expected_version.is_some_and(|version| version != key.version) {
@@ -299,9 +299,12 @@ impl Keys {
                 Ok(changed) => changed,
                 Err(TransitionError::Already(_)) => return self.with_use(key).await,
                 Err(TransitionError::Patch(error)) => return Err(wish::patch_error(error)),
-                Err(error @ TransitionError::Illegal { .. }) => return Err(ServiceError::conflict("key", error)),
+                Err(error @ TransitionError::Illegal { .. }) => {
+                    return Err(ServiceError::conflict("key", error));
+                }
             };
-            let event = details(key_event(caller, now, &format!("key.{}", verb.as_str()), &key));
+            let event = key_event(caller, now, &format!("key.{}", verb.as_str()), &key);
+            let event = details.iter().fold(event, |event, (name, value)| event.with(name, value.clone()));
             match self.0.store.apply(vec![Change::UpdateKey(Box::new(changed.clone()))], event).await {
                 Ok(applied) => {
                     changed.version += 1;
@@ -319,6 +322,21 @@ impl Keys {
         let mut uses = self.0.store.key_uses(std::slice::from_ref(&key.id)).await?;
         let used = uses.pop().map(|(_, used)| used).unwrap_or_default();
         Ok((key, used))
+    }
+}
+
+/// A step in a key's life.
+struct Step {
+    verb: KeyVerb,
+    /// Only if the key still has this version.
+    expected_version: Option<i64>,
+    /// What the audit record says beside the verb.
+    details: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl Step {
+    const fn plain(verb: KeyVerb) -> Self {
+        Self { verb, expected_version: None, details: Vec::new() }
     }
 }
 

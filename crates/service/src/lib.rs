@@ -1,28 +1,30 @@
 //! The use cases: load, ask `domain`, apply, record. One write path, entered alike by gateway, control plane,
 //! command line and jobs. Read in this order.
 
+#[cfg(test)]
+mod fake;
 mod lock;
 mod naming;
 
-pub mod error;
-pub mod caller;
-pub mod services;
-pub mod grants;
-pub mod feed;
 pub mod admission;
+pub mod audit;
+pub mod bootstrap;
+pub mod caller;
+pub mod checkpoints;
+pub mod error;
+pub mod feed;
+pub mod grants;
+pub mod health;
+pub mod jobs;
+pub mod keys;
 pub mod recorder;
+pub mod refusals;
 pub mod resources;
 pub mod routes;
-pub mod upstreams;
-pub mod keys;
+pub mod services;
 pub mod tenants;
+pub mod upstreams;
 pub mod usage;
-pub mod audit;
-pub mod checkpoints;
-pub mod refusals;
-pub mod bootstrap;
-pub mod jobs;
-pub mod health;
 
 pub use caller::Caller;
 pub use error::ServiceError;

@@ -27,6 +27,8 @@ use claviger_domain::{
 use tokio::sync::Notify;
 
 use gather::Gathered;
+#[cfg(test)]
+pub(crate) use gather::unknown_row;
 use queue::Queue;
 pub use queue::Receipt;
 pub(crate) use recover::{close_dead_chains, drain_leftovers, settle_orphans};

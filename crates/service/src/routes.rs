@@ -35,7 +35,8 @@ pub struct RouteTable {
 impl RouteTable {
     /// What serves this workspace: credentials bound to it first, then those bound to none.
     pub fn for_workspace<'a>(&'a self, workspace: &'a WorkspaceId) -> impl Iterator<Item = &'a RouteEntry> {
-        let bound = self.credentials.iter().filter(move |e| e.credential.workspace.as_ref() == Some(workspace));
+        let bound =
+            self.credentials.iter().filter(move |e| e.credential.workspace.as_ref() == Some(workspace));
         bound.chain(self.credentials.iter().filter(|e| e.credential.workspace.is_none()))
     }
 

@@ -176,7 +176,8 @@ impl Tenants {
             None => {
                 let all = self.0.store.workspaces().await?;
                 let first = all.into_iter().find(|w| w.archived_at.is_none());
-                first.ok_or_else(|| ServiceError::invalid("workspace", "there is none yet: make one first"))?
+                first
+                    .ok_or_else(|| ServiceError::invalid("workspace", "there is none yet: make one first"))?
             }
         };
         let owner = match owner {

@@ -259,12 +259,14 @@ fn checked_url(url: &str) -> Result<String, ServiceError> {
 /// A provider key as it can stand in a header. White space around it comes from files and pastes.
 fn checked_secret(brand: Brand, secret: &SecretBytes) -> Result<&str, ServiceError> {
     let refuse = |why: &str| ServiceError::invalid("key", why);
-    let text = std::str::from_utf8(secret.expose()).map_err(|_| refuse("the provider key is not text"))?.trim();
+    let text =
+        std::str::from_utf8(secret.expose()).map_err(|_| refuse("the provider key is not text"))?.trim();
     let own = |brand| matches!(inspect(brand, text).kind, TokenKind::LiveKey | TokenKind::TestKey);
     if text.starts_with("cvg_") || own(brand) {
         return Err(refuse("this is one of Claviger's own keys; the provider's key is needed here"));
     }
-    if !(MIN_SECRET_LEN..=MAX_SECRET_LEN).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic()) {
+    if !(MIN_SECRET_LEN..=MAX_SECRET_LEN).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic())
+    {
         return Err(refuse("expected a provider key: 8 to 4,096 visible ASCII characters, no spaces"));
     }
     Ok(text)

@@ -122,7 +122,10 @@ impl Follower {
         }
         if self.current.as_ref() != Some(&record.chain) {
             if self.data.contains_key(chain) {
-                return Err(fault(record.number, "out of order: the chain was read to its end before".to_owned()));
+                return Err(fault(
+                    record.number,
+                    "out of order: the chain was read to its end before".to_owned(),
+                ));
             }
             self.current = Some(record.chain.clone());
         }
@@ -166,11 +169,8 @@ impl Follower {
             }
         }
         for (checkpoint, against) in std::mem::take(&mut self.against) {
-            let fault = |why: String| BadRecord {
-                chain: CHECKPOINT.to_owned(),
-                number: checkpoint.number,
-                why,
-            };
+            let fault =
+                |why: String| BadRecord { chain: CHECKPOINT.to_owned(), number: checkpoint.number, why };
             against.finish().map_err(|e| fault(e.to_string()))?;
             if !self.said.signing_keys.contains(&checkpoint.public_key) {
                 return Err(fault("it is signed with a key that the control chain does not name".to_owned()));

@@ -1,9 +1,6 @@
 //! Where a verification reads from: a store, live or stopped, or an export. All give the same lines in the same order.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 use claviger_domain::{

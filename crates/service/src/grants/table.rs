@@ -22,6 +22,9 @@ use crate::lock::lock;
 /// Tombstones beyond this many are folded into the floor that holds for every key.
 const TOMBSTONES: usize = 4_096;
 
+/// Limit states are kept for at least so many keys, and for twice as many as there are grants.
+const RUNTIMES: usize = 4_096;
+
 /// What time it is, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
@@ -113,7 +116,7 @@ impl Table {
         {
             return Some(present);
         }
-        known.prune(self.capacity.saturating_mul(2));
+        known.prune(self.capacity.saturating_mul(2).max(RUNTIMES));
         let made = || Arc::new(KeyRuntime::new(now.wall, used));
         let runtime = Arc::clone(known.runtimes.entry(id).or_insert_with(made));
         known.follow(&grant.key, now);

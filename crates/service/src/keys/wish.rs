@@ -119,13 +119,13 @@ fn limits(wish: LimitsPatch) -> Result<Limits, ServiceError> {
 /// A limit of nothing would be a suspension in disguise.
 fn check_limits(wish: LimitsPatch) -> Result<(), ServiceError> {
     let LimitsPatch { rps, rpm, rph, rpd, concurrency } = wish;
-    let fields =
-        [("rps", rps), ("rpm", rpm), ("rph", rph), ("rpd", rpd), ("concurrency", concurrency)];
+    let fields = [("rps", rps), ("rpm", rpm), ("rph", rph), ("rpd", rpd), ("concurrency", concurrency)];
     match fields.into_iter().find(|(_, limit)| *limit == Some(Some(0))) {
         None => Ok(()),
-        Some((field, _)) => {
-            Err(ServiceError::invalid(field, "a limit is at least 1; to refuse every request, suspend the key"))
-        }
+        Some((field, _)) => Err(ServiceError::invalid(
+            field,
+            "a limit is at least 1; to refuse every request, suspend the key",
+        )),
     }
 }
 
@@ -139,11 +139,13 @@ fn check_max_uses(max_uses: Option<u64>) -> Result<(), ServiceError> {
 }
 
 fn models(words: &[String]) -> Result<Vec<ModelGlob>, ServiceError> {
-    each("models", words, |word| ModelGlob::parse(word))
+    each("models", words, ModelGlob::parse)
 }
 
 fn endpoints(words: &[String]) -> Result<Vec<Endpoint>, ServiceError> {
-    each("endpoints", words, |word| Endpoint::parse(word).ok_or_else(|| PermissionError::Endpoint(word.to_owned())))
+    each("endpoints", words, |word| {
+        Endpoint::parse(word).ok_or_else(|| PermissionError::Endpoint(word.to_owned()))
+    })
 }
 
 fn scopes<S: AsRef<str>>(words: &[S]) -> Result<Scopes, ServiceError> {

@@ -23,7 +23,8 @@ const ROWS_A_GROUP: usize = 256;
 
 /// Brings to the store what earlier incarnations spooled: each group once, told by its number.
 pub(crate) async fn drain_leftovers(ledger: &Arc<dyn LedgerStore>, dir: &Path) -> Result<(), ServiceError> {
-    let unreadable = |error: std::io::Error| ServiceError::Unavailable(format!("the spool cannot be read: {error}"));
+    let unreadable =
+        |error: std::io::Error| ServiceError::Unavailable(format!("the spool cannot be read: {error}"));
     for leftover in leftovers(dir).map_err(unreadable)? {
         drain(ledger, leftover).await?;
     }

@@ -156,7 +156,9 @@ fn read_file(path: PathBuf) -> io::Result<Leftover> {
     let head = format!("{MAGIC}{chain}\n");
     let mut frames = Vec::new();
     // A file without its whole first line was never used.
-    let Some(mut rest) = bytes.strip_prefix(head.as_bytes()) else { return Ok(Leftover { chain, frames, path }) };
+    let Some(mut rest) = bytes.strip_prefix(head.as_bytes()) else {
+        return Ok(Leftover { chain, frames, path });
+    };
     while let Some((frame, _)) = read_frame(&mut rest)? {
         frames.push(frame);
     }

@@ -146,17 +146,11 @@ impl Writer {
 
     /// The store is away: acknowledges from the spool and brings the oldest group to the store until it has all.
     async fn work_off(&mut self, mut begun: Option<Attempt>, stop: &CancellationToken) {
-        tracing::error!("the store takes no group commits: spooling");
-        self.shared.healthy.store(false, Ordering::Relaxed);
-        if let Some(first) = self.pending.front_mut().filter(|p| !p.is_remembered) {
-            first.is_remembered = true;
-            self.open.remember(first.group.intents.iter().cloned());
-        }
+        self.leave_the_store();
         let mut pause = FIRST_PAUSE;
         let mut last_tries = None;
         self.absorb();
-        loop {
-            let Some(attempt) = begun.take().or_else(|| self.attempt()) else { break };
+        while let Some(attempt) = begun.take().or_else(|| self.attempt()) {
             match self.while_absorbing(attempt, stop, &mut last_tries).await {
                 Some(Ok(head)) => {
                     pause = FIRST_PAUSE;
@@ -173,6 +167,15 @@ impl Writer {
         }
         tracing::info!("the store has taken everything that was spooled");
         self.shared.healthy.store(true, Ordering::Relaxed);
+    }
+
+    fn leave_the_store(&mut self) {
+        tracing::error!("the store takes no group commits: spooling");
+        self.shared.healthy.store(false, Ordering::Relaxed);
+        if let Some(first) = self.pending.front_mut().filter(|p| !p.is_remembered) {
+            first.is_remembered = true;
+            self.open.remember(first.group.intents.iter().cloned());
+        }
     }
 
     /// Waits for `what` and meanwhile takes in whatever arrives. `None`: the writer was stopped and has tried for long
@@ -259,7 +262,7 @@ impl Writer {
     fn committed(&mut self, head: Digest) {
         self.head = ChainHead { length: self.head.length + 1, head };
         let groups = self.shared.groups.fetch_add(1, Ordering::Relaxed) + 1;
-        if groups % CHECKPOINT_GROUPS == 0 {
+        if groups.is_multiple_of(CHECKPOINT_GROUPS) {
             self.shared.checkpoint_due.notify_one();
         }
         if let Some(spool) = self.spool.as_mut().filter(|spool| spool.waiting() > 0) {

@@ -1,0 +1,590 @@
+//! An in-memory store whose failures are given by the test. What real stores do is covered by the conformance suite.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use claviger_domain::{
+    audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
+    clock::{Clock, Timestamp},
+    id::{IntentId, KeyId, NodeId, OwnerId, RequestId, WorkspaceId},
+    key::{KeyRecord, KeyUse},
+    ledger::{Group, Intent, LedgerRow, Outcome, Party, Route},
+    money::PicoUsd,
+    permission::Endpoint,
+    ports::{
+        Applied, ChainHead, Change, DataChain, FeedEntry, FeedKind, FeedPage, KeyFilter, LedgerStore,
+        SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
+    },
+    secret::SecretBytes,
+    tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
+    token::{Brand, KeyClass, PublicId},
+    upstream::{CredentialRecord, UpstreamRecord},
+};
+use claviger_testkit::{ManualClock, SeededEntropy};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::{Background, Deps, Services, Settings, lock::lock};
+
+/// What the next group commits do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Commits {
+    /// They work.
+    #[default]
+    Work,
+    /// They fail; nothing is written.
+    Fail,
+    /// They work, but the answer says that they failed.
+    LoseAnswer,
+    /// They never answer; what was begun ends when they work again.
+    Hang,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) keys: Vec<KeyRecord>,
+    pub(crate) workspaces: Vec<WorkspaceRecord>,
+    pub(crate) owners: Vec<OwnerRecord>,
+    pub(crate) upstreams: Vec<UpstreamRecord>,
+    pub(crate) credentials: Vec<CredentialRecord>,
+    pub(crate) secrets: Vec<SealedSecret>,
+    pub(crate) feed: Vec<FeedEntry>,
+    pub(crate) seq: i64,
+    pub(crate) audit: Vec<AuditRecord>,
+    pub(crate) chains: Vec<DataChain>,
+    pub(crate) data: Vec<DataRecord>,
+    pub(crate) rows: HashMap<(NodeId, i64), Vec<LedgerRow>>,
+    pub(crate) intents: Vec<(NodeId, Intent)>,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) billed: HashSet<(String, String)>,
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    /// Requests of today and uses, as a store would count them.
+    pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
+}
+
+impl State {
+    fn record(&mut self, event: AuditEvent) -> i64 {
+        let head = self.audit.last().map_or(Digest::EMPTY, |r| r.head);
+        let record = AuditRecord::append(self.audit.len() as i64, head, event);
+        let number = record.number;
+        self.audit.push(record);
+        number
+    }
+
+    pub(crate) fn all_rows(&self) -> Vec<LedgerRow> {
+        self.data
+            .iter()
+            .flat_map(|r| self.rows.get(&(r.chain.clone(), r.number)).cloned().unwrap_or_default())
+            .collect()
+    }
+}
+
+pub(crate) struct FakeStore {
+    pub(crate) state: Mutex<State>,
+    pub(crate) clock: ManualClock,
+    /// Everything but group commits fails.
+    pub(crate) is_down: AtomicBool,
+    pub(crate) commits: Mutex<Commits>,
+    pub(crate) commit_calls: AtomicUsize,
+    pub(crate) lookups: AtomicUsize,
+    /// Reads of keys are made, and then wait here for a permit before they answer.
+    pub(crate) slow_reads: Mutex<Option<Arc<Semaphore>>>,
+}
+
+impl FakeStore {
+    pub(crate) fn new(clock: ManualClock) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            clock,
+            is_down: AtomicBool::new(false),
+            commits: Mutex::default(),
+            commit_calls: AtomicUsize::new(0),
+            lookups: AtomicUsize::new(0),
+            slow_reads: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn set_down(&self, down: bool) {
+        self.is_down.store(down, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_commits(&self, commits: Commits) {
+        *lock(&self.commits) = commits;
+    }
+
+    pub(crate) fn lookups(&self) -> usize {
+        self.lookups.load(Ordering::SeqCst)
+    }
+
+    /// From now on reads of keys hang between reading and answering.
+    pub(crate) fn slow_down(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *lock(&self.slow_reads) = Some(Arc::clone(&gate));
+        gate
+    }
+
+    pub(crate) fn up(&self) -> Result<(), StoreError> {
+        if self.is_down.load(Ordering::SeqCst) {
+            Err(StoreError::Unavailable("the fake store is down".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn conflict(what: &'static str) -> StoreError {
+    StoreError::Conflict { what }
+}
+
+macro_rules! update {
+    ($list:expr, $row:expr, $what:literal) => {{
+        let mut row = $row;
+        let place = $list.iter_mut().find(|r| r.id == row.id).ok_or_else(|| conflict($what))?;
+        if place.version != row.version {
+            return Err(conflict($what));
+        }
+        row.version += 1;
+        *place = row;
+    }};
+}
+
+fn write(state: &mut State, change: Change) -> Result<(FeedKind, String), StoreError> {
+    Ok(match change {
+        Change::InsertKey(key) => {
+            let id = key.id.to_string();
+            state.keys.push(*key);
+            (FeedKind::Key, id)
+        }
+        Change::UpdateKey(key) => {
+            let id = key.id.to_string();
+            update!(state.keys, *key, "key");
+            (FeedKind::Key, id)
+        }
+        Change::InsertWorkspace(row) => {
+            if state.workspaces.iter().any(|w| w.name == row.name) {
+                return Err(conflict("workspace name"));
+            }
+            let id = row.id.to_string();
+            state.workspaces.push(row);
+            (FeedKind::Workspace, id)
+        }
+        Change::UpdateWorkspace(row) => {
+            let id = row.id.to_string();
+            update!(state.workspaces, row, "workspace");
+            (FeedKind::Workspace, id)
+        }
+        Change::InsertOwner(row) => {
+            let id = row.id.to_string();
+            state.owners.push(row);
+            (FeedKind::Owner, id)
+        }
+        Change::UpdateOwner(row) => {
+            let id = row.id.to_string();
+            update!(state.owners, row, "owner");
+            (FeedKind::Owner, id)
+        }
+        Change::InsertUpstream(row) => {
+            let id = row.id.to_string();
+            state.upstreams.push(row);
+            (FeedKind::Upstream, id)
+        }
+        Change::UpdateUpstream(row) => {
+            let id = row.id.to_string();
+            update!(state.upstreams, row, "upstream");
+            (FeedKind::Upstream, id)
+        }
+        Change::InsertCredential(row) => {
+            let id = row.id.to_string();
+            state.credentials.push(row);
+            (FeedKind::Credential, id)
+        }
+        Change::UpdateCredential(row) => {
+            let id = row.id.to_string();
+            update!(state.credentials, row, "credential");
+            (FeedKind::Credential, id)
+        }
+        Change::PutSecret(secret) => {
+            let id = secret.name.clone();
+            state.secrets.retain(|s| (&s.name, s.version) != (&secret.name, secret.version));
+            state.secrets.push(secret);
+            (FeedKind::Secret, id)
+        }
+    })
+}
+
+#[async_trait]
+impl Store for FakeStore {
+    async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError> {
+        self.up()?;
+        let mut state = lock(&self.state);
+        let mut entries = Vec::new();
+        for change in changes {
+            entries.push(write(&mut state, change)?);
+        }
+        if !entries.is_empty() {
+            state.seq += 1;
+        }
+        let seq = state.seq;
+        state.feed.extend(entries.into_iter().map(|(kind, id)| FeedEntry { seq, kind, id }));
+        let audit_number = state.record(event);
+        Ok(Applied { seq, audit_number })
+    }
+
+    async fn feed_after(&self, seq: i64, limit: u32) -> Result<FeedPage, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let last = seq.saturating_add(i64::from(limit));
+        let entries = state.feed.iter().filter(|e| e.seq > seq && e.seq <= last).cloned().collect();
+        Ok(FeedPage { head: state.seq, store_time: self.clock.now(), entries })
+    }
+
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).keys.iter().find(|k| k.id == *id).cloned())
+    }
+
+    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        self.up()?;
+        let read = {
+            let state = lock(&self.state);
+            let key = state.keys.iter().find(|k| k.public_id == id).cloned();
+            let archived = |key: &KeyRecord| {
+                state.workspaces.iter().any(|w| w.id == key.workspace && w.archived_at.is_some())
+            };
+            (state.seq, key.map(|key| (key.clone(), archived(&key))))
+        };
+        let gate = lock(&self.slow_reads).clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.map(|permit| permit.forget()).ok();
+        }
+        Ok(read)
+    }
+
+    async fn keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
+        self.up()?;
+        let mut keys = lock(&self.state).keys.clone();
+        keys.truncate(filter.limit as usize);
+        Ok(keys)
+    }
+
+    async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let used = |id: &KeyId| {
+            let (_, _, uses) = state.used.get(id)?;
+            Some((id.clone(), KeyUse { uses: *uses, ..KeyUse::default() }))
+        };
+        Ok(ids.iter().filter_map(used).collect())
+    }
+
+    async fn requests_since(&self, id: &KeyId, _since: Timestamp) -> Result<(u64, u64), StoreError> {
+        self.up()?;
+        let used = lock(&self.state).used.get(id).copied().unwrap_or_default();
+        Ok((used.0, used.1))
+    }
+
+    async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).workspaces.clone())
+    }
+
+    async fn owners(&self) -> Result<Vec<OwnerRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).owners.clone())
+    }
+
+    async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).upstreams.clone())
+    }
+
+    async fn credentials(&self) -> Result<Vec<CredentialRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).credentials.clone())
+    }
+
+    async fn secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).secrets.clone())
+    }
+
+    async fn audit_after(&self, number: i64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        Ok(state.audit.iter().filter(|r| r.number > number).take(limit as usize).cloned().collect())
+    }
+
+    async fn audit_head(&self) -> Result<ChainHead, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let head = state.audit.last().map_or(Digest::EMPTY, |r| r.head);
+        Ok(ChainHead { length: state.audit.len() as i64, head })
+    }
+
+    async fn store_time(&self) -> Result<Timestamp, StoreError> {
+        self.up()?;
+        Ok(self.clock.now())
+    }
+}
+
+impl FakeStore {
+    fn commit(&self, group: &Group) -> Result<Digest, StoreError> {
+        let mut state = lock(&self.state);
+        let chain = state.chains.iter().find(|c| c.chain == group.chain).cloned();
+        let chain = chain.filter(|c| c.closed_at.is_none()).ok_or_else(|| conflict("data chain"))?;
+        if (chain.length + 1, chain.head) != (group.number, group.previous) {
+            return Err(conflict("data chain"));
+        }
+        let is_new = |row: &&LedgerRow| match &row.batch {
+            Some(item) => !state.billed.contains(&(item.batch.clone(), item.custom_id.clone())),
+            None => true,
+        };
+        let rows: Vec<LedgerRow> = group.rows.iter().filter(is_new).cloned().collect();
+        let items = rows.iter().filter_map(|r| r.batch.clone()).map(|b| (b.batch, b.custom_id));
+        state.billed.extend(items.collect::<Vec<_>>());
+        let record = DataRecord::append(group.chain.clone(), group.number, group.at, group.previous, &rows);
+        let done: HashSet<IntentId> =
+            rows.iter().filter_map(|r| r.intent.clone()).chain(group.released.iter().cloned()).collect();
+        state.intents.extend(group.intents.iter().map(|i| (group.chain.clone(), i.clone())));
+        state.intents.retain(|(_, i)| !done.contains(&i.id));
+        state.resources.extend(group.resources.iter().cloned());
+        state.rows.insert((group.chain.clone(), group.number), rows);
+        let head = record.head;
+        state.data.push(record);
+        if let Some(chain) = state.chains.iter_mut().find(|c| c.chain == group.chain) {
+            (chain.length, chain.head) = (group.number, head);
+        }
+        Ok(head)
+    }
+}
+
+#[async_trait]
+impl LedgerStore for FakeStore {
+    async fn open_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError> {
+        self.up()?;
+        let mut state = lock(&self.state);
+        let opened_at = event.at;
+        state.record(event);
+        let chain =
+            DataChain { chain: chain.clone(), opened_at, closed_at: None, length: 0, head: Digest::EMPTY };
+        state.chains.push(chain);
+        Ok(())
+    }
+
+    async fn close_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError> {
+        self.up()?;
+        let mut state = lock(&self.state);
+        let at = event.at;
+        let open = state.chains.iter_mut().find(|c| c.chain == *chain && c.closed_at.is_none());
+        open.ok_or_else(|| conflict("data chain"))?.closed_at = Some(at);
+        state.record(event);
+        Ok(())
+    }
+
+    async fn commit_group(&self, group: &Group) -> Result<Digest, StoreError> {
+        self.commit_calls.fetch_add(1, Ordering::SeqCst);
+        let lost = || StoreError::Unavailable("the fake store lost the answer".to_owned());
+        let mode = *lock(&self.commits);
+        match mode {
+            Commits::Work => self.commit(group),
+            Commits::Fail => Err(lost()),
+            Commits::LoseAnswer => {
+                self.commit(group)?;
+                Err(lost())
+            }
+            Commits::Hang => {
+                while *lock(&self.commits) == Commits::Hang {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+                self.commit(group)
+            }
+        }
+    }
+
+    async fn orphans(&self, own: &NodeId) -> Result<Vec<Intent>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        Ok(state.intents.iter().filter(|(chain, _)| chain != own).map(|(_, i)| i.clone()).collect())
+    }
+
+    async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).resources.iter().find(|r| r.id == id).cloned())
+    }
+
+    async fn resources(
+        &self,
+        workspace: &WorkspaceId,
+        kind: ResourceKind,
+        _before: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Resource>, StoreError> {
+        let state = lock(&self.state);
+        let of_it = state.resources.iter().filter(|r| r.workspace == *workspace && r.kind == kind);
+        Ok(of_it.take(limit as usize).cloned().collect())
+    }
+
+    async fn unbilled_batches(&self, _limit: u32) -> Result<Vec<Resource>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn batch_billed(&self, _id: &str, _at: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn chains(&self) -> Result<Vec<DataChain>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).chains.clone())
+    }
+
+    async fn data_after(
+        &self,
+        chain: &NodeId,
+        number: i64,
+        limit: u32,
+    ) -> Result<Vec<DataRecord>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let after = state.data.iter().filter(|r| r.chain == *chain && r.number > number);
+        Ok(after.take(limit as usize).cloned().collect())
+    }
+
+    async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).rows.get(&(chain.clone(), number)).cloned().unwrap_or_default())
+    }
+
+    async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.up()?;
+        lock(&self.state).checkpoints.push(checkpoint.clone());
+        Ok(())
+    }
+
+    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).checkpoints.last().cloned())
+    }
+
+    async fn retire_rows(&self, before: Timestamp, event: AuditEvent) -> Result<u64, StoreError> {
+        self.up()?;
+        let mut state = lock(&self.state);
+        let old: Vec<DataRecord> = state.data.iter().filter(|r| r.at < before).cloned().collect();
+        let mut retired = serde_json::Map::new();
+        let mut rows = 0;
+        for record in old {
+            let gone = state.rows.remove(&(record.chain.clone(), record.number));
+            rows += gone.map_or(0, |r| r.len() as u64);
+            retired.insert(record.chain.to_string(), record.number.into());
+        }
+        state.record(event.with("retired", retired));
+        Ok(rows)
+    }
+}
+
+/// Seals by naming the place: what is moved does not open.
+pub(crate) struct PlainSealer;
+
+impl Sealer for PlainSealer {
+    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut sealed = format!("{}/{}/{}|", context.table, context.column, context.row).into_bytes();
+        sealed.extend(plain.iter().map(|b| b ^ 0x5A));
+        Ok(sealed)
+    }
+
+    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
+        let place = format!("{}/{}/{}|", context.table, context.column, context.row);
+        let rest = sealed.strip_prefix(place.as_bytes()).ok_or(SealError::CannotOpen)?;
+        Ok(SecretBytes::new(rest.iter().map(|b| b ^ 0x5A).collect()))
+    }
+}
+
+/// Services over a fake store, with the clock in the test's hand.
+pub(crate) struct House {
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) clock: ManualClock,
+    pub(crate) deps: Deps,
+    pub(crate) services: Services,
+    pub(crate) background: Background,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let clock = ManualClock::default();
+        Self::on(FakeStore::new(clock.clone()), settings, 7).await
+    }
+
+    /// Another start on the same store.
+    pub(crate) async fn on(store: Arc<FakeStore>, settings: Settings, seed: u64) -> Self {
+        let clock = store.clock.clone();
+        let deps = Deps {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            ledger: Arc::clone(&store) as Arc<dyn LedgerStore>,
+            sealer: Arc::new(PlainSealer),
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            brand: Brand::DEFAULT,
+            tracker: TaskTracker::new(),
+            free_disk: Arc::new(|| None),
+            checkpoint_sink: None,
+            settings,
+        };
+        let (services, background) = Services::start(deps.clone()).await.unwrap();
+        Self { store, clock, deps, services, background }
+    }
+
+    pub(crate) async fn poll(&mut self) {
+        self.background.jobs.feed.poll().await.unwrap();
+    }
+
+    pub(crate) fn actions(&self) -> Vec<String> {
+        lock(&self.store.state).audit.iter().map(|r| r.event.action.clone()).collect()
+    }
+}
+
+/// An intent that costs 100 pico-dollars if its end is never known.
+pub(crate) fn intent(n: u64) -> Intent {
+    Intent {
+        id: IntentId::generate(&SeededEntropy::new(n)).unwrap(),
+        request_id: RequestId::generate(&SeededEntropy::new(n)).unwrap(),
+        party: Party {
+            key: KeyId::parse("key_0123456789").unwrap(),
+            workspace: WorkspaceId::parse("ws_1").unwrap(),
+            owner: OwnerId::parse("own_1").unwrap(),
+            class: KeyClass::Live,
+        },
+        route: Route { upstream: None, credential: None },
+        at: Timestamp::from_secs(1_700_000_000),
+        endpoint: Endpoint::Messages,
+        api_endpoint: "POST /v1/messages".to_owned(),
+        model: "claude-opus-4-5".to_owned(),
+        reservation: PicoUsd::new(100).unwrap(),
+        attempt: 1,
+        client_ip: "192.0.2.7".to_owned(),
+    }
+}
+
+/// The row that settles an intent.
+pub(crate) fn row(intent: &Intent) -> LedgerRow {
+    let settled =
+        LedgerRow { outcome: Outcome::Completed, status: 200, detail: String::new(), ..unknown(intent) };
+    LedgerRow { cost: PicoUsd::new(7).unwrap(), ..settled }
+}
+
+fn unknown(intent: &Intent) -> LedgerRow {
+    crate::recorder::unknown_row(intent, intent.at, "")
+}

@@ -49,8 +49,6 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// Whether this start made it.
-    pub fresh: bool,
     _lock: File,
 }
 
@@ -64,8 +62,7 @@ impl DataDir {
             let path = at.to_owned();
             move |source| DataDirError::Io { path, source }
         };
-        let fresh = !path.exists();
-        if fresh {
+        if !path.exists() {
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io(path))?;
         }
         let meta = fs::metadata(path).map_err(io(path))?;
@@ -86,7 +83,7 @@ impl DataDir {
             .map_err(io(&lock_path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| DataDirError::InUse(path.to_owned()))?;
-        Ok(Self { path: path.to_owned(), fresh, _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The folder.
@@ -161,10 +158,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("d");
         let first = DataDir::open(&path).unwrap();
-        assert!(first.fresh);
         assert!(matches!(DataDir::open(&path), Err(DataDirError::InUse(_))));
         drop(first);
-        assert!(!DataDir::open(&path).unwrap().fresh);
+        assert!(DataDir::open(&path).is_ok());
     }
 
     #[test]

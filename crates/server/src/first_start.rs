@@ -124,13 +124,14 @@ pub fn tell(first: &FirstKey, data: &DataDir, gateway: &str, out: Output) -> any
         format!("$(cat '{}')", path.display())
     };
     out.line(&format!(
-        "try: curl {gateway}/v1/messages -H \"x-api-key: {key}\" -H 'anthropic-version: 2023-06-01' \
+        "curl {gateway}/v1/messages -H \"x-api-key: {key}\" -H 'anthropic-version: 2023-06-01' \
          -H 'content-type: application/json' \
          -d '{{\"model\":\"claude-opus-5-5\",\"max_tokens\":256,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
     ));
     match first.class {
         KeyClass::Test => out.line(
-            "That is a test key: the built-in simulator answers it and nothing costs money. For Claude itself:\n  \
+            "The curl line works as it stands. That is a test key: the built-in simulator answers it and nothing costs \
+             money. For Claude itself:\n  \
              claviger upstream add anthropic --base-url https://api.anthropic.com\n  \
              claviger credential add --upstream anthropic --from-file -     # paste the provider key\n  \
              claviger key create --name my-app",

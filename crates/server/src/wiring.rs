@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use claviger_control::{listen, state::ControlState};
 use claviger_domain::clock::{Clock, Entropy};
 use claviger_gateway::Gateway;
-use claviger_service::{Background, Deps, Services, Settings};
+use claviger_service::{Background, Deps, Services, Settings, jobs::LastWords};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -90,8 +90,20 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     };
     let (services, background) = Services::start(deps).await.context("starting the services")?;
     let beside = Beside::start(background, &tasks)?;
+    tasks.start(guard_logs(services.clone(), start.scrubber.clone(), tasks.stop.clone()));
 
-    let gateway = gateway(&start.config, &services, &clock, &entropy, &tasks)?;
+    let transport = settings::transport(&start.config)?;
+    let deps = claviger_gateway::Deps {
+        services: services.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        prices: settings::prices(&start.config)?,
+        transport: Arc::clone(&transport),
+        simulator: Arc::new(TestKeys::new(Arc::clone(&clock))?),
+        tls: settings::tls(&start.config)?,
+        tracker: tasks.tracker.clone(),
+    };
+    let gateway = Gateway::new(settings::gateway(&start.config), deps).context("setting up TLS")?;
     let workers = Workers::start(&start.config, &gateway).context("opening the gateway's address")?;
     let control = TcpListener::bind(start.config.control)
         .await
@@ -105,7 +117,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         services: services.clone(),
         gateway: gateway.clone(),
         config: start.config.clone(),
-        transport: settings::transport(&start.config)?,
+        transport,
         clock: Arc::clone(&clock),
         gateway_url: gateway_url.clone(),
         control_url: control_url.clone(),
@@ -154,31 +166,11 @@ fn service_settings(config: &Config, data: &DataDir) -> Settings {
     }
 }
 
-fn gateway(
-    config: &Config,
-    services: &Services,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
-    tasks: &Tasks,
-) -> anyhow::Result<Gateway> {
-    let deps = claviger_gateway::Deps {
-        services: services.clone(),
-        clock: Arc::clone(clock),
-        entropy: Arc::clone(entropy),
-        prices: settings::prices(config)?,
-        transport: settings::transport(config)?,
-        simulator: Arc::new(TestKeys::new(Arc::clone(clock))?),
-        tls: settings::tls(config)?,
-        tracker: tasks.tracker.clone(),
-    };
-    Ok(Gateway::new(settings::gateway(config), deps))
-}
-
 /// The group-commit writer on a thread of its own, and the jobs.
 struct Beside {
     writer: workers::Thread,
     writer_stop: CancellationToken,
-    jobs: tokio::task::JoinHandle<()>,
+    jobs: tokio::task::JoinHandle<LastWords>,
     jobs_stop: CancellationToken,
 }
 
@@ -193,13 +185,16 @@ impl Beside {
         Ok(Self { writer, writer_stop, jobs, jobs_stop })
     }
 
-    /// First whatever is queued is committed and the chain closed, then the jobs sign the last checkpoint.
+    /// The jobs end and write what they counted, then whatever is queued is committed and the chain closed, and then the
+    /// last checkpoint is signed over all of it.
     async fn stop(self) {
+        self.jobs_stop.cancel();
+        let last = tokio::time::timeout(STOP_LIMIT, self.jobs).await;
         self.writer_stop.cancel();
         self.writer.join().await;
-        self.jobs_stop.cancel();
-        if tokio::time::timeout(STOP_LIMIT, self.jobs).await.is_err() {
-            tracing::warn!("jobs did not end in time");
+        match last {
+            Ok(Ok(words)) => words.speak().await,
+            Ok(Err(_)) | Err(_) => tracing::warn!("jobs did not end in time"),
         }
     }
 }
@@ -232,6 +227,22 @@ fn serve_control(
 async fn is_first(services: &Services) -> anyhow::Result<bool> {
     let filter = claviger_domain::ports::KeyFilter { limit: 1, ..Default::default() };
     Ok(services.keys.list(&filter).await.context("looking for keys")?.is_empty())
+}
+
+/// Keeps the logs' guard informed of the provider keys that are in use.
+async fn guard_logs(services: Services, scrubber: Scrubber, stop: CancellationToken) {
+    let mut seen = None;
+    loop {
+        let table = services.routes.snapshot();
+        if seen.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &table)) {
+            scrubber.know(table.credentials.iter().map(|e| e.secret.clone()).collect());
+            seen = Some(table);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
 }
 
 fn notify_ready() {

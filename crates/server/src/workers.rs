@@ -3,7 +3,7 @@
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
-use claviger_gateway::Gateway;
+use claviger_gateway::{Gateway, bind};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -54,11 +54,11 @@ impl Workers {
     /// # Errors
     /// When the address is taken or cannot be opened.
     pub fn start(config: &Config, gateway: &Gateway) -> anyhow::Result<Self> {
-        let first = claviger_gateway::bind(config.listen)?;
+        let first = bind(config.listen)?;
         let address = first.local_addr()?;
         let mut listeners = vec![first];
         for _ in 1..config.workers {
-            listeners.push(claviger_gateway::bind(address)?);
+            listeners.push(bind(address)?);
         }
         let stop = CancellationToken::new();
         let mut threads = Vec::with_capacity(listeners.len());

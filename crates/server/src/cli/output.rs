@@ -132,7 +132,7 @@ fn text(value: &Value) -> String {
 
 fn table(columns: Columns, rows: &[Value]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|(name, _)| Cell::new(name).add_attribute(Attribute::Bold)));
     for row in rows {
         table.add_row(columns.iter().map(|(_, field)| Cell::new(text(&row[*field]))));

@@ -38,15 +38,11 @@ impl Scrubber {
         Self { starts: Arc::from(starts), known: Arc::new(ArcSwap::from_pointee(Vec::new())) }
     }
 
-    /// Tells the scrubber of a secret that has no pattern, such as a provider key of unusual shape.
-    pub fn learn(&self, secret: &SecretBytes) {
-        if secret.expose().len() >= MIN_SECRET {
-            self.known.rcu(|known| {
-                let mut known: Vec<SecretBytes> = known.as_ref().clone();
-                known.push(secret.clone());
-                known
-            });
-        }
+    /// Tells the scrubber which secrets there are now, for those that have no pattern, such as a provider key of
+    /// unusual shape.
+    pub fn know(&self, secrets: Vec<SecretBytes>) {
+        let long = secrets.into_iter().filter(|s| s.expose().len() >= MIN_SECRET).collect();
+        self.known.store(Arc::new(long));
     }
 
     /// The bytes without secrets; borrowed when there was none.
@@ -110,9 +106,9 @@ mod tests {
     }
 
     #[test]
-    fn a_learnt_secret_is_masked_whatever_its_shape() {
+    fn a_known_secret_is_masked_whatever_its_shape() {
         let s = Scrubber::new(Brand::DEFAULT);
-        s.learn(&SecretBytes::new(b"p@ss word!".to_vec()));
+        s.know(vec![SecretBytes::new(b"p@ss word!".to_vec())]);
         assert_eq!(s.scrub(b"x p@ss word! y").as_ref(), b"x [scrubbed] y");
     }
 }

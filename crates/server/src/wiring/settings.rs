@@ -7,6 +7,7 @@ use claviger_claude_wire::price::PriceTable;
 use claviger_domain::secret::SecretBytes;
 use claviger_gateway::GatewayConfig;
 use claviger_upstream::{PoolLimits, ProxyConfig, Transport, UpstreamConfig};
+use rustls::sign::CertifiedKey;
 
 use crate::config::Config;
 
@@ -71,11 +72,11 @@ fn proxy(url: &str, no_proxy: &[String]) -> anyhow::Result<ProxyConfig> {
 ///
 /// # Errors
 /// When a file cannot be read, or the key does not fit.
-pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::sign::CertifiedKey>>> {
+pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<CertifiedKey>>> {
     config.tls.as_ref().map(|(cert, key)| certified(cert, key)).transpose()
 }
 
-fn certified(cert: &Path, key: &Path) -> anyhow::Result<Arc<rustls::sign::CertifiedKey>> {
+fn certified(cert: &Path, key: &Path) -> anyhow::Result<Arc<CertifiedKey>> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
     let read = |e: &dyn std::fmt::Display, path: &Path| anyhow::anyhow!("{}: {e}", path.display());
     let chain = CertificateDer::pem_file_iter(cert).map_err(|e| read(&e, cert))?;
@@ -85,7 +86,7 @@ fn certified(cert: &Path, key: &Path) -> anyhow::Result<Arc<rustls::sign::Certif
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|e| read(&e, key))?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let certified = rustls::sign::CertifiedKey::from_der(chain, private, &provider)
+    let certified = CertifiedKey::from_der(chain, private, &provider)
         .with_context(|| format!("{} and {}", cert.display(), key.display()))?;
     Ok(Arc::new(certified))
 }
@@ -127,6 +128,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("ledger.durability", old.durability != new.durability),
         ("ledger.retention", old.retention != new.retention),
         ("audit.checkpoint_file", old.checkpoint_file != new.checkpoint_file),
+        ("limits", old.limits != new.limits),
+        ("tls", old.tls.is_some() != new.tls.is_some()),
         ("log.format", old.log.format != new.log.format),
     ];
     list.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -98,6 +98,20 @@ impl DataDir {
         self.path.join(name)
     }
 
+    /// An empty folder in the folder, for what does not outlive the process: whatever an earlier one left is removed.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn scratch(&self, name: &str) -> io::Result<()> {
+        let path = self.file(name);
+        match fs::remove_dir_all(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        DirBuilder::new().mode(0o700).create(path)
+    }
+
     /// Writes a file that only we may read; it must not be there yet.
     ///
     /// # Errors

@@ -72,6 +72,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
     let data = DataDir::open(&start.config.data)?;
     data.drop_ballast();
+    data.scratch(settings::BODIES).context("making the folder for large bodies")?;
     let vault = vault::open(&start.config, &data, clock.as_ref(), Arc::clone(&entropy)).await?;
     data.lay_ballast();
 

@@ -11,6 +11,9 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::Config;
 
+/// The folder in the data folder where large request bodies wait while they are read.
+pub const BODIES: &str = "bodies";
+
 /// The price table: the built-in one, with the operator's rows put over it.
 ///
 /// # Errors
@@ -99,7 +102,7 @@ pub fn gateway(config: &Config) -> GatewayConfig {
         trusted_proxies: config.trusted_proxies.clone(),
         public_url: config.public_url.as_deref().map(|u| u.trim_end_matches('/').to_owned()),
         insecure_plaintext: config.insecure_plaintext,
-        spool_dir: Some(config.data.join("spool")),
+        spool_dir: Some(config.data.join(BODIES)),
         ..GatewayConfig::default()
     };
     g.connection.total = config.limits.connections;

@@ -88,7 +88,7 @@ def parts():
 
 def total(claviger, key=None):
     rows = claviger.json("usage", "--by", "model", *(["--key", key] if key else []))
-    return {row["group"]: int(row["cost_pusd"]) for row in rows}
+    return {row["model"]: int(row["cost_pusd"]) for row in rows if row["model"] != "none"}
 
 
 def expected(simulator, skip=0):

@@ -159,7 +159,7 @@ def test_message_bodies_arrive_byte_for_byte(parts):
     wire = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(answer), answer)
     bodies = [
         b'{"messages":[],"model":"claude-opus-5-5"}',
-        b'{ "mod\\u0065l" :\t"claude-opus-5-5" ,\r\n "messages":[ ],"max_tokens":1e0,"unknown":{"a":[null,true]}}  ',
+        b'{ "mod\\u0065l" :\t"claude-opus-5-5" ,\r\n "messages":[ ],"max_tokens":1,"unknown":{"a":[null,true]}}  ',
         '{"model":"claude-opus-5-5","messages":[{"role":"user","content":"密钥 é\\ud83d\\ude00"}]}'.encode(),
     ]
     for number, content in enumerate(bodies):

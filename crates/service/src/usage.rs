@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use claviger_domain::{
     money::usd_text,
-    ports::{LedgerStore, UsageQuery, UsageTotal},
+    ports::{LedgerStore, UsageBy, UsageQuery, UsageTotal},
 };
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::ServiceError;
 /// One row of a usage report, as printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UsageRow {
-    /// The group: a key id, model, `YYYY-MM-DD`, workspace id, or `total`.
+    /// The group: a key id, model, `YYYY-MM-DD`, workspace id, `none`, or `total`.
     pub group: String,
     /// Requests that were sent.
     pub requests: u64,
@@ -39,10 +39,14 @@ pub struct UsageRow {
     pub cost_usd: String,
 }
 
-impl From<UsageTotal> for UsageRow {
-    fn from(t: UsageTotal) -> Self {
+/// What a group without a name is called: requests without a model, such as listing files.
+const NO_GROUP: &str = "none";
+
+impl UsageRow {
+    fn of(t: UsageTotal, by: Option<UsageBy>) -> Self {
+        let unnamed = if by.is_some() { NO_GROUP } else { "total" };
         Self {
-            group: if t.group.is_empty() { "total".to_owned() } else { t.group },
+            group: if t.group.is_empty() { unnamed.to_owned() } else { t.group },
             requests: t.requests,
             errors: t.errors,
             input_tokens: t.input_tokens,
@@ -72,6 +76,6 @@ impl Usage {
     /// # Errors
     /// [`ServiceError::Unavailable`].
     pub async fn report(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, ServiceError> {
-        Ok(self.0.usage(query).await?.into_iter().map(UsageRow::from).collect())
+        Ok(self.0.usage(query).await?.into_iter().map(|t| UsageRow::of(t, query.by)).collect())
     }
 }

@@ -7,6 +7,7 @@ use axum::{
 use claviger_domain::ports::{UsageBy, UsageQuery};
 use claviger_service::usage::UsageRow;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{keys, page::Page};
 use crate::{extract::Operator, problem::Problem, state::ControlState};
@@ -32,7 +33,7 @@ pub async fn usage(
     State(state): State<ControlState>,
     _operator: Operator,
     Query(params): Query<UsageParams>,
-) -> Result<Json<Page<UsageRow>>, Problem> {
+) -> Result<Json<Page<Value>>, Problem> {
     let mut query = UsageQuery { by: params.by, key: None, workspace: None, from: None, until: None };
     query.key = params.key.as_deref().map(keys::key_id).transpose()?;
     if let Some(workspace) = &params.workspace {
@@ -40,5 +41,15 @@ pub async fn usage(
     }
     query.from = params.since.as_deref().map(|t| keys::moment("since", t)).transpose()?;
     query.until = params.until.as_deref().map(|t| keys::moment("until", t)).transpose()?;
-    Ok(Json(Page::whole(state.services.usage.report(&query).await?)))
+    let rows = state.services.usage.report(&query).await?;
+    Ok(Json(Page { data: rows.iter().map(|row| named(row, params.by)).collect(), next: None }))
+}
+
+/// The row with its group also under the name of what was grouped by: `"model": "claude-…"`.
+fn named(row: &UsageRow, by: Option<UsageBy>) -> Value {
+    let mut value = serde_json::to_value(row).unwrap_or_default();
+    if let Ok(Value::String(name)) = serde_json::to_value(by) {
+        value[name] = Value::String(row.group.clone());
+    }
+    value
 }

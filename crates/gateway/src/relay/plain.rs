@@ -224,9 +224,10 @@ impl PlainRelay {
     pub fn size_hint(&self) -> SizeHint {
         let waiting = [&self.ready, &self.held].into_iter().flatten().map(|b| b.len() as u64).sum::<u64>();
         match (self.phase, self.left) {
-            (Phase::Over | Phase::Recording, _) => SizeHint::with_exact(waiting),
+            // Without a length upstream there is none downstream either: chunked stays chunked.
+            (_, None) => SizeHint::default(),
+            (Phase::Over | Phase::Recording, Some(_)) => SizeHint::with_exact(waiting),
             (Phase::Flowing, Some(left)) => SizeHint::with_exact(left + waiting),
-            (Phase::Flowing, None) => SizeHint::default(),
         }
     }
 

@@ -16,6 +16,7 @@ mod folder;
 mod http;
 mod postgres;
 mod raw_server;
+pub mod sql;
 mod wait;
 
 pub use clock::ManualClock;

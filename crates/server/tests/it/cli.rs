@@ -1,0 +1,117 @@
+//! The command line as scripts see it: names, JSON shapes, exit codes.
+
+mod backup;
+mod shapes;
+
+use std::time::Duration;
+
+use crate::house::{Claviger, run};
+
+/// A command that needs no running process and no data.
+fn alone(arguments: &[&str], input: &str) -> crate::house::Done {
+    let node = Claviger::new();
+    let mut command = node.command();
+    command.args(arguments);
+    run(command, input, Duration::from_secs(30))
+}
+
+const LIVE: &str = "cvg_live_0123456789abcdefghijklmnopqrstuvwxyzA1nGeKb";
+
+#[test]
+fn the_help_names_every_command() {
+    let done = alone(&["--help"], "");
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(done.stdout, @"");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in [
+        "serve", "upstream", "credential", "workspace", "owner", "key", "limits", "usage", "audit", "backup", "status",
+        "completions",
+    ] {
+        let done = alone(&[command, "--help"], "");
+        assert_eq!(done.code, 0, "{command}: {}", done.stderr);
+        assert!(done.stdout.contains("Usage: claviger "), "{command}: {}", done.stdout);
+    }
+    let version = alone(&["--version"], "");
+    assert_eq!(version.stdout.trim(), concat!("claviger ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_key_is_inspected_without_asking_anyone() {
+    let done = alone(&["key", "inspect", LIVE, "--json"], "");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    insta::assert_snapshot!(done.stdout, @"");
+    let by_pipe = alone(&["key", "inspect", "-", "--json"], &format!("{LIVE}\n"));
+    assert_eq!(by_pipe.stdout, done.stdout);
+
+    let mistyped = LIVE.replace("abc", "abd");
+    let done = alone(&["key", "inspect", &mistyped, "--json"], "");
+    insta::assert_snapshot!(done.stdout, @"");
+    let done = alone(&["key", "inspect", "sk-ant-api03-x", "--json"], "");
+    insta::assert_snapshot!(done.stdout, @"");
+    let done = alone(&["key", "inspect", "hunter2"], "");
+    insta::assert_snapshot!(done.stdout, @"");
+}
+
+#[test]
+fn exit_codes_are_as_the_help_says() {
+    let code = |arguments: &[&str]| alone(arguments, "").code;
+    assert_eq!(code(&["key", "inspect", LIVE]), 0);
+    for wrong in [&["nonsense"][..], &["key", "create"], &["key", "list", "--nonsense"], &["serve", "--listen", "x"]] {
+        assert_eq!(code(wrong), 2, "{wrong:?}");
+    }
+    for away in [&["key", "list"][..], &["usage"], &["status"], &["backup", "--to", "/tmp/x"]] {
+        assert_eq!(code(away), 3, "{away:?}");
+    }
+    let away = alone(&["status"], "");
+    assert!(away.stderr.contains("claviger serve") && away.stderr.contains("--data"), "{}", away.stderr);
+
+    let node = Claviger::started();
+    assert_eq!(node.cli(&["status"]).code, 0);
+    for refused in [
+        &["key", "show", "key_doesnotexist"][..],
+        &["key", "show", "nonsense"],
+        &["key", "create", "--name", "x", "--workspace", "nowhere"],
+        &["key", "create", "--name", "x", "--expires-in", "soon"],
+        &["key", "create", "--name", "x", "--endpoints", "nonsense"],
+        &["key", "create", "--name", "x", "--allow-ip", "10.0.0.0/99"],
+        &["credential", "remove", "cred_none"],
+        &["upstream", "add", "x", "--base-url", "ftp://h"],
+        &["upstream", "add", "x", "--base-url", "http://claude.example.com"],
+        &["usage", "--since", "yesterday"],
+    ] {
+        let done = node.cli(refused);
+        assert_eq!(done.code, 4, "{refused:?}: {}{}", done.stdout, done.stderr);
+        assert!(done.stderr.starts_with("error: ") && done.stdout.is_empty(), "{refused:?}: {}", done.stderr);
+    }
+    let json = node.cli(&["key", "show", "key_0123456789", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+    assert_eq!(error["exit_code"], 4, "{error}");
+}
+
+#[test]
+fn completions_are_scripts() {
+    for shell in ["bash", "zsh", "fish"] {
+        let done = alone(&["completions", shell], "");
+        assert_eq!(done.code, 0, "{shell}: {}", done.stderr);
+        assert!(done.stdout.contains("claviger") && done.stdout.contains("credential"), "{shell}");
+    }
+    assert_eq!(alone(&["completions", "tcl"], "").code, 2);
+}
+
+#[test]
+fn a_provider_key_is_never_an_argument() {
+    let node = Claviger::started();
+    node.json(&["upstream", "add", "sim", "--base-url", "http://127.0.0.1:9"]);
+    assert_eq!(node.cli(&["credential", "add", "--upstream", "sim", "--key", "sk-ant-x"]).code, 2);
+    let empty = node.cli(&["credential", "add", "--upstream", "sim", "--from-file", "-"]);
+    assert_eq!(empty.code, 2, "{}", empty.stderr);
+    let file = node.write("key", "sk-ant-api03-from-a-file-0123456789\n");
+    let added = node.json(&["credential", "add", "--upstream", "sim", "--from-file", file.to_str().unwrap()]);
+    assert!(!added.to_string().contains("from-a-file"), "{added}");
+    assert_eq!(node.json(&["credential", "list"]).as_array().unwrap().len(), 1);
+    node.json(&["credential", "remove", added["id"].as_str().unwrap()]);
+    assert_eq!(node.json(&["credential", "list"]), serde_json::json!([]));
+}

@@ -1,0 +1,129 @@
+//! The JSON of each command, with what differs from run to run taken out.
+
+use serde_json::{Value, json};
+
+use crate::{
+    house::{Claviger, Sim},
+    wire::{self, say},
+};
+
+/// Ids, times, keys and hashes replaced by what they are.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, v)| (name.clone(), shape(v))).collect(),
+        Value::String(text) => json!(named(text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+fn named(text: &str) -> String {
+    let is_time = text.len() >= 20 && text.as_bytes()[10] == b'T' && text.ends_with('Z');
+    let is_hash = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_time {
+        return "TIME".to_owned();
+    }
+    if is_hash {
+        return "HASH".to_owned();
+    }
+    for prefix in ["cvg_live_", "cvg_test_", "key_", "ws_", "own_", "up_", "cred_", "node_"] {
+        let rest = text.strip_prefix(prefix);
+        if rest.is_some_and(|r| r.len() >= 2 && r.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')) {
+            return format!("{prefix}…");
+        }
+    }
+    text.to_owned()
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(&shape(value)).unwrap()
+}
+
+#[test]
+fn keys_are_made_shown_and_revoked_in_one_shape() {
+    let node = Claviger::started();
+    let made = node.json(&[
+        "key", "create", "--name", "build", "--models", "claude-*", "--endpoints", "messages,models", "--scopes",
+        "read,write", "--expires-in", "90d", "--allow-ip", "10.0.0.0/8", "--rps", "1", "--rpm", "2", "--rph", "3",
+        "--rpd", "4", "--concurrency", "5", "--max-uses", "6", "--hours", "Mon-Fri 08-18 Europe/Berlin",
+        "--on-disconnect", "drain",
+    ]);
+    insta::assert_snapshot!(pretty(&made), @"");
+    let id = made["id"].as_str().unwrap();
+    let key = made["key"].as_str().unwrap();
+    assert_eq!((id.strip_prefix("key_").unwrap(), key.len()), (&key[9..19], 52));
+
+    let shown = node.json(&["key", "show", id]);
+    assert_eq!(shown.get("key"), None, "the key is shown once");
+    let mut expected = made.clone();
+    expected.as_object_mut().unwrap().remove("key");
+    assert_eq!(shown, expected);
+    let plain = node.cli(&["key", "create", "--name", "plain"]);
+    assert_eq!((plain.code, plain.stdout.trim().len()), (0, 52), "only the key on standard output: {}", plain.stdout);
+
+    let revoked = node.json(&["key", "revoke", id, "--reason", "ROTATION"]);
+    assert_eq!((&revoked["status"], &revoked["revocation_reason"]), (&json!("revoked"), &json!("ROTATION")));
+    assert_eq!(node.cli(&["key", "resume", id]).code, 4, "revoked is for ever");
+    assert_eq!(node.json(&["key", "list"]).as_array().unwrap().len(), 3, "a record outlives its key");
+}
+
+#[test]
+fn defaults_of_a_key_are_as_documented() {
+    let node = Claviger::started();
+    let made = node.json(&["key", "create", "--name", "plain"]);
+    insta::assert_snapshot!(pretty(&made), @"");
+}
+
+#[test]
+fn tenants_and_upstreams_have_one_shape() {
+    let node = Claviger::started();
+    insta::assert_snapshot!(pretty(&node.json(&["workspace", "create", "team", "--environment", "production"])), @"");
+    insta::assert_snapshot!(pretty(&node.json(&["owner", "create", "ada", "--email", "ada@example.com"])), @"");
+    insta::assert_snapshot!(pretty(&node.json(&["upstream", "add", "a", "--base-url", "https://api.anthropic.com"])), @"");
+    let add = ["credential", "add", "--upstream", "a", "--workspace", "team", "--from-file", "-", "--json"];
+    let added = node.cli_with_input(&add, "sk-ant-api03-0123456789-0123456789-0123456789-AA");
+    insta::assert_snapshot!(pretty(&serde_json::from_str(&added.stdout).unwrap()), @"");
+    let made = node.json(&["key", "create", "--name", "k", "--workspace", "team", "--owner", "ada"]);
+    let listed = node.json(&["key", "list", "--workspace", "team"]);
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &made["id"]));
+    assert_eq!(node.cli(&["workspace", "create", "team"]).code, 4, "a name is given once");
+    node.json(&["workspace", "archive", "team"]);
+    let answer = wire::message(node.gateway(), made["key"].as_str().unwrap(), &say("hello"));
+    assert_eq!(answer.status, 401, "the keys of an archived workspace stop working");
+}
+
+#[test]
+fn usage_is_reported_by_group_as_json_and_csv() {
+    let sim = Sim::start();
+    let node = Claviger::before(&sim, &[]);
+    let key = node.key(&[]);
+    let prompt = "[[sim: usage={\"input_tokens\":1000,\"output_tokens\":100,\"cache_read_input_tokens\":500}]]";
+    for _ in 0..2 {
+        assert_eq!(wire::message(node.gateway(), &key.key, &say(prompt)).status, 200);
+    }
+    let total = node.json(&["usage"]);
+    insta::assert_snapshot!(pretty(&total), @"");
+    for (by, group) in [("key", key.id.as_str()), ("model", "claude-opus-5-5")] {
+        let rows = node.json(&["usage", "--by", by]);
+        assert_eq!((&rows[0]["group"], &rows[0]["cost_pusd"]), (&json!(group), &total[0]["cost_pusd"]), "{rows}");
+    }
+    for by in ["day", "workspace"] {
+        assert_eq!(node.json(&["usage", "--by", by])[0]["requests"], 2, "{by}");
+    }
+    assert_eq!(node.json(&["usage", "--until", "2020-01-01"])[0]["requests"], 0);
+    let csv = node.cli(&["usage", "--by", "model", "--csv"]);
+    insta::assert_snapshot!(csv.stdout, @"");
+    let plain = node.cli(&["usage", "--by", "model"]);
+    assert!(plain.stdout.starts_with("claude-opus-5-5\t2\t"), "tab-separated in a pipe: {}", plain.stdout);
+}
+
+#[test]
+fn status_says_what_runs_and_how_it_does() {
+    let node = Claviger::started();
+    let mut status = node.json(&["status"]);
+    for field in ["gateway", "control", "data", "uptime_secs", "feed_age_ms", "version"] {
+        assert!(!status[field].is_null(), "{field}: {status}");
+        status[field] = json!("…");
+    }
+    insta::assert_snapshot!(pretty(&status), @"");
+}

@@ -1,0 +1,20 @@
+//! The binary from end to end: real processes, real sockets, real databases. The Claude API is the simulator, run
+//! inside the test so that its log can be read.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that fails shall stop where it stands and say so; real processes live in real time"
+)]
+
+mod audit;
+mod bad_input;
+mod cli;
+mod first_start;
+mod house;
+mod kill;
+mod limits;
+mod streams;
+mod wire;

@@ -64,6 +64,9 @@ pub enum AuthorizeError {
     /// The key may not use this model.
     #[error("model: {0} is not allowed for this key")]
     Model(Box<str>),
+    /// The key may not use the model that is asked about: it does not exist for it.
+    #[error("model: {0}")]
+    ModelHidden(Box<str>),
     /// The body has a content coding.
     #[error("request bodies with a Content-Encoding are not supported")]
     Encoded,
@@ -107,6 +110,11 @@ pub async fn authorize(shared: &Shared, inbound: Inbound, caller: Caller) -> Res
     grant.check_use(head.client_ip, head.at, operation.endpoint(), access)?;
     if *operation == Operation::Other {
         check_other(shared, &head.method, &caller)?;
+    }
+    if let Operation::RetrieveModel(model) = operation
+        && !grant.key.policy.permissions.allows_model(model)
+    {
+        return Err(AuthorizeError::ModelHidden(model.clone()));
     }
     let payload = payload::read(shared, &head, grant, body).await?;
     let destination = tenancy::check(shared, &head, &caller, &payload).await?;
@@ -176,6 +184,7 @@ impl From<AuthorizeError> for Refusal {
             AuthorizeError::Malformed(_) | AuthorizeError::Batch(_) => {
                 Self::new(Answer::InvalidRequest, "body_malformed", text)
             }
+            AuthorizeError::ModelHidden(_) => Self::new(Answer::NotFound, "model_hidden", text),
             AuthorizeError::NotFound { .. } => Self::new(Answer::NotFound, "not_found", text),
             AuthorizeError::Scattered => Self::new(Answer::InvalidRequest, "scattered", text),
             AuthorizeError::Unavailable(_) => Self::new(Answer::Unavailable, "resources_unavailable", text),

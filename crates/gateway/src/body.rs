@@ -22,7 +22,7 @@ pub struct Whole {
     /// The bytes as they came.
     pub bytes: Bytes,
     /// Given back when the body is no longer needed.
-    pub share: BudgetShare,
+    _share: BudgetShare,
 }
 
 /// Why a body could not be read.
@@ -66,10 +66,10 @@ pub async fn read_whole(
     let mut share = budget.take(room).ok_or(BodyError::NoMemory)?;
     let mut pace = Pace::new(idle);
     let Some(first) = next_data(&mut body, &mut pace).await? else {
-        return Ok(Whole { bytes: Bytes::new(), share });
+        return Ok(Whole { bytes: Bytes::new(), _share: share });
     };
     if body.is_end_stream() {
-        return Ok(Whole { bytes: first, share });
+        return Ok(Whole { bytes: first, _share: share });
     }
     let mut bytes = BytesMut::with_capacity(room.max(first.len()));
     bytes.extend_from_slice(&first);
@@ -83,7 +83,7 @@ pub async fn read_whole(
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(Whole { bytes: bytes.freeze(), share })
+    Ok(Whole { bytes: bytes.freeze(), _share: share })
 }
 
 /// The next bytes of a body; trailers are dropped.

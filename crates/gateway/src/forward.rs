@@ -23,7 +23,7 @@ use crate::{
     authorize::Permit,
     body::outgoing::Outgoing,
     headers::{self, Coding, is_chunked},
-    path::Operation,
+    path::AnswerKind,
     refuse::Refusal,
     relay::source::Source,
     reserve::Lease,
@@ -117,28 +117,15 @@ fn request(worker: &Worker, permit: &Permit, body: Outgoing) -> Request<Outgoing
 
 /// Which content codings the upstream may use: none where we may have to write into the answer.
 fn coding(permit: &Permit) -> Coding {
-    match &permit.head.operation {
-        Operation::CreateMessage if !permit.wants_stream() => Coding::AtMostGzip,
-        Operation::CountTokens | Operation::RetrieveModel(_) | Operation::RetrieveFile(_) => {
-            Coding::AtMostGzip
-        }
-        Operation::FileContent(_) => Coding::AsAsked,
-        Operation::CreateMessage
-        | Operation::CreateBatch
-        | Operation::ListBatches
-        | Operation::RetrieveBatch(_)
-        | Operation::CancelBatch(_)
-        | Operation::DeleteBatch(_)
-        | Operation::BatchResults(_)
-        | Operation::ListModels
-        | Operation::UploadFile
-        | Operation::ListFiles
-        | Operation::DeleteFile(_)
-        | Operation::Other
-        | Operation::Probe
-        | Operation::Health
-        | Operation::Ready
-        | Operation::Never => Coding::Identity,
+    match permit.head.operation.answer() {
+        AnswerKind::Message if permit.wants_stream() => Coding::Identity,
+        AnswerKind::Message | AnswerKind::Object => Coding::AtMostGzip,
+        AnswerKind::Content => Coding::AsAsked,
+        AnswerKind::Batch { .. }
+        | AnswerKind::NewFile
+        | AnswerKind::List
+        | AnswerKind::Results
+        | AnswerKind::Unknown => Coding::Identity,
     }
 }
 
@@ -154,7 +141,7 @@ struct Tries<'a> {
 /// What follows from one try.
 enum Next {
     /// Pass this on.
-    Pass(Reply),
+    Pass(Box<Reply>),
     /// Nothing to pass on.
     Fail(ForwardError),
     /// Try again: after a while, or at once with another credential.
@@ -180,14 +167,13 @@ impl<'a> Tries<'a> {
             };
             let fresh = candidates.len().saturating_sub(at + 1);
             match self.once(permit, lease, candidate, fresh > 0).await? {
-                Next::Pass(reply) => return Ok(reply),
+                Next::Pass(reply) => return Ok(*reply),
                 Next::Fail(error) => return Err(error),
                 Next::Again { after, elsewhere } => {
                     if elsewhere || fresh > 0 {
                         // Another credential was not told to wait.
                         at += 1;
-                    }
-                    if !(elsewhere || fresh > 0) && !after.is_zero() {
+                    } else if !after.is_zero() {
                         sleep(after).await;
                     }
                 }
@@ -218,7 +204,8 @@ impl<'a> Tries<'a> {
         self.made += 1;
         let first_byte = shared.config().upstream.first_byte;
         let sent = self.worker.client.send(&candidate.target, request, first_byte).await;
-        let repeatable = is_repeatable(permit);
+        let harmless = permit.head.operation.is_repeatable(&permit.head.method);
+        let repeatable = harmless && permit.payload.is_repeatable();
         Ok(match sent {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
@@ -230,11 +217,8 @@ impl<'a> Tries<'a> {
                     Some((after, elsewhere)) => Next::Again { after, elsewhere },
                     None => {
                         let timeouts = shared.config().upstream;
-                        Next::Pass(Reply {
-                            source: Source::upstream(body, is_stream(&parts), timeouts),
-                            parts,
-                            intent,
-                        })
+                        let source = Source::upstream(body, is_stream(&parts), timeouts);
+                        Next::Pass(Box::new(Reply { source, parts, intent }))
                     }
                 }
             }
@@ -246,7 +230,7 @@ impl<'a> Tries<'a> {
                 if let Some(unsent) = request {
                     permit.payload.take_back(unsent.into_body());
                 }
-                let repeatable = permit.payload.is_repeatable() && (repeatable || !error.sent());
+                let repeatable = permit.payload.is_repeatable() && (harmless || !error.sent());
                 self.judge_failure(error, lease, repeatable)
             }
         })
@@ -292,23 +276,13 @@ impl<'a> Tries<'a> {
     }
 }
 
-/// Whether a call that the provider may have seen can be made again: one that makes nothing lasting there.
-fn is_repeatable(permit: &Permit) -> bool {
-    let harmless = match permit.head.operation {
-        Operation::CreateMessage | Operation::CountTokens => true,
-        _ => matches!(permit.head.method, http::Method::GET | http::Method::HEAD),
-    };
-    harmless && permit.payload.is_repeatable()
-}
-
 /// Whether the provider may have worked on a call that it did not answer. A kept connection that was closed
 /// without a byte was closed for being idle: the call crossed the closing.
 #[must_use]
 pub const fn may_be_billed(error: &UpstreamError) -> bool {
-    match error {
-        UpstreamError::ClosedBeforeHead { reused: true, .. } | UpstreamError::Redirected(_) => false,
-        other => other.sent(),
-    }
+    let harmless =
+        matches!(error, UpstreamError::ClosedBeforeHead { reused: true, .. } | UpstreamError::Redirected(_));
+    error.sent() && !harmless
 }
 
 /// Whether an answer is an event stream.

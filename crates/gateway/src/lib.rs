@@ -3,6 +3,7 @@
 mod admit;
 mod authenticate;
 mod authorize;
+mod batches;
 mod body;
 mod chance;
 pub mod config;
@@ -84,6 +85,11 @@ impl Gateway {
         let worker = Arc::new(Worker::new(Arc::clone(&self.shared)));
         Acceptor::new(worker, Arc::clone(&self.crowd), self.tls.clone()).run(listener, stop, drain).await;
         Ok(())
+    }
+
+    /// Bills batches whose results nobody fetches, until told to `stop`. To be run once in a process.
+    pub async fn settle_batches(&self, stop: CancellationToken) {
+        batches::run(Arc::clone(&self.shared), stop).await;
     }
 
     /// Takes over what can change while running, for requests and connections that come from now on. Caps on

@@ -54,6 +54,30 @@ pub enum Operation {
     Never,
 }
 
+/// What kind of answer an operation gets, as far as the gateway has to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// A message or a stream of one: metered.
+    Message,
+    /// Something to read, passed on as it is.
+    Object,
+    /// A batch: its `results_url` is rewritten; if it is new, whose it is is kept.
+    Batch {
+        /// Whether it was just made.
+        new: bool,
+    },
+    /// A new file: whose it is is kept.
+    NewFile,
+    /// A list of which callers see their own.
+    List,
+    /// Batch results: billed.
+    Results,
+    /// Bytes of the caller's own.
+    Content,
+    /// Nobody knows: metered if it looks like a message.
+    Unknown,
+}
+
 /// Paths that are never forwarded, in any spelling.
 const NEVER: [&str; 2] = ["/v1/organizations", "/v1/oauth/token"];
 
@@ -96,6 +120,36 @@ impl Operation {
             | Self::FileContent(_) => Endpoint::Files,
             Self::Probe | Self::Health | Self::Ready | Self::Other | Self::Never => Endpoint::Other,
         }
+    }
+
+    /// What kind of answer it gets.
+    #[must_use]
+    pub const fn answer(&self) -> AnswerKind {
+        match self {
+            Self::CreateMessage => AnswerKind::Message,
+            Self::CountTokens
+            | Self::DeleteBatch(_)
+            | Self::RetrieveModel(_)
+            | Self::RetrieveFile(_)
+            | Self::DeleteFile(_)
+            | Self::Probe
+            | Self::Health
+            | Self::Ready => AnswerKind::Object,
+            Self::CreateBatch => AnswerKind::Batch { new: true },
+            Self::RetrieveBatch(_) | Self::CancelBatch(_) => AnswerKind::Batch { new: false },
+            Self::ListBatches | Self::ListFiles | Self::ListModels => AnswerKind::List,
+            Self::BatchResults(_) => AnswerKind::Results,
+            Self::UploadFile => AnswerKind::NewFile,
+            Self::FileContent(_) => AnswerKind::Content,
+            Self::Other | Self::Never => AnswerKind::Unknown,
+        }
+    }
+
+    /// Whether the request can be sent again although the provider may have seen it: it makes nothing lasting there.
+    #[must_use]
+    pub fn is_repeatable(&self, method: &Method) -> bool {
+        matches!(self, Self::CreateMessage | Self::CountTokens)
+            || matches!(*method, Method::GET | Method::HEAD)
     }
 
     /// Whether the request only looks.

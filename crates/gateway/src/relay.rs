@@ -25,7 +25,7 @@ use http::{HeaderValue, Response, header, response::Parts};
 use self::{
     account::{Account, AnswerFacts},
     plain::PlainRelay,
-    results::ResultsTap,
+    results::{Booking, ResultsTap},
     source::Source,
     stream::{StreamKind, StreamRelay},
     tap::Tap,
@@ -84,6 +84,7 @@ pub async fn relay(
     let length = content_length(&parts);
     let coded = coding.is_some_and(|c| !c.eq_ignore_ascii_case(b"identity"));
     let stream = is_stream(&parts);
+    let results = results_tap(worker, permit, &parts, &lease).await?;
     let tap = match (metered, stream) {
         (false, _) => Tap::None,
         (true, false) => Tap::message(coding),
@@ -100,7 +101,6 @@ pub async fn relay(
         let relay = StreamRelay::new(source, Account::new(lease, facts), cut, kind);
         return Ok(Response::from_parts(parts, ReplyBody::stream(relay)));
     }
-    let results = results_tap(worker, permit, &parts).await?;
     let mut relay = PlainRelay::new(source, tap, Account::new(lease, facts), cut, length);
     if let Some(results) = results {
         relay = relay.with_results(results);
@@ -184,6 +184,7 @@ async fn results_tap(
     worker: &Worker,
     permit: &Permit,
     parts: &Parts,
+    lease: &Lease,
 ) -> Result<Option<ResultsTap>, RelayError> {
     let Operation::BatchResults(batch) = &permit.head.operation else { return Ok(None) };
     let key = &permit.caller.live.grant.key;
@@ -193,8 +194,17 @@ async fn results_tap(
     let services = &worker.shared.services;
     let Some(resource) = services.resources.find(batch).await? else { return Ok(None) };
     let maker = if resource.key == key.id { key.clone() } else { services.keys.show(&resource.key).await?.0 };
-    let party = Party { key: maker.id, workspace: maker.workspace, owner: maker.owner, class: maker.class };
-    Ok(Some(ResultsTap::new(batch, party)))
+    let particulars = lease.particulars();
+    Ok(Some(ResultsTap::new(Booking {
+        batch: String::from(&**batch),
+        party: Party { key: maker.id, workspace: maker.workspace, owner: maker.owner, class: maker.class },
+        route: lease.route().clone(),
+        request_id: particulars.request_id.clone(),
+        at: particulars.at,
+        api_endpoint: particulars.api_endpoint.clone(),
+        client_ip: particulars.client_ip.clone(),
+        user_agent: particulars.user_agent.clone(),
+    })))
 }
 
 impl From<RelayError> for Refusal {

@@ -214,9 +214,9 @@ impl Lease {
         self.intent = None;
     }
 
-    /// Books one more row on the same place: an item of a batch.
-    pub fn book(&mut self, row: LedgerRow) -> Option<Receipt> {
-        self.slot.as_mut().map(|slot| slot.book(row, Vec::new()))
+    /// The place among the records, to book more rows on it.
+    pub const fn slot_mut(&mut self) -> Option<&mut Slot> {
+        self.slot.as_mut()
     }
 
     /// Settles: the last thing that is said of a request.

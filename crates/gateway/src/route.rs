@@ -117,20 +117,25 @@ const fn strain(availability: Availability) -> u8 {
 
 /// One worker's candidates, made anew when the table of routes changes.
 #[derive(Debug, Default)]
-pub struct Candidates(Mutex<Option<(Arc<RouteTable>, Arc<[Arc<Candidate>]>)>>);
+pub struct Candidates(Mutex<Option<Prepared>>);
+
+/// What was made of which table.
+#[derive(Debug)]
+struct Prepared {
+    table: Arc<RouteTable>,
+    made: Arc<[Arc<Candidate>]>,
+}
 
 impl Candidates {
     /// As the table of routes is now.
     pub fn current(&self, shared: &Shared) -> Arc<[Arc<Candidate>]> {
         let table = shared.services.routes.snapshot();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, made)) = &*held
-            && Arc::ptr_eq(known, &table)
-        {
-            return Arc::clone(made);
+        if let Some(prepared) = held.as_ref().filter(|p| Arc::ptr_eq(&p.table, &table)) {
+            return Arc::clone(&prepared.made);
         }
         let made: Arc<[_]> = prepare(&table, &shared.health, shared.config().insecure_plaintext).into();
-        *held = Some((table, Arc::clone(&made)));
+        *held = Some(Prepared { table, made: Arc::clone(&made) });
         made
     }
 }

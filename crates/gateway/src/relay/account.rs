@@ -2,16 +2,19 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
+use claviger_claude_wire::price::PriceTable;
 use claviger_domain::ledger::{Outcome, RowFlags};
-use claviger_service::recorder::{Receipt, RecordError};
+use claviger_service::recorder::{Receipt, RecordError, Slot};
 
 use crate::{
     metrics::Answered,
     reserve::{Lease, micros},
     settle::{Bill, Ending},
+    worker::Shared,
 };
 
 /// What is known of an answer once its head is there.
@@ -28,6 +31,7 @@ pub struct AnswerFacts {
 /// The lease of a request whose answer is being relayed.
 pub struct Account {
     lease: Option<Lease>,
+    shared: Arc<Shared>,
     facts: AnswerFacts,
     receipt: Option<Receipt>,
     settled: bool,
@@ -36,8 +40,9 @@ pub struct Account {
 impl Account {
     /// Opens the account.
     #[must_use]
-    pub const fn new(lease: Lease, facts: AnswerFacts) -> Self {
-        Self { lease: Some(lease), facts, receipt: None, settled: false }
+    pub fn new(lease: Lease, facts: AnswerFacts) -> Self {
+        let shared = Arc::clone(lease.shared());
+        Self { lease: Some(lease), shared, facts, receipt: None, settled: false }
     }
 
     /// The lease, until it is settled.
@@ -46,9 +51,23 @@ impl Account {
         self.lease.as_ref()
     }
 
-    /// The lease, to book on.
-    pub const fn lease_mut(&mut self) -> Option<&mut Lease> {
-        self.lease.as_mut()
+    /// Lets rows be booked beside the one that settles.
+    pub fn book(&mut self, work: impl FnOnce(&mut Slot, &PriceTable)) {
+        if let Some(slot) = self.lease.as_mut().and_then(Lease::slot_mut) {
+            work(slot, &self.shared.prices.load());
+        }
+    }
+
+    /// Notes that all results of a batch are in the ledger.
+    pub fn batch_billed(&self, batch: String) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.tracker.spawn(async move {
+            let done = shared.services.resources.batch_billed(&batch, shared.clock.now()).await;
+            if let Err(error) = done {
+                // The job finds it again and bills nothing twice.
+                tracing::warn!(batch, %error, "a batch could not be marked as billed");
+            }
+        });
     }
 
     /// The status of the answer.
@@ -72,7 +91,7 @@ impl Account {
         ending.first_byte_us = self.facts.first_byte_us;
         ending.upstream_request_id = self.facts.upstream_request_id.take();
         let particulars = lease.particulars();
-        let shared = lease.shared();
+        let shared = &self.shared;
         let model = ending.model.as_deref().or(particulars.model.as_deref());
         let prices = shared.prices.load();
         shared.metrics.answered(&Answered {

@@ -99,6 +99,9 @@ impl PlainRelay {
             ready!(self.account.poll_durable(cx))?;
             self.phase = Phase::Over;
             self.ready = self.held.take();
+            if let Some(batch) = self.results.take().and_then(|r| r.into_complete()) {
+                self.account.batch_billed(batch);
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -128,8 +131,10 @@ impl PlainRelay {
     /// Reads on. `None`: the phase has changed.
     fn poll_flowing(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Aborted>>> {
         loop {
-            if let Some(results) = &mut self.results {
-                ready!(results.poll_booked(cx))?;
+            if let Some(results) = &mut self.results
+                && let Err(error) = ready!(results.poll_booked(cx))
+            {
+                return Poll::Ready(Some(Err(error.into())));
             }
             match ready!(self.source.poll_data(cx)) {
                 None => {
@@ -166,7 +171,7 @@ impl PlainRelay {
         };
         self.tap.feed(&data, last && self.received == length);
         if let Some(results) = &mut self.results {
-            results.feed(&data, &mut self.account);
+            self.account.book(|slot, prices| results.feed(&data, slot, prices));
         }
         if !last && self.left.is_some() {
             return Some(data);
@@ -185,7 +190,7 @@ impl PlainRelay {
         let done = if failed { Outcome::UpstreamError } else { Outcome::Completed };
         let outcome = self.gone.unwrap_or(done);
         if let Some(results) = &mut self.results {
-            results.finish(&mut self.account);
+            self.account.book(|slot, prices| results.finish(slot, prices));
         }
         match self.tap.finish() {
             Reading::Nothing => self.account.settle_billed(outcome, None, ""),
@@ -253,9 +258,9 @@ impl PlainRelay {
     fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.phase == Phase::Flowing {
             if matches!(ready!(self.poll_flowing(cx)), Some(Err(_))) {
-                break;
+                return Poll::Ready(());
             }
         }
-        Poll::Ready(())
+        self.poll_recorded(cx).map(drop)
     }
 }

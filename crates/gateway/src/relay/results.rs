@@ -6,24 +6,44 @@ use std::{
 };
 
 use claviger_claude_wire::{
-    price::CallKind,
+    price::{CallKind, PriceTable},
     results::{Line, ResultKind, ResultsScanner},
 };
 use claviger_domain::{
-    ledger::{BatchItem, LedgerRow, Outcome, Party, RowFlags},
+    clock::Timestamp,
+    id::RequestId,
+    ledger::{BatchItem, LedgerRow, Outcome, Party, Route, RowFlags},
     permission::Endpoint,
 };
-use claviger_service::recorder::{Receipt, RecordError};
+use claviger_service::recorder::{Receipt, RecordError, Slot};
 
-use super::account::Account;
-use crate::{reserve::Lease, settle::bill_message};
+use crate::settle::bill_message;
+
+/// What the rows of one batch have in common.
+#[derive(Debug, Clone)]
+pub struct Booking {
+    /// The batch.
+    pub batch: String,
+    /// Whoever made it.
+    pub party: Party,
+    /// Where it lives.
+    pub route: Route,
+    /// The request that read the results.
+    pub request_id: RequestId,
+    /// When.
+    pub at: Timestamp,
+    /// Method and path.
+    pub api_endpoint: String,
+    /// From where.
+    pub client_ip: String,
+    /// By which program.
+    pub user_agent: String,
+}
 
 /// Reads results and books them.
 pub struct ResultsTap {
     scanner: ResultsScanner,
-    batch: String,
-    /// Whoever made the batch.
-    party: Party,
+    booking: Booking,
     receipt: Option<Receipt>,
     failed: bool,
 }
@@ -31,87 +51,84 @@ pub struct ResultsTap {
 impl ResultsTap {
     /// For the results of one batch.
     #[must_use]
-    pub fn new(batch: &str, party: Party) -> Self {
-        Self { scanner: ResultsScanner::new(), batch: batch.to_owned(), party, receipt: None, failed: false }
+    pub fn new(booking: Booking) -> Self {
+        Self { scanner: ResultsScanner::new(), booking, receipt: None, failed: false }
     }
 
     /// Reads the next bytes and books what ends in them.
-    pub fn feed(&mut self, bytes: &[u8], account: &mut Account) {
-        let Self { scanner, batch, party, receipt, failed } = self;
-        let Some(lease) = account.lease_mut() else { return };
-        scanner.feed(bytes, &mut |line| book(line, lease, batch, party, (receipt, failed)));
+    pub fn feed(&mut self, bytes: &[u8], slot: &mut Slot, prices: &PriceTable) {
+        let Self { scanner, booking, receipt, failed } = self;
+        scanner.feed(bytes, &mut |line| match booking.row(line, prices) {
+            Ok(row) => *receipt = row.map(|row| slot.book(row, Vec::new())).or(receipt.take()),
+            Err(Unread) => *failed = true,
+        });
     }
 
     /// Books what the last line says.
-    pub fn finish(&mut self, account: &mut Account) {
-        let Self { scanner, batch, party, receipt, failed } = self;
-        let Some(lease) = account.lease_mut() else { return };
-        let scanner = std::mem::take(scanner);
-        scanner.finish(&mut |line| book(line, lease, batch, party, (receipt, failed)));
+    pub fn finish(&mut self, slot: &mut Slot, prices: &PriceTable) {
+        let scanner = std::mem::take(&mut self.scanner);
+        let Self { booking, receipt, failed, .. } = self;
+        scanner.finish(&mut |line| match booking.row(line, prices) {
+            Ok(row) => *receipt = row.map(|row| slot.book(row, Vec::new())).or(receipt.take()),
+            Err(Unread) => *failed = true,
+        });
     }
 
-    /// Whether every line could be read.
+    /// The batch, if every line of it could be read.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
-        !self.failed
+    pub fn into_complete(self) -> Option<String> {
+        (!self.failed).then_some(self.booking.batch)
     }
 
     /// Ready when all that was booked so far is durable: more is read only then, so that the queue stays short.
     pub fn poll_booked(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
-        if let Some(receipt) = &mut self.receipt {
-            let done = ready!(Pin::new(receipt).poll(cx));
-            self.receipt = None;
-            done?;
-        }
-        Poll::Ready(Ok(()))
+        let Some(receipt) = &mut self.receipt else { return Poll::Ready(Ok(())) };
+        let done = ready!(Pin::new(receipt).poll(cx));
+        self.receipt = None;
+        Poll::Ready(done)
     }
 }
 
-fn book(
-    line: Line,
-    lease: &mut Lease,
-    batch: &str,
-    party: &Party,
-    (receipt, failed): (&mut Option<Receipt>, &mut bool),
-) {
-    let result = match line {
-        Ok(result) => result,
-        Err(error) => {
-            tracing::warn!(batch, %error, "a batch result could not be read");
-            *failed = true;
-            return;
+/// A line that could not be read.
+struct Unread;
+
+impl Booking {
+    /// The row that bills one line, if it is to be billed.
+    fn row(&self, line: Line, prices: &PriceTable) -> Result<Option<LedgerRow>, Unread> {
+        let result = line.map_err(|error| {
+            tracing::warn!(batch = self.batch, %error, "a batch result could not be read");
+            Unread
+        })?;
+        match result.kind {
+            ResultKind::Succeeded => {}
+            ResultKind::Errored | ResultKind::Canceled | ResultKind::Expired | ResultKind::Other => {
+                return Ok(None);
+            }
         }
-    };
-    match result.kind {
-        ResultKind::Succeeded => {}
-        ResultKind::Errored | ResultKind::Canceled | ResultKind::Expired | ResultKind::Other => return,
+        let bill = bill_message(prices, &result.message, None, CallKind::Batch, self.at);
+        Ok(Some(LedgerRow {
+            request_id: self.request_id.clone(),
+            intent: None,
+            party: self.party.clone(),
+            route: self.route.clone(),
+            batch: Some(BatchItem { batch: self.batch.clone(), custom_id: String::from(&*result.custom_id) }),
+            at: self.at,
+            endpoint: Endpoint::Batches,
+            api_endpoint: self.api_endpoint.clone(),
+            model: bill.model.unwrap_or_default(),
+            status: 200,
+            outcome: Outcome::Completed,
+            flags: bill.flags.with(RowFlags::BATCH),
+            usage: bill.usage,
+            cost: bill.cost,
+            attempts: 0,
+            upstream_request_id: None,
+            first_byte_us: 0,
+            duration_us: 0,
+            client_ip: self.client_ip.clone(),
+            user_agent: self.user_agent.clone(),
+            token_scope: String::new(),
+            detail: String::new(),
+        }))
     }
-    let particulars = lease.particulars();
-    let prices = lease.shared().prices.load();
-    let bill = bill_message(&prices, &result.message, None, CallKind::Batch, particulars.at);
-    let row = LedgerRow {
-        request_id: particulars.request_id.clone(),
-        intent: None,
-        party: party.clone(),
-        route: lease.route().clone(),
-        batch: Some(BatchItem { batch: batch.to_owned(), custom_id: String::from(&*result.custom_id) }),
-        at: particulars.at,
-        endpoint: Endpoint::Batches,
-        api_endpoint: particulars.api_endpoint.clone(),
-        model: bill.model.unwrap_or_default(),
-        status: 200,
-        outcome: Outcome::Completed,
-        flags: bill.flags.with(RowFlags::BATCH),
-        usage: bill.usage,
-        cost: bill.cost,
-        attempts: 0,
-        upstream_request_id: None,
-        first_byte_us: 0,
-        duration_us: 0,
-        client_ip: particulars.client_ip.clone(),
-        user_agent: particulars.user_agent.clone(),
-        token_scope: String::new(),
-        detail: String::new(),
-    };
-    *receipt = lease.book(row);
 }

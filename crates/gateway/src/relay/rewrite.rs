@@ -15,7 +15,12 @@ use http::{HeaderValue, Response, header, response::Parts};
 
 use super::{RelayError, account::Account, answer_facts, collect, durable, own_headers, source::Source};
 use crate::{
-    authorize::Permit, forward::Reply, path::Operation, reply::ReplyBody, reserve::Lease, settle::Ending,
+    authorize::Permit,
+    forward::Reply,
+    path::{AnswerKind, Operation},
+    reply::ReplyBody,
+    reserve::Lease,
+    settle::Ending,
     worker::Worker,
 };
 
@@ -26,27 +31,14 @@ const MOST: usize = 64 * 1024 * 1024;
 #[must_use]
 pub fn is_rewritten(permit: &Permit, parts: &Parts) -> bool {
     let permissions = &permit.caller.live.grant.key.policy.permissions;
-    let concerned = match permit.head.operation {
-        Operation::CreateBatch
-        | Operation::RetrieveBatch(_)
-        | Operation::CancelBatch(_)
-        | Operation::ListBatches
-        | Operation::UploadFile
-        | Operation::ListFiles => true,
-        Operation::ListModels => !permissions.models.is_empty(),
-        Operation::Probe
-        | Operation::Health
-        | Operation::Ready
-        | Operation::CreateMessage
-        | Operation::CountTokens
-        | Operation::DeleteBatch(_)
-        | Operation::BatchResults(_)
-        | Operation::RetrieveModel(_)
-        | Operation::RetrieveFile(_)
-        | Operation::DeleteFile(_)
-        | Operation::FileContent(_)
-        | Operation::Other
-        | Operation::Never => false,
+    let concerned = match permit.head.operation.answer() {
+        AnswerKind::Batch { .. } | AnswerKind::NewFile => true,
+        AnswerKind::List => permit.head.operation != Operation::ListModels || !permissions.models.is_empty(),
+        AnswerKind::Message
+        | AnswerKind::Object
+        | AnswerKind::Results
+        | AnswerKind::Content
+        | AnswerKind::Unknown => false,
     };
     concerned && parts.status.is_success()
 }
@@ -89,21 +81,25 @@ async fn read(
         return Err(RelayError::Unreadable);
     }
     let whole = collect(source, MOST).await?;
-    match permit.head.operation {
-        Operation::ListBatches | Operation::ListFiles | Operation::ListModels => {
-            Ok((pages::own(worker, permit, lease, whole).await?, Vec::new()))
-        }
-        _ => object(permit, lease, whole),
+    if permit.head.operation.answer() == AnswerKind::List {
+        return Ok((pages::own(worker, permit, lease, whole).await?, Vec::new()));
     }
+    object(permit, lease, whole)
 }
 
 /// One object: its id is the workspace's from now on, its `results_url` leads to us.
 fn object(permit: &Permit, lease: &Lease, body: Bytes) -> Result<(Bytes, Vec<Resource>), RelayError> {
     let read = read_resource(&body).map_err(|_| RelayError::Unreadable)?;
-    let kind = match permit.head.operation {
-        Operation::CreateBatch => Some(ResourceKind::Batch),
-        Operation::UploadFile => Some(ResourceKind::File),
-        _ => None,
+    let kind = match permit.head.operation.answer() {
+        AnswerKind::Batch { new: true } => Some(ResourceKind::Batch),
+        AnswerKind::NewFile => Some(ResourceKind::File),
+        AnswerKind::Batch { new: false }
+        | AnswerKind::Message
+        | AnswerKind::Object
+        | AnswerKind::List
+        | AnswerKind::Results
+        | AnswerKind::Content
+        | AnswerKind::Unknown => None,
     };
     let made = kind.and_then(|kind| made(lease, kind, read.id.as_deref()?));
     let body = redirect_results(permit, lease, body, std::slice::from_ref(&read));

@@ -10,7 +10,7 @@ use claviger_upstream::{
     UpstreamBody,
     timed::{BodyTimeouts, TimedBody},
 };
-use http_body::{Body, SizeHint};
+use http_body::Body;
 
 use crate::{
     body::outgoing::Outgoing,
@@ -71,15 +71,6 @@ impl Source {
         match self {
             Self::Upstream(body) => body.is_end_stream(),
             Self::Simulated(body) => body.is_end_stream(),
-        }
-    }
-
-    /// How long the body is, if that is known before it ends.
-    #[must_use]
-    pub fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Upstream(body) => body.size_hint(),
-            Self::Simulated(body) => body.size_hint(),
         }
     }
 }

@@ -1,0 +1,183 @@
+//! The job that bills batches whose results nobody fetched: it looks at each now and then, and once a batch has
+//! ended reads its results and books them, as a client's reading would.
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use claviger_claude_wire::resource::read_resource;
+use claviger_domain::{
+    clock::EntropyError,
+    id::RequestId,
+    ledger::{Party, Route},
+    tenancy::Resource,
+};
+use claviger_service::{
+    ServiceError,
+    recorder::{RecordError, RecorderFull},
+};
+use claviger_upstream::{CredentialForm, UpstreamError};
+use http::{HeaderValue, Request, StatusCode, header};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    body::outgoing::Outgoing,
+    relay::{
+        results::{Booking, ResultsTap},
+        source::Source,
+    },
+    route::Candidate,
+    simulate::BoxError,
+    worker::{Shared, Worker},
+};
+
+/// Pause between two rounds.
+const EVERY: Duration = Duration::from_secs(300);
+/// Batches looked at in one round, oldest first.
+const BATCHES: u32 = 256;
+/// A batch object is far smaller.
+const MOST: usize = 1024 * 1024;
+/// Batches and their results are read in the version that all of them have.
+const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// Why a batch was not billed this time.
+#[derive(Debug, thiserror::Error)]
+enum BatchJobError {
+    /// Its credential is not in use any more.
+    #[error("its provider key is no longer in use")]
+    CredentialGone,
+    /// The upstream gave no answer.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The upstream's answer broke off.
+    #[error("the answer broke off")]
+    Broken(#[source] BoxError),
+    /// The upstream answered something else.
+    #[error("the upstream answered {0}")]
+    Status(StatusCode),
+    /// The answer is not what it should be.
+    #[error("the answer cannot be read")]
+    Unreadable,
+    /// A store did not answer.
+    #[error(transparent)]
+    Store(#[from] ServiceError),
+    /// The ledger takes no more.
+    #[error(transparent)]
+    Recorder(#[from] RecorderFull),
+    /// The rows could not be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// No randomness for ids.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// Runs rounds until stopped.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let worker = Worker::new(shared);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = round(&worker) => {}
+        }
+    }
+}
+
+async fn round(worker: &Worker) {
+    let services = &worker.shared.services;
+    let batches = match services.resources.unbilled_batches(BATCHES).await {
+        Ok(batches) => batches,
+        Err(error) => return tracing::warn!(%error, "unbilled batches could not be listed"),
+    };
+    for batch in batches {
+        match bill(worker, &batch).await {
+            Ok(true) => tracing::info!(batch = batch.id, "billed a batch whose results nobody fetched"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(batch = batch.id, %error, "a batch could not be billed"),
+        }
+    }
+    worker.client.sweep();
+}
+
+/// Bills one batch if it has ended; whether it has.
+async fn bill(worker: &Worker, batch: &Resource) -> Result<bool, BatchJobError> {
+    let candidate = worker.candidate(Some(&batch.credential)).ok_or(BatchJobError::CredentialGone)?;
+    let path = format!("/v1/messages/batches/{}", batch.id);
+    let Some(mut object) = get(worker, &candidate, &path).await? else {
+        // Deleted, or older than results are kept: there is nothing left to read.
+        billed(worker, batch).await?;
+        return Ok(false);
+    };
+    let object = collect(&mut object).await?;
+    let read = read_resource(&object).map_err(|_| BatchJobError::Unreadable)?;
+    if read.processing_status.as_deref() != Some("ended") {
+        return Ok(false);
+    }
+    if let Some(results) = get(worker, &candidate, &format!("{path}/results")).await? {
+        book(worker, batch, results).await?;
+    }
+    billed(worker, batch).await?;
+    Ok(true)
+}
+
+async fn billed(worker: &Worker, batch: &Resource) -> Result<(), BatchJobError> {
+    let shared = &worker.shared;
+    Ok(shared.services.resources.batch_billed(&batch.id, shared.clock.now()).await?)
+}
+
+/// Reads results and books them; a bounded number of rows is on its way at any time.
+async fn book(worker: &Worker, batch: &Resource, mut results: Source) -> Result<(), BatchJobError> {
+    let shared = &worker.shared;
+    let maker = shared.services.keys.show(&batch.key).await?.0;
+    let mut slot = shared.services.recorder.slot()?;
+    let mut tap = ResultsTap::new(Booking {
+        batch: batch.id.clone(),
+        party: Party { key: maker.id, workspace: maker.workspace, owner: maker.owner, class: maker.class },
+        route: Route { upstream: Some(batch.upstream.clone()), credential: Some(batch.credential.clone()) },
+        request_id: RequestId::generate(&worker.chance)?,
+        at: shared.clock.now(),
+        api_endpoint: "GET /v1/messages/batches/results".to_owned(),
+        client_ip: String::new(),
+        user_agent: String::new(),
+    });
+    while let Some(data) = poll_fn(|cx| results.poll_data(cx)).await {
+        let data = data.map_err(BatchJobError::Broken)?;
+        tap.feed(&data, &mut slot, &shared.prices.load());
+        poll_fn(|cx| tap.poll_booked(cx)).await?;
+    }
+    tap.finish(&mut slot, &shared.prices.load());
+    poll_fn(|cx| tap.poll_booked(cx)).await?;
+    slot.release();
+    tap.into_complete().map(drop).ok_or(BatchJobError::Unreadable)
+}
+
+/// Fetches something; `None`: it is not there.
+async fn get(worker: &Worker, candidate: &Candidate, path: &str) -> Result<Option<Source>, BatchJobError> {
+    let mut request = Request::new(Outgoing::Empty);
+    *request.uri_mut() = path.parse().map_err(|_| BatchJobError::Unreadable)?;
+    let headers = request.headers_mut();
+    headers.insert("anthropic-version", VERSION);
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    candidate.key.apply(headers, CredentialForm::ApiKey);
+    let limits = worker.shared.config().upstream;
+    let sent = worker.client.send(&candidate.target, request, limits.first_byte).await;
+    let answer = sent.map_err(|failure| failure.error)?;
+    match answer.status() {
+        StatusCode::OK => Ok(Some(Source::upstream(answer.into_body(), true, limits))),
+        StatusCode::NOT_FOUND => Ok(None),
+        other => Err(BatchJobError::Status(other)),
+    }
+}
+
+async fn collect(source: &mut Source) -> Result<Vec<u8>, BatchJobError> {
+    let mut whole = Vec::new();
+    while let Some(data) = poll_fn(|cx| source.poll_data(cx)).await {
+        whole.extend_from_slice(&data.map_err(BatchJobError::Broken)?);
+        if whole.len() > MOST {
+            return Err(BatchJobError::Unreadable);
+        }
+    }
+    Ok(whole)
+}

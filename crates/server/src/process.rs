@@ -29,6 +29,9 @@ use crate::{config::Config, wiring::vault};
 /// The longest that one step of a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The file of the newest checkpoint in a backup.
+const CHECKPOINT: &str = "checkpoint.json";
+
 /// The running process.
 pub struct Running {
     /// The database.
@@ -108,17 +111,23 @@ impl Running {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "backup_failed", e.to_string())
         };
         empty_folder(to).map_err(|e| Problem::invalid("to", format!("{}: {e}", to.display())))?;
+        // Read before the copy is made: a newer one would speak of records that the copy does not have.
+        let checkpoint = self.services.audit.last_checkpoint().await.map_err(Problem::from)?;
         let database = to.join(vault::DATABASE);
         self.database.backup_to(&database).await.map_err(|e| failed(&e))?;
         let master = std::fs::read(self.config.data.join(vault::MASTER_KEY)).map_err(|e| failed(&e))?;
         private_file(&to.join(vault::MASTER_KEY), &master).map_err(|e| failed(&e))?;
-        let checkpoint = self.services.audit.last_checkpoint().await.map_err(Problem::from)?;
-        let text = serde_json::to_vec(&checkpoint).map_err(|e| failed(&e))?;
-        private_file(&to.join("checkpoint.json"), &text).map_err(|e| failed(&e))?;
+        let mut files = vec![vault::DATABASE, vault::MASTER_KEY];
+        // In its first second a store has none.
+        if let Some(checkpoint) = checkpoint {
+            let text = serde_json::to_vec(&checkpoint).map_err(|e| failed(&e))?;
+            private_file(&to.join(CHECKPOINT), &text).map_err(|e| failed(&e))?;
+            files.push(CHECKPOINT);
+        }
         Ok(json!({
             "to": to,
             "holds": ["the database: keys, sealed provider keys, pepper, ledger, audit log", "the master key that opens it", "the newest signed checkpoint"],
-            "files": [vault::DATABASE, vault::MASTER_KEY, "checkpoint.json"],
+            "files": files,
         }))
     }
 }

@@ -58,7 +58,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// The first thing that is wrong.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     settings::prices(config)?;
-    settings::upstream(config)?;
+    settings::transport(config)?;
     settings::tls(config)?;
     Ok(())
 }
@@ -105,6 +105,8 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         tracker: tasks.tracker.clone(),
     };
     let gateway = Gateway::new(settings::gateway(&start.config), deps).context("setting up TLS")?;
+    let (jobs, stop) = (gateway.clone(), tasks.stop.clone());
+    tasks.start(async move { jobs.run_jobs(stop).await });
     let workers = Workers::start(&start.config, &gateway).context("opening the gateway's address")?;
     let control = TcpListener::bind(start.config.control)
         .await

@@ -84,7 +84,7 @@ fn a_running_node_proves_its_record() {
 
     let list = node.json(&["audit", "list", "--limit", "1000"]);
     let actions: Vec<&str> = list.as_array().unwrap().iter().map(|r| r["action"].as_str().unwrap()).collect();
-    for action in ["key.create", "upstream.create", "credential.create", "audit.chain.open"] {
+    for action in ["key.create", "upstream.add", "credential.add", "audit.chain.open"] {
         assert!(actions.contains(&action), "no {action} in {actions:?}");
     }
     let record = list.as_array().unwrap().iter().find(|r| r["action"] == "key.create").unwrap();

@@ -11,7 +11,8 @@ use crate::house::{Claviger, run};
 fn alone(arguments: &[&str], input: &str) -> crate::house::Done {
     let node = Claviger::new();
     let mut command = node.command();
-    command.args(arguments);
+    // Its value would stand in the help.
+    command.env_remove("CLAVIGER_DATA").args(arguments);
     run(command, input, Duration::from_secs(30))
 }
 
@@ -21,7 +22,37 @@ const LIVE: &str = "cvg_live_0123456789abcdefghijklmnopqrstuvwxyzA1nGeKb";
 fn the_help_names_every_command() {
     let done = alone(&["--help"], "");
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
-    insta::assert_snapshot!(done.stdout, @"");
+    insta::assert_snapshot!(done.stdout, @r#"
+    Issues, guards, rotates and revokes API keys for the Claude API, and is the gateway that those keys
+    open
+
+    Usage: claviger [OPTIONS] <COMMAND>
+
+    Commands:
+      serve        Run the gateway and the control plane
+      upstream     Where calls go
+      credential   Provider keys, sealed
+      workspace    Teams and their environments
+      owner        People and services that keys belong to
+      key          Keys that open the gateway
+      limits       Limits and what is left of them
+      usage        Requests, tokens and cost
+      audit        The record of what happened, and its proof
+      backup       Copy the database and the master key to a folder
+      status       How the running claviger does
+      completions  Print a completion script
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+          --data <DIR>  Data folder [default: $XDG_DATA_HOME/claviger or ~/.local/share/claviger] [env:
+                        CLAVIGER_DATA=]
+          --json        Print JSON
+      -h, --help        Print help
+      -V, --version     Print version
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 claviger is not running, 4 refused or invalid, 5
+    verification failed.
+    "#);
 }
 
 #[test]
@@ -42,17 +73,21 @@ fn every_command_explains_itself() {
 fn a_key_is_inspected_without_asking_anyone() {
     let done = alone(&["key", "inspect", LIVE, "--json"], "");
     assert_eq!(done.code, 0, "{}", done.stderr);
-    insta::assert_snapshot!(done.stdout, @"");
+    insta::assert_snapshot!(done.stdout, @r#"{"checks":{"charset":true,"checksum":true,"length":true,"prefix":true},"kind":"live_key","valid":true}"#);
     let by_pipe = alone(&["key", "inspect", "-", "--json"], &format!("{LIVE}\n"));
     assert_eq!(by_pipe.stdout, done.stdout);
 
     let mistyped = LIVE.replace("abc", "abd");
     let done = alone(&["key", "inspect", &mistyped, "--json"], "");
-    insta::assert_snapshot!(done.stdout, @"");
+    insta::assert_snapshot!(done.stdout, @r#"{"checks":{"charset":true,"checksum":false,"length":true,"prefix":true},"kind":"live_key","valid":false}"#);
     let done = alone(&["key", "inspect", "sk-ant-api03-x", "--json"], "");
-    insta::assert_snapshot!(done.stdout, @"");
+    insta::assert_snapshot!(done.stdout, @r#"{"checks":{"charset":false,"checksum":false,"length":false,"prefix":false},"kind":"provider_api_key","valid":false}"#);
     let done = alone(&["key", "inspect", "hunter2"], "");
-    insta::assert_snapshot!(done.stdout, @"");
+    insta::assert_snapshot!(done.stdout, @r#"
+    checks: charset=false checksum=false length=false prefix=false
+    kind: unknown
+    valid: false
+    "#);
 }
 
 #[test]

@@ -166,6 +166,7 @@ fn paths_that_are_not_offered_say_so() {
         assert_eq!(answer.header("x-should-retry"), Some("false"), "{path}");
     }
     assert_eq!(guarded.ask(&wire::get("/v1/organizations/me", key)).error().0, "not_supported");
-    assert_eq!(guarded.ask(&wire::get("/no/such/path", key)).status / 100, 4);
+    let elsewhere = guarded.ask(&wire::get("/no/such/path", key));
+    assert!([404, 501].contains(&elsewhere.status), "{}", elsewhere.text());
     guarded.nothing_was_spent();
 }

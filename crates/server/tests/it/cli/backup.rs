@@ -1,6 +1,8 @@
 //! A backup opens what the original opens.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use claviger_testkit::eventually;
 
 use crate::{
     house::{Claviger, Sim},
@@ -13,6 +15,9 @@ fn a_backup_is_complete_private_and_starts() {
     let mut node = Claviger::before(&sim, &[]);
     let key = node.key(&[]);
     assert_eq!(wire::message(node.gateway(), &key.key, &say("one")).status, 200);
+    eventually("a first checkpoint", Duration::from_secs(20), || {
+        (node.cli(&["audit", "checkpoint"]).code == 0).then_some(())
+    });
     let to = node.folder().join("backup");
     let report = node.json(&["backup", "--to", to.to_str().unwrap()]);
     assert_eq!(report["to"], to.to_str().unwrap());

@@ -26,6 +26,9 @@ fn named(text: &str) -> String {
     if is_hash {
         return "HASH".to_owned();
     }
+    if text.ends_with('…') {
+        return "HINT".to_owned();
+    }
     for prefix in ["cvg_live_", "cvg_test_", "key_", "ws_", "own_", "up_", "cred_", "node_"] {
         let rest = text.strip_prefix(prefix);
         if rest.is_some_and(|r| r.len() >= 2 && r.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')) {
@@ -48,7 +51,52 @@ fn keys_are_made_shown_and_revoked_in_one_shape() {
         "--rpd", "4", "--concurrency", "5", "--max-uses", "6", "--hours", "Mon-Fri 08-18 Europe/Berlin",
         "--on-disconnect", "drain",
     ]);
-    insta::assert_snapshot!(pretty(&made), @"");
+    insta::assert_snapshot!(pretty(&made), @r#"
+    {
+      "allow_ip": [
+        "10.0.0.0/8"
+      ],
+      "class": "live",
+      "created_at": "TIME",
+      "endpoints": [
+        "messages",
+        "models"
+      ],
+      "expires_at": "TIME",
+      "hint": "HINT",
+      "hours": "Mon-Fri 08-18 Europe/Berlin",
+      "id": "key_…",
+      "key": "cvg_live_…",
+      "last_used_at": null,
+      "last_used_ip": null,
+      "limits": {
+        "concurrency": 5,
+        "rpd": 4,
+        "rph": 3,
+        "rpm": 2,
+        "rps": 1
+      },
+      "max_uses": 6,
+      "models": [
+        "claude-*"
+      ],
+      "name": "build",
+      "not_before": null,
+      "on_disconnect": "drain",
+      "owner": "own_…",
+      "revocation_reason": null,
+      "revoked_at": null,
+      "rotated_from": null,
+      "scopes": [
+        "read",
+        "write"
+      ],
+      "status": "active",
+      "usage_count": 0,
+      "version": 1,
+      "workspace": "ws_…"
+    }
+    "#);
     let id = made["id"].as_str().unwrap();
     let key = made["key"].as_str().unwrap();
     assert_eq!((id.strip_prefix("key_").unwrap(), key.len()), (&key[9..19], 52));
@@ -71,18 +119,95 @@ fn keys_are_made_shown_and_revoked_in_one_shape() {
 fn defaults_of_a_key_are_as_documented() {
     let node = Claviger::started();
     let made = node.json(&["key", "create", "--name", "plain"]);
-    insta::assert_snapshot!(pretty(&made), @"");
+    insta::assert_snapshot!(pretty(&made), @r#"
+    {
+      "allow_ip": [],
+      "class": "live",
+      "created_at": "TIME",
+      "endpoints": [],
+      "expires_at": "TIME",
+      "hint": "HINT",
+      "hours": null,
+      "id": "key_…",
+      "key": "cvg_live_…",
+      "last_used_at": null,
+      "last_used_ip": null,
+      "limits": {
+        "concurrency": null,
+        "rpd": 10000,
+        "rph": null,
+        "rpm": 60,
+        "rps": null
+      },
+      "max_uses": null,
+      "models": [],
+      "name": "plain",
+      "not_before": null,
+      "on_disconnect": "cancel",
+      "owner": "own_…",
+      "revocation_reason": null,
+      "revoked_at": null,
+      "rotated_from": null,
+      "scopes": [
+        "read",
+        "write"
+      ],
+      "status": "active",
+      "usage_count": 0,
+      "version": 1,
+      "workspace": "ws_…"
+    }
+    "#);
 }
 
 #[test]
 fn tenants_and_upstreams_have_one_shape() {
     let node = Claviger::started();
-    insta::assert_snapshot!(pretty(&node.json(&["workspace", "create", "team", "--environment", "production"])), @"");
-    insta::assert_snapshot!(pretty(&node.json(&["owner", "create", "ada", "--email", "ada@example.com"])), @"");
-    insta::assert_snapshot!(pretty(&node.json(&["upstream", "add", "a", "--base-url", "https://api.anthropic.com"])), @"");
+    insta::assert_snapshot!(pretty(&node.json(&["workspace", "create", "team", "--environment", "production"])), @r#"
+    {
+      "archived_at": null,
+      "created_at": "TIME",
+      "environment": "production",
+      "id": "ws_…",
+      "name": "team",
+      "version": 1
+    }
+    "#);
+    insta::assert_snapshot!(pretty(&node.json(&["owner", "create", "ada", "--email", "ada@example.com"])), @r#"
+    {
+      "archived_at": null,
+      "created_at": "TIME",
+      "email": "ada@example.com",
+      "id": "own_…",
+      "name": "ada",
+      "version": 1
+    }
+    "#);
+    insta::assert_snapshot!(pretty(&node.json(&["upstream", "add", "a", "--base-url", "https://api.anthropic.com"])), @r#"
+    {
+      "base_url": "https://api.anthropic.com",
+      "created_at": "TIME",
+      "id": "up_…",
+      "kind": "anthropic",
+      "name": "a",
+      "state": "active",
+      "version": 1
+    }
+    "#);
     let add = ["credential", "add", "--upstream", "a", "--workspace", "team", "--from-file", "-", "--json"];
     let added = node.cli_with_input(&add, "sk-ant-api03-0123456789-0123456789-0123456789-AA");
-    insta::assert_snapshot!(pretty(&serde_json::from_str(&added.stdout).unwrap()), @"");
+    insta::assert_snapshot!(pretty(&serde_json::from_str(&added.stdout).unwrap()), @r#"
+    {
+      "created_at": "TIME",
+      "hint": "sk-ant-a…9-AA",
+      "id": "cred_…",
+      "name": "a",
+      "state": "active",
+      "upstream": "up_…",
+      "version": 1,
+      "workspace": "ws_…"
+    }
+    "#);
     let made = node.json(&["key", "create", "--name", "k", "--workspace", "team", "--owner", "ada"]);
     let listed = node.json(&["key", "list", "--workspace", "team"]);
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &made["id"]));
@@ -102,7 +227,24 @@ fn usage_is_reported_by_group_as_json_and_csv() {
         assert_eq!(wire::message(node.gateway(), &key.key, &say(prompt)).status, 200);
     }
     let total = node.json(&["usage"]);
-    insta::assert_snapshot!(pretty(&total), @"");
+    insta::assert_snapshot!(pretty(&total), @r#"
+    [
+      {
+        "cache_read_tokens": 1000,
+        "cache_write_1h_tokens": 0,
+        "cache_write_5m_tokens": 0,
+        "cost_pusd": "12200000000",
+        "cost_usd": "0.0122",
+        "errors": 0,
+        "estimated": 0,
+        "group": "total",
+        "input_tokens": 2000,
+        "output_tokens": 200,
+        "requests": 2,
+        "web_search_requests": 0
+      }
+    ]
+    "#);
     for (by, group) in [("key", key.id.as_str()), ("model", "claude-opus-5-5")] {
         let rows = node.json(&["usage", "--by", by]);
         assert_eq!((&rows[0]["group"], &rows[0]["cost_pusd"]), (&json!(group), &total[0]["cost_pusd"]), "{rows}");
@@ -112,7 +254,10 @@ fn usage_is_reported_by_group_as_json_and_csv() {
     }
     assert_eq!(node.json(&["usage", "--until", "2020-01-01"])[0]["requests"], 0);
     let csv = node.cli(&["usage", "--by", "model", "--csv"]);
-    insta::assert_snapshot!(csv.stdout, @"");
+    insta::assert_snapshot!(csv.stdout, @r#"
+    group,requests,errors,input_tokens,cache_write_5m_tokens,cache_write_1h_tokens,cache_read_tokens,output_tokens,web_search_requests,estimated,cost_pusd,cost_usd
+    claude-opus-5-5,2,0,2000,0,0,1000,200,0,0,12200000000,0.0122
+    "#);
     let plain = node.cli(&["usage", "--by", "model"]);
     assert!(plain.stdout.starts_with("claude-opus-5-5\t2\t"), "tab-separated in a pipe: {}", plain.stdout);
 }
@@ -125,5 +270,50 @@ fn status_says_what_runs_and_how_it_does() {
         assert!(!status[field].is_null(), "{field}: {status}");
         status[field] = json!("…");
     }
-    insta::assert_snapshot!(pretty(&status), @"");
+    insta::assert_snapshot!(pretty(&status), @r#"
+    {
+      "control": "HINT",
+      "data": "HINT",
+      "database": "sqlite",
+      "feed_age_ms": "HINT",
+      "gateway": "HINT",
+      "node": "node_…",
+      "parts": [
+        {
+          "detail": "",
+          "name": "disk",
+          "state": "ok"
+        },
+        {
+          "detail": "",
+          "name": "clock",
+          "state": "ok"
+        },
+        {
+          "detail": "",
+          "name": "audit",
+          "state": "ok"
+        },
+        {
+          "detail": "",
+          "name": "feed",
+          "state": "ok"
+        },
+        {
+          "detail": "",
+          "name": "recorder",
+          "state": "ok"
+        },
+        {
+          "detail": "",
+          "name": "credentials",
+          "state": "ok"
+        }
+      ],
+      "ready": true,
+      "started_at": "TIME",
+      "uptime_secs": "HINT",
+      "version": "HINT"
+    }
+    "#);
 }

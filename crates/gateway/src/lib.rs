@@ -3,7 +3,6 @@
 mod admit;
 mod authenticate;
 mod authorize;
-mod batches;
 mod body;
 mod chance;
 pub mod config;
@@ -11,6 +10,7 @@ mod connection;
 pub mod exactness;
 mod forward;
 mod headers;
+mod jobs;
 pub mod listen;
 pub mod metrics;
 pub mod path;
@@ -65,7 +65,7 @@ impl Gateway {
         let tls = deps.tls.clone().map(Tls::new).transpose()?;
         let shared = Arc::new(Shared::new(config, deps));
         let mut registry = Registry::default();
-        shared.metrics.register(&mut registry);
+        shared.metrics.register(&mut registry, &shared.services);
         Ok(Self { shared, crowd, tls, registry: Arc::new(registry) })
     }
 
@@ -87,9 +87,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// Bills batches whose results nobody fetches, until told to `stop`. To be run once in a process.
-    pub async fn settle_batches(&self, stop: CancellationToken) {
-        batches::run(Arc::clone(&self.shared), stop).await;
+    /// Does what is to be done besides serving requests, until told to `stop`: bills batches whose results nobody
+    /// fetches, counts keys. To be run once in a process.
+    pub async fn run_jobs(&self, stop: CancellationToken) {
+        jobs::run(Arc::clone(&self.shared), stop).await;
     }
 
     /// Takes over what can change while running, for requests and connections that come from now on. Caps on

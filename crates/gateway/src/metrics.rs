@@ -1,5 +1,6 @@
 //! What is counted, under the names that dashboards and alert rules use.
 
+mod services;
 mod window;
 
 use std::{
@@ -15,6 +16,7 @@ use claviger_domain::{
     ledger::{Outcome, UsageCounts},
     permission::Endpoint,
 };
+use claviger_service::Services;
 use http::Method;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -22,6 +24,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use self::services::ServiceState;
 use self::window::{ErrorRate, ErrorWindow};
 
 /// Labels of `claude_api_requests_total`.
@@ -169,7 +172,12 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Enters everything into a registry.
-    pub fn register(&self, registry: &mut Registry) {
+    pub fn register(&self, registry: &mut Registry, services: &Services) {
+        registry.register_collector(Box::new(ServiceState(services.clone())));
+        self.register_own(registry);
+    }
+
+    fn register_own(&self, registry: &mut Registry) {
         // The registry adds `_total` to counters.
         registry.register("claude_api_requests", "Requests answered", self.requests.clone());
         registry.register(
@@ -281,7 +289,7 @@ mod tests {
     fn the_names_are_those_that_dashboards_use() {
         let metrics = Metrics::default();
         let mut registry = Registry::default();
-        metrics.register(&mut registry);
+        metrics.register_own(&mut registry);
         let usage = UsageCounts { input_tokens: 3, ..UsageCounts::default() };
         metrics.answered(&Answered {
             endpoint: Endpoint::Messages,

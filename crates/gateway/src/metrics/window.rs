@@ -54,12 +54,12 @@ impl ErrorWindow {
         slice.1 += u64::from(failed);
     }
 
-    /// From 0 to 1.
+    /// In percent.
     fn rate(&self) -> f64 {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.turn(Instant::now());
         let (all, failed) = counts.slices.iter().fold((0, 0), |sum, s| (sum.0 + s.0, sum.1 + s.1));
-        if all == 0 { 0.0 } else { to_f64(failed) / to_f64(all) }
+        if all == 0 { 0.0 } else { 100.0 * to_f64(failed) / to_f64(all) }
     }
 }
 
@@ -70,7 +70,7 @@ fn to_f64(count: u64) -> f64 {
 impl Collector for ErrorRate {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let gauge = ConstGauge::new(self.0.rate());
-        let help = "Share of requests of the last five minutes that failed";
+        let help = "Share of requests of the last five minutes that failed, in percent";
         let metric = encoder.encode_descriptor("claude_api_error_rate", help, None, gauge.metric_type())?;
         gauge.encode(metric)
     }
@@ -85,15 +85,15 @@ mod tests {
         let window = ErrorWindow::default();
         window.count(true);
         window.count(false);
-        assert!((window.rate() - 0.5).abs() < 1e-9);
+        assert!((window.rate() - 50.0).abs() < 1e-9);
         tokio::time::advance(Duration::from_secs(200)).await;
         window.count(false);
         window.count(false);
-        assert!((window.rate() - 0.25).abs() < 1e-9);
+        assert!((window.rate() - 25.0).abs() < 1e-9);
         tokio::time::advance(Duration::from_secs(150)).await;
         assert!(window.rate().abs() < 1e-9);
         tokio::time::advance(Duration::from_secs(100_000)).await;
         window.count(true);
-        assert!((window.rate() - 1.0).abs() < 1e-9);
+        assert!((window.rate() - 100.0).abs() < 1e-9);
     }
 }

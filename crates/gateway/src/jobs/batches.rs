@@ -16,7 +16,6 @@ use claviger_service::{
 };
 use claviger_upstream::{CredentialForm, UpstreamError};
 use http::{HeaderValue, Request, StatusCode, header};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::outgoing::Outgoing,
@@ -70,18 +69,11 @@ enum BatchJobError {
     Entropy(#[from] EntropyError),
 }
 
-/// Runs rounds until stopped.
-pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+pub(super) async fn run(shared: Arc<Shared>) {
     let worker = Worker::new(shared);
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = round(&worker) => {}
-        }
+        tokio::time::sleep(EVERY).await;
+        round(&worker).await;
     }
 }
 

@@ -19,7 +19,6 @@ const MAX_BODY: usize = 1 << 20;
 
 /// All routes of the control plane. Who may use which is decided by each operation's extractor, so the same router
 /// stands behind both doors.
-#[must_use]
 pub fn router(state: ControlState) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))

@@ -1,5 +1,5 @@
 //! The ledger's group commit: what must be durable is gathered while the last group is being committed, and committed
-//! together. There is no artificial delay: an idle writer commits the first message alone.
+//! together. Nobody waits for others: an idle writer commits the first message that somebody waits for alone.
 //!
 //! A request takes its [`Slot`] at admission, so that a settlement never waits for room. Each message answers with a
 //! [`Receipt`] that resolves once it is durable: in the store, or after 2 s in the spool. If neither takes it, the
@@ -82,7 +82,7 @@ pub struct Recorder(Arc<Shared>);
 /// What recorder, slots and writer share.
 pub(crate) struct Shared {
     chain: NodeId,
-    queue: Queue,
+    queue: Arc<Queue>,
     most_slots: usize,
     slots: AtomicUsize,
     disk_low: Arc<AtomicBool>,
@@ -186,7 +186,7 @@ impl Slot {
     /// was billed and lost is settled first, by [`Slot::book`].)
     pub fn intent(&mut self, intent: Intent) -> Receipt {
         let superseded = self.intent.replace(intent.id.clone());
-        self.shared.queue.push(|g| {
+        self.shared.queue.push(false, |g| {
             g.released.extend(superseded);
             g.intents.push(intent);
         })
@@ -197,7 +197,7 @@ impl Slot {
         if row.intent == self.intent {
             self.intent = None;
         }
-        self.shared.queue.push(|g| {
+        self.shared.queue.push(false, |g| {
             g.rows.push(row);
             g.resources.extend(made);
         })
@@ -205,7 +205,7 @@ impl Slot {
 
     /// Writes down what was made at the provider, without a row.
     pub fn made(&mut self, made: Vec<Resource>) -> Receipt {
-        self.shared.queue.push(|g| g.resources.extend(made))
+        self.shared.queue.push(false, |g| g.resources.extend(made))
     }
 
     /// Books the row that ends this request, with what it made at the provider. An open intent that the row does not
@@ -213,7 +213,7 @@ impl Slot {
     pub fn settle(mut self, row: LedgerRow, made: Vec<Resource>) -> Receipt {
         self.is_open = false;
         let open = self.intent.take().filter(|open| row.intent.as_ref() != Some(open));
-        self.shared.queue.push(|g| {
+        self.shared.queue.push(true, |g| {
             g.released.extend(open);
             g.rows.push(row);
             g.resources.extend(made);
@@ -231,7 +231,7 @@ impl Slot {
     }
 
     fn end(&self, message: impl FnOnce(&mut Gathered)) {
-        let receipt = self.shared.queue.push(|g| {
+        let receipt = self.shared.queue.push(false, |g| {
             message(g);
             g.freed += 1;
         });

@@ -1,18 +1,26 @@
 //! Where messages gather for the next group, and how their senders learn that it is durable.
+//!
+//! A message is urgent when somebody waits for it: a settlement at once, an intent when its receipt is first polled. What
+//! nobody waits for yet goes along with the next urgent message, or alone after [`LINGER`]; so an answer that is whole
+//! before its intent was committed costs one commit and not two. The writer is woken only when it sleeps.
 
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
 
 use super::{RecordError, gather::Gathered};
 use crate::lock::lock;
+
+/// How long a message that nobody waits for is left to gather.
+pub(super) const LINGER: Duration = Duration::from_millis(5);
 
 /// The open batch and the way to wake the writer.
 pub(super) struct Queue {
@@ -24,9 +32,20 @@ pub(super) struct Queue {
 struct Open {
     gathered: Gathered,
     batch: Arc<Batch>,
-    /// The writer will look again by itself: it need not be woken.
-    writer_looks: bool,
+    is_urgent: bool,
+    writer: WriterIs,
     is_closed: bool,
+}
+
+/// What the writer does by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WriterIs {
+    /// It will look again: nothing needs to wake it.
+    Awake,
+    /// It looks again within [`LINGER`]: only what is urgent wakes it.
+    Lingering,
+    /// It sleeps: everything wakes it.
+    Asleep,
 }
 
 /// What the writer takes: messages, and whom to tell.
@@ -36,28 +55,35 @@ pub(super) struct Taken {
 }
 
 impl Queue {
-    pub(super) fn new() -> Self {
-        let open = Open {
-            gathered: Gathered::default(),
-            batch: Arc::default(),
-            writer_looks: false,
-            is_closed: false,
-        };
-        Self { open: Mutex::new(open), closed: AtomicBool::new(false), arrived: Notify::new() }
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new_cyclic(|queue| {
+            let open = Open {
+                gathered: Gathered::default(),
+                batch: Arc::new(Batch::of(Weak::clone(queue))),
+                is_urgent: false,
+                writer: WriterIs::Awake,
+                is_closed: false,
+            };
+            Self { open: Mutex::new(open), closed: AtomicBool::new(false), arrived: Notify::new() }
+        })
     }
 
     /// Adds a message to the open batch. The closure only moves what it was given.
-    pub(super) fn push(&self, message: impl FnOnce(&mut Gathered)) -> Receipt {
+    pub(super) fn push(&self, is_urgent: bool, message: impl FnOnce(&mut Gathered)) -> Receipt {
         let mut open = lock(&self.open);
         if open.is_closed {
             drop(open);
-            let batch = Arc::new(Batch::default());
+            let batch = Arc::new(Batch::of(Weak::new()));
             batch.finish(Fate::Stopped);
             return Receipt { batch, place: None };
         }
         message(&mut open.gathered);
         let batch = Arc::clone(&open.batch);
-        let wake = !std::mem::replace(&mut open.writer_looks, true);
+        if is_urgent && !open.is_urgent {
+            open.is_urgent = true;
+            batch.is_urgent.store(true, Ordering::Relaxed);
+        }
+        let wake = open.must_wake();
         drop(open);
         if wake {
             self.arrived.notify_one();
@@ -65,21 +91,42 @@ impl Queue {
         Receipt { batch, place: None }
     }
 
-    /// Takes all that has gathered. `None`: nothing; the next message wakes the writer.
-    pub(super) fn take(&self) -> Option<Taken> {
+    /// Somebody waits for this batch now.
+    fn hurry(&self, batch: &Arc<Batch>) {
         let mut open = lock(&self.open);
-        if open.gathered.is_empty() {
-            open.writer_looks = false;
-            return None;
+        if !Arc::ptr_eq(&open.batch, batch) {
+            return;
         }
-        open.writer_looks = true;
-        let room = open.gathered.room_for_another();
-        let gathered = std::mem::replace(&mut open.gathered, room);
-        let batch = std::mem::take(&mut open.batch);
-        Some(Taken { gathered, batch })
+        open.is_urgent = true;
+        let wake = open.must_wake();
+        drop(open);
+        if wake {
+            self.arrived.notify_one();
+        }
     }
 
-    /// Resolves when something arrived after [`Queue::take`] found nothing.
+    /// Takes all that has gathered, if anybody waits for it. `None`: what is urgent wakes the writer, which looks again
+    /// by itself within [`LINGER`].
+    pub(super) fn take_urgent(self: &Arc<Self>) -> Option<Taken> {
+        let mut open = lock(&self.open);
+        if !open.is_urgent {
+            open.writer = WriterIs::Lingering;
+            return None;
+        }
+        Some(open.take(self))
+    }
+
+    /// Takes all that has gathered. `None`: nothing; whatever arrives wakes the writer.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Taken> {
+        let mut open = lock(&self.open);
+        if open.gathered.is_empty() {
+            open.writer = WriterIs::Asleep;
+            return None;
+        }
+        Some(open.take(self))
+    }
+
+    /// Resolves when the writer was woken.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
     }
@@ -92,6 +139,32 @@ impl Queue {
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+}
+
+impl Open {
+    /// Whether the writer must be woken for what has gathered; it is told once.
+    const fn must_wake(&mut self) -> bool {
+        let wake = match self.writer {
+            WriterIs::Awake => false,
+            WriterIs::Lingering => self.is_urgent,
+            WriterIs::Asleep => true,
+        };
+        if wake {
+            self.writer = WriterIs::Awake;
+        }
+        wake
+    }
+
+    fn take(&mut self, queue: &Arc<Queue>) -> Taken {
+        self.writer = WriterIs::Awake;
+        self.is_urgent = false;
+        let room = self.gathered.room_for_another();
+        let next = Arc::new(Batch::of(Arc::downgrade(queue)));
+        Taken {
+            gathered: std::mem::replace(&mut self.gathered, room),
+            batch: std::mem::replace(&mut self.batch, next),
+        }
     }
 }
 
@@ -112,13 +185,28 @@ const LATE: u8 = 2;
 const STOPPED: u8 = 3;
 
 /// All messages of one group, as their senders see it.
-#[derive(Default)]
 pub(super) struct Batch {
     fate: AtomicU8,
+    is_urgent: AtomicBool,
     waiting: Mutex<Vec<Option<Waker>>>,
+    queue: Weak<Queue>,
 }
 
 impl Batch {
+    const fn of(queue: Weak<Queue>) -> Self {
+        let (fate, is_urgent) = (AtomicU8::new(PENDING), AtomicBool::new(false));
+        Self { fate, is_urgent, waiting: Mutex::new(Vec::new()), queue }
+    }
+
+    /// Somebody waits for it.
+    fn hurry(self: &Arc<Self>) {
+        if !self.is_urgent.swap(true, Ordering::Relaxed)
+            && let Some(queue) = self.queue.upgrade()
+        {
+            queue.hurry(self);
+        }
+    }
+
     /// Tells all senders at once. The first fate counts.
     pub(super) fn finish(&self, fate: Fate) {
         let code = match fate {
@@ -141,7 +229,7 @@ impl Batch {
     }
 }
 
-/// Resolves when the message is durable, or will not be in time. It costs nothing until it is polled.
+/// Resolves when the message is durable, or will not be in time. Polling it makes the message urgent.
 #[must_use = "the last byte must not leave before the receipt resolves"]
 pub struct Receipt {
     batch: Arc<Batch>,
@@ -178,6 +266,8 @@ impl Future for Receipt {
             None => {
                 this.place = Some(waiting.len());
                 waiting.push(Some(cx.waker().clone()));
+                drop(waiting);
+                this.batch.hurry();
             }
         }
         Poll::Pending

@@ -136,6 +136,42 @@ async fn a_retry_releases_the_intent_before_it_and_a_billed_attempt_is_settled_f
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_intent_that_nobody_waits_for_goes_along_with_its_settlement_in_one_commit() {
+    let running = Running::new(Settings::default()).await;
+    running.settle(0).await.unwrap();
+    let before = commits(&running.store);
+    let mut slot = running.recorder.slot().unwrap();
+    let intended = slot.intent(intent(1));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    slot.settle(row(&intent(1)), Vec::new()).await.unwrap();
+    assert_eq!(intended.now(), Some(Ok(())), "the row says all that the intent said");
+    assert_eq!(commits(&running.store) - before, 1);
+    assert!(lock(&running.store.state).intents.is_empty());
+    assert_eq!(ids(&running.store), expected([0, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_is_committed_at_once_when_somebody_waits_and_soon_when_nobody_does() {
+    let running = Running::new(Settings::default()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (n, awaited, took) in [(1, true, 0), (2, false, 5), (3, true, 0), (4, false, 5)] {
+        let mut slot = running.recorder.slot().unwrap();
+        let begun = tokio::time::Instant::now();
+        let receipt = slot.intent(intent(n));
+        if awaited {
+            receipt.await.unwrap();
+        } else {
+            while receipt.now().is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        let waited = begun.elapsed().as_millis();
+        assert!((took..=took + 2).contains(&waited), "{n}: {waited} ms");
+        slot.settle(row(&intent(n)), Vec::new()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn slots_are_bounded_and_free_only_once_their_record_is_durable() {
     let running = Running::new(Settings { slots: 2, ..Settings::default() }).await;
     running.store.set_commits(Commits::Hang);

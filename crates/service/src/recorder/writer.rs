@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Shared,
     gather::OpenIntents,
-    queue::{Batch, Fate, Taken},
+    queue::{Batch, Fate, LINGER, Taken},
     spool::Spool,
 };
 
@@ -81,17 +81,26 @@ impl Writer {
     /// Commits groups until `stop` is cancelled and the queue is empty, then closes the chain. Stop what settles
     /// requests first: a settlement after this is booked as unknown at the next start.
     pub async fn run(mut self, stop: CancellationToken) {
+        let queue = Arc::clone(&self.shared.queue);
         loop {
-            if let Some(taken) = self.shared.queue.take() {
-                self.gather(taken, false);
-                self.commit_now(&stop).await;
-            } else if self.shared.queue.is_closed() {
+            if let Some(taken) = queue.take_urgent() {
+                self.commit_now(taken, &stop).await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = queue.arrived() => continue,
+                () = stop.cancelled() => queue.close(),
+                () = sleep(LINGER) => {}
+            }
+            if let Some(taken) = queue.take() {
+                self.commit_now(taken, &stop).await;
+            } else if queue.is_closed() {
                 break;
             } else {
-                let shared = Arc::clone(&self.shared);
                 tokio::select! {
-                    () = shared.queue.arrived() => {}
-                    () = stop.cancelled() => shared.queue.close(),
+                    () = queue.arrived() => {}
+                    () = stop.cancelled() => queue.close(),
                 }
             }
         }
@@ -120,8 +129,9 @@ impl Writer {
         self.pending.push_back(Pending { group, batch, freed, is_remembered: remember });
     }
 
-    /// Commits the only pending group; when the store does not take it in time, goes on until it takes everything.
-    async fn commit_now(&mut self, stop: &CancellationToken) {
+    /// Commits what has gathered as the only pending group; when the store does not take it in time, goes on until it takes everything.
+    async fn commit_now(&mut self, taken: Taken, stop: &CancellationToken) {
+        self.gather(taken, false);
         let begun = Instant::now();
         let deadline = begun + PATIENCE;
         let mut pause = FIRST_PAUSE;

@@ -10,32 +10,12 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use claviger_domain::{address::CidrList, token::Brand};
-use serde::Deserialize;
 
 use file::{FileConfig, FileError};
+pub use value::{Durability, LogFormat};
 use value::{Size, Span};
-
-/// How logs look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What a committed ledger row survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// The loss of power.
-    Fsync,
-    /// The end of the process only.
-    Process,
-}
 
 /// What `serve` takes on the command line and from the environment.
 #[derive(Debug, Default, Clone, Args)]

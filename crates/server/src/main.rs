@@ -1,36 +1,10 @@
 //! `claviger`: the guard of API keys for the Claude API, and the gateway that they open.
 
-mod cli;
-mod clock;
-mod config;
-mod data_dir;
-mod entropy;
-mod first_start;
-mod process;
-mod reload;
-mod simulator;
-mod tasks;
-mod telemetry;
-mod wiring;
-mod workers;
-
 use std::process::ExitCode;
-
-use clap::Parser;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // rustls and the database driver take the process's default provider: name it before either can ask.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cli = cli::Cli::parse();
-    let json = cli.json;
-    match cli::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            cli::output::report(&error, json);
-            ExitCode::from(error.code)
-        }
-    }
+    claviger_server::main()
 }

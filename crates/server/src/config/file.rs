@@ -9,10 +9,7 @@ use std::{
 use claviger_domain::{address::CidrList, token::Brand};
 use serde::{Deserialize, Deserializer};
 
-use super::{
-    Durability, LogFormat,
-    value::{Size, Span},
-};
+use super::value::{Durability, LogFormat, Size, Span};
 
 /// What a configuration file may say.
 #[derive(Debug, Default, Clone, Deserialize)]

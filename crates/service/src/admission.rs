@@ -18,6 +18,8 @@ use crate::grants::{KeyRuntime, LiveGrant};
 
 /// How long a request waits for one of its key's places.
 const WAIT: Duration = Duration::from_secs(2);
+/// When a request that found no place is told to try again, in microseconds: calls end all the time.
+const CROWDED_RETRY_US: i64 = 1_000_000;
 /// Requests of one key that wait at once.
 const WAITING_PER_KEY: u32 = 64;
 /// Requests of all keys that wait at once.
@@ -107,7 +109,15 @@ fn take(
     now: Timestamp,
     has_waited: bool,
 ) -> Result<Admitted, Exceeded> {
-    let headroom = live.runtime.admit(&live.grant.key.policy, bucket, now, has_waited)?;
+    let admitted = live.runtime.admit(&live.grant.key.policy, bucket, now, has_waited);
+    let headroom = admitted.map_err(|refused| match refused.headroom.kind {
+        LimitKind::Concurrency => Exceeded { retry_at: Some(now.plus_micros(CROWDED_RETRY_US)), ..refused },
+        LimitKind::RequestsPerSecond
+        | LimitKind::RequestsPerMinute
+        | LimitKind::RequestsPerHour
+        | LimitKind::RequestsPerDay
+        | LimitKind::TotalUses => refused,
+    })?;
     Ok(Admitted { headroom, runtime: Arc::clone(&live.runtime), unsent: false })
 }
 

@@ -48,18 +48,16 @@ impl Feed {
     /// Polls until `stop`. A failed poll leaves the view as old as it is and is tried again soon.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
-            let polled = tokio::time::timeout(POLL_TIMEOUT, self.poll()).await;
-            let pause = match polled {
-                Ok(Ok(())) => POLL,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "the change feed could not be followed");
-                    RETRY
-                }
-                Err(_) => {
-                    tracing::warn!("the change feed did not answer in time");
-                    RETRY
-                }
+            let failed = match tokio::time::timeout(POLL_TIMEOUT, self.poll()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("the store did not answer in time".to_owned()),
             };
+            let pause = if failed.is_some() { RETRY } else { POLL };
+            if let Some(error) = &failed {
+                tracing::warn!(error, "the change feed could not be followed");
+            }
+            self.health.note_store(failed);
             self.grants.cut_due();
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -1,13 +1,13 @@
 //! Which parts work, for `/readyz`.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use serde::Serialize;
 
-use crate::{grants::Grants, recorder::Recorder, routes::Routes};
+use crate::{grants::Grants, lock::lock, recorder::Recorder, routes::Routes};
 
 /// A clock this far from the store's is worth a warning.
 const OFFSET_WARNING_US: u64 = 1_000_000;
@@ -31,7 +31,7 @@ pub enum PartState {
 /// One part and how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
-    /// `feed`, `recorder`, `disk`, `clock`, `audit`, `credentials`.
+    /// `store`, `disk`, `clock`, `audit`, `feed`, `recorder`, `credentials`.
     pub name: &'static str,
     /// How it is.
     pub state: PartState,
@@ -48,6 +48,7 @@ struct Inner {
     disk_low: Arc<AtomicBool>,
     clock_offset_us: AtomicI64,
     checkpoint_failed: AtomicBool,
+    store_error: Mutex<Option<String>>,
     parts: std::sync::OnceLock<(Grants, Recorder, Routes)>,
 }
 
@@ -81,6 +82,11 @@ impl Health {
         self.0.checkpoint_failed.store(failed, Ordering::Relaxed);
     }
 
+    /// What the last reading of the feed failed with; `None`: it worked.
+    pub(crate) fn note_store(&self, error: Option<String>) {
+        *lock(&self.0.store_error) = error;
+    }
+
     /// The flag that closes admission.
     pub(crate) fn disk_low(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0.disk_low)
@@ -89,7 +95,7 @@ impl Health {
     /// All parts.
     #[must_use]
     pub fn parts(&self) -> Vec<Part> {
-        let mut parts = vec![self.disk(), self.clock(), self.audit()];
+        let mut parts = vec![self.store(), self.disk(), self.clock(), self.audit()];
         if let Some((grants, recorder, routes)) = self.0.parts.get() {
             parts.push(feed(grants));
             parts.push(recording(recorder));
@@ -102,6 +108,15 @@ impl Health {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.parts().iter().all(|p| p.state != PartState::Failing)
+    }
+
+    /// A store that does not answer is a failure at once: nothing can be changed, and known keys go on only while the
+    /// view of the feed is fresh.
+    fn store(&self) -> Part {
+        match lock(&self.0.store_error).clone() {
+            Some(error) => part("store", PartState::Failing, error),
+            None => part("store", PartState::Ok, ""),
+        }
     }
 
     fn disk(&self) -> Part {

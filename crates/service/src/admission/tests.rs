@@ -49,6 +49,7 @@ async fn the_wait_for_a_place_ends_after_two_seconds() {
     let begun = Instant::now();
     let refused = admission.admit_wait(&live, Bucket::Work).await.unwrap_err();
     assert_eq!(refused.headroom.kind, LimitKind::Concurrency);
+    assert_eq!(refused.retry_at, Some(house.clock.now().plus_micros(1_000_000)), "calls end all the time");
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
     assert_eq!(live.runtime.waiting().load(Ordering::SeqCst), 0);
 }

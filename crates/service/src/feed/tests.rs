@@ -60,3 +60,23 @@ async fn a_clock_that_is_off_warns_at_one_second_and_is_not_ready_at_five() {
     house.poll().await;
     assert_eq!(of_clock(&house), PartState::Ok, "each poll measures anew");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_is_named_by_the_health_and_followed_again_when_it_does() {
+    use crate::{fake::House, health::PartState};
+    let house = House::new().await;
+    let (health, stop) = (house.services.health.clone(), CancellationToken::new());
+    let running = house.deps.tracker.spawn(house.background.jobs.feed.run(stop.clone()));
+    let of_store = || health.parts().into_iter().find(|p| p.name == "store").unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(of_store().state, PartState::Ok);
+    house.store.set_down(true);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(of_store().state, PartState::Failing);
+    assert!(of_store().detail.contains("down"), "{}", of_store().detail);
+    house.store.set_down(false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(health.is_ready());
+    stop.cancel();
+    running.await.unwrap();
+}

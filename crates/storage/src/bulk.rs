@@ -29,7 +29,12 @@ impl Bulk {
     /// The texts for SQLite. They have `?` where those for PostgreSQL have `$1`: SQLite looks a name up in a list
     /// for each value that is bound, which makes large statements quadratic.
     pub fn sqlite(&'static self) -> &'static [String; SIZES.len()] {
-        self.sqlite.get_or_init(|| SIZES.map(|rows| self.text(rows, |_| "?".to_owned())))
+        self.sqlite.get_or_init(|| SIZES.map(|rows| self.sqlite_text(rows)))
+    }
+
+    /// The text for SQLite and any number of rows.
+    pub fn sqlite_text(&self, rows: usize) -> String {
+        self.text(rows, |_| "?".to_owned())
     }
 
     /// The texts for PostgreSQL.

@@ -89,23 +89,34 @@ async fn try_commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Diges
     if group.number != state.length + 1 || group.previous != state.head {
         return Err(StoreError::Conflict { what: DATA_CHAIN }.into());
     }
-    let mut tx = db.begin().await?;
     let late = orphans.settled_by(group);
-    settle_orphans(&mut tx, &late).await?;
-    let rows = billable(&mut tx, &group.rows, &late).await?;
-    let record = DataRecord::append(group.chain.clone(), group.number, group.at, group.previous, &rows);
     let fold = state.is_fold_due(group.at);
     let carried = if fold { state.overdue(group.at) } else { HashSet::new() };
     let fresh = fresh_intents(group);
+    let old = carried.iter().filter_map(|id| state.open.get(id)).map(|open| &*open.packed);
+    let packed: Vec<&[u8]> = fresh.iter().map(|(_, packed)| &**packed).chain(old).collect();
+    let intents = intents::pack_group(packed.into_iter(), &group.released);
 
-    insert_record(&mut tx, state, &record).await?;
-    insert_intents(&mut tx, state, group, &fresh, &carried).await?;
-    insert_rows(&mut tx, state, &rows).await?;
-    resources::insert(&mut tx, &group.resources).await?;
-    if fold {
-        state.write_pending(&mut tx, state.swept_after(&carried)).await?;
-    }
-    tx.commit().await?;
+    let plain = !fold && late.is_empty() && group.resources.is_empty() && is_plain(&group.rows);
+    let lines = 1 + usize::from(intents.is_some()) + group.rows.len();
+    let (record, rows) = match db.group_statement(lines).filter(|_| plain) {
+        Some(statement) => {
+            (at_once(db, state, group, statement, intents).await?, Cow::Borrowed(&*group.rows))
+        }
+        None => {
+            let mut tx = db.begin().await?;
+            settle_orphans(&mut tx, &late).await?;
+            let rows = billable(&mut tx, &group.rows, &late).await?;
+            let record = record_of(group, &rows);
+            insert(&mut tx, state, &record, intents, &rows).await?;
+            resources::insert(&mut tx, &group.resources).await?;
+            if fold {
+                state.write_pending(&mut tx, state.swept_after(&carried)).await?;
+            }
+            tx.commit().await?;
+            (record, rows)
+        }
+    };
 
     orphans.mark(late);
     if fold {
@@ -115,12 +126,20 @@ async fn try_commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Diges
     Ok(record.head)
 }
 
+fn record_of(group: &Group, rows: &[LedgerRow]) -> DataRecord {
+    DataRecord::append(group.chain.clone(), group.number, group.at, group.previous, rows)
+}
+
+/// Whether no row can have been billed before.
+fn is_plain(rows: &[LedgerRow]) -> bool {
+    rows.iter().all(|row| row.batch.is_none())
+}
+
 /// Intents that the same group does not settle at once.
 fn fresh_intents(group: &Group) -> Vec<(IntentId, Box<[u8]>)> {
-    let settled = |id: &IntentId| {
-        group.released.contains(id) || group.rows.iter().any(|row| row.intent.as_ref() == Some(id))
-    };
-    let fresh = group.intents.iter().filter(|intent| !settled(&intent.id));
+    let settled: HashSet<&IntentId> =
+        group.rows.iter().filter_map(|row| row.intent.as_ref()).chain(&group.released).collect();
+    let fresh = group.intents.iter().filter(|intent| !settled.contains(&intent.id));
     fresh.map(|intent| (intent.id.clone(), intents::pack(intent))).collect()
 }
 
@@ -140,8 +159,7 @@ async fn billable<'a>(
     let booked = |row: &LedgerRow| {
         row.intent.as_ref().is_some_and(|id| late.iter().any(|orphan| !orphan.first && orphan.id == *id))
     };
-    let plain = rows.iter().all(|row| row.batch.is_none());
-    if plain && !rows.iter().any(booked) {
+    if is_plain(rows) && !rows.iter().any(booked) {
         return Ok(Cow::Borrowed(rows));
     }
     let mut new = new_items(tx, rows).await?;
@@ -168,37 +186,54 @@ async fn new_items(tx: &mut Tx, rows: &[LedgerRow]) -> Result<HashSet<(String, S
     Ok(claimed.iter().map(item).collect::<Result<_, _>>()?)
 }
 
-async fn insert_record(tx: &mut Tx, state: &ChainState, record: &DataRecord) -> Result<(), Failure> {
-    let values = args![
-        state.no.id(record.number),
-        record.at,
-        record.rows,
-        state.last_row + 1,
-        record.leaf,
-        record.head
-    ];
-    tx.execute(chains::INSERT_RECORD, values).await.map(drop)
-}
-
-async fn insert_intents(
+async fn insert(
     tx: &mut Tx,
     state: &ChainState,
-    group: &Group,
-    fresh: &[(IntentId, Box<[u8]>)],
-    carried: &HashSet<IntentId>,
+    record: &DataRecord,
+    intents: Option<Vec<u8>>,
+    rows: &[LedgerRow],
 ) -> Result<(), Failure> {
-    let old = carried.iter().filter_map(|id| state.open.get(id)).map(|open| &*open.packed);
-    let packed: Vec<&[u8]> = fresh.iter().map(|(_, packed)| &**packed).chain(old).collect();
-    match intents::pack_group(packed.into_iter(), &group.released) {
-        None => Ok(()),
-        Some(body) => tx.execute(intents::INSERT, args![state.no.id(group.number), body]).await.map(drop),
+    let id = state.no.id(record.number);
+    let values = args![id, record.at, record.rows, state.last_row + 1, record.leaf, record.head];
+    tx.execute(chains::INSERT_RECORD, values).await?;
+    if let Some(body) = intents {
+        tx.execute(intents::INSERT, args![id, body]).await?;
     }
-}
-
-async fn insert_rows(tx: &mut Tx, state: &ChainState, rows: &[LedgerRow]) -> Result<(), Failure> {
-    let mut values: Vec<Arg> = Vec::with_capacity(rows.len() * 16);
+    let mut values: Vec<Arg> = Vec::with_capacity(rows.len() * ledger::COLUMNS);
     for (id, row) in (state.last_row + 1..).zip(rows) {
         ledger::values(&mut values, id, row);
     }
     ledger::INSERT.execute(tx, values).await
+}
+
+/// The same in one statement, where the engine has one: see [`crate::engine::sqlite`].
+async fn at_once(
+    db: &Db,
+    state: &ChainState,
+    group: &Group,
+    statement: &'static str,
+    intents: Option<Vec<u8>>,
+) -> Result<DataRecord, Failure> {
+    let record = record_of(group, &group.rows);
+    let id = state.no.id(record.number);
+    let mut values: Vec<Arg> = Vec::with_capacity((group.rows.len() + 2) * (1 + ledger::COLUMNS));
+    let nothing = |count: usize| std::iter::repeat_n(Arg::OptInt(None), count);
+    values.extend(args![1_i64, id, record.at, record.leaf]);
+    values.extend(nothing(2));
+    values.extend(args![record.rows]);
+    values.extend(nothing(1));
+    values.extend(args![state.last_row + 1]);
+    values.extend(nothing(7));
+    values.extend(args![record.head]);
+    if let Some(body) = intents {
+        values.extend(args![2_i64, id]);
+        values.extend(nothing(14));
+        values.extend(args![body]);
+    }
+    for (id, row) in (state.last_row + 1..).zip(&group.rows) {
+        values.push(Arg::Int(0));
+        ledger::values(&mut values, id, row);
+    }
+    db.execute(statement, values).await?;
+    Ok(record)
 }

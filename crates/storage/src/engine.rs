@@ -117,6 +117,23 @@ impl Db {
         })
     }
 
+    /// Runs one statement that writes, as a transaction of its own.
+    pub async fn execute(&self, sql: &'static str, args: Vec<Arg>) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite { wr, .. } => bound!(Sqlite, sql, args).execute(wr).await.map(drop)?,
+            Self::Pg(pool) => bound!(Postgres, sql, args).execute(pool).await.map(drop)?,
+        }
+        Ok(())
+    }
+
+    /// The statement that writes a group in so many lines, where the engine has one.
+    pub fn group_statement(&self, lines: usize) -> Option<&'static str> {
+        match self {
+            Self::Sqlite { .. } => sqlite::group_statement(lines),
+            Self::Pg(_) => None,
+        }
+    }
+
     /// A transaction that writes.
     pub async fn begin(&self) -> Result<Tx, Failure> {
         Ok(match self {
@@ -136,7 +153,7 @@ impl Db {
     /// Lets the engine check a statement without running it.
     pub async fn prepare(&self, sql: &'static str) -> Result<(), Failure> {
         match self {
-            Self::Sqlite { rd, .. } => rd.prepare(sql.into_sql_str()).await.map(drop)?,
+            Self::Sqlite { wr, .. } => wr.prepare(sql.into_sql_str()).await.map(drop)?,
             Self::Pg(pool) => pool.prepare(sql.into_sql_str()).await.map(drop)?,
         }
         Ok(())

@@ -41,8 +41,11 @@ statements! {
     DELETE_BETWEEN = "DELETE FROM ledger WHERE id > $1 AND id <= $2";
 }
 
+/// How many values a row has.
+pub(crate) const COLUMNS: usize = 16;
 /// Many rows at once.
-pub(crate) static INSERT: Bulk = Bulk::new(concat!("INSERT INTO ledger (", columns!(), ") VALUES "), 16, "");
+pub(crate) static INSERT: Bulk =
+    Bulk::new(concat!("INSERT INTO ledger (", columns!(), ") VALUES "), COLUMNS, "");
 
 const BODY_VERSION: u64 = 1;
 const ID_BYTES: usize = 300;

@@ -1,8 +1,11 @@
 //! Every statement of this crate, so that each can be prepared on both engines.
 
 use crate::{
-    audit, bulk::Bulk, chains, checkpoints, commit, engine::Db, feed, fold, intents, keys, ledger, migrate,
-    resources, retention, secrets, tenants, upstreams, usage,
+    audit,
+    bulk::Bulk,
+    chains, checkpoints, commit,
+    engine::{Db, sqlite},
+    feed, fold, intents, keys, ledger, migrate, resources, retention, secrets, tenants, upstreams, usage,
 };
 
 /// By aggregate.
@@ -45,6 +48,12 @@ pub(crate) async fn refused(db: &Db) -> Vec<String> {
                 }
             }
         }
+    }
+    if let Db::Sqlite { .. } = db
+        && let Some(text) = sqlite::group_statement(sqlite::GROUP_ROWS)
+        && db.prepare(text).await.is_err()
+    {
+        refused.push("sqlite::GROUP".to_owned());
     }
     refused
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "measurements are printed")]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use claviger_domain::{
     clock::Timestamp,
@@ -11,12 +11,14 @@ use claviger_domain::{
     permission::Endpoint,
 };
 use claviger_storage::{Database, Durability, Options};
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     place::Place,
     samples::{Committer, START, Samples},
 };
+
+const UPKEEP_MS: u64 = 100;
 
 /// CPU time of all threads of this process, in microseconds.
 fn cpu_us() -> f64 {
@@ -46,7 +48,7 @@ async fn measure(db: &Database, size: usize, seed: u64) {
     let s = Samples::new(seed);
     let parties: Vec<_> = (0..8).map(|_| s.party()).collect();
     let mut c = Committer::open(db, s.node()).await;
-    let groups = (4_096 / size).max(128);
+    let groups = (65_536 / size).clamp(128, 4_096);
     let mut prepared = Vec::new();
     let mut rows = Vec::new();
     for n in 0..groups {
@@ -55,28 +57,45 @@ async fn measure(db: &Database, size: usize, seed: u64) {
         let (intents, next): (Vec<_>, Vec<_>) = (0..size).map(|_| request(&s, &s.pick(&parties), at)).unzip();
         prepared.push((at, intents, std::mem::replace(&mut rows, next)));
     }
+    let mut waits = Vec::with_capacity(groups);
     let (began, cpu) = (Instant::now(), cpu_us());
     for (at, intents, rows) in prepared {
         let group = Group { intents, rows, ..c.group(at) };
+        let one = Instant::now();
         c.commit(db, &group).await;
+        waits.push(one.elapsed().as_micros());
     }
     let (cpu, wall) = (cpu_us() - cpu, began.elapsed());
     let requests = groups * size;
+    waits.sort_unstable();
+    let at = |share: usize| waits[(waits.len() - 1) * share / 1_000];
     println!(
-        "{size:>4} a group: {:>7.1} µs CPU a request, {:>8.1} µs CPU and {:>8.1} µs a group",
+        "{size:>4} a group: {:>7.1} µs CPU a request, {:>8.1} µs CPU and {:>8.1} µs a group, p50 {} p99 {} p99.9 {} µs",
         cpu / requests as f64,
         cpu / groups as f64,
-        wall.as_secs_f64() * 1e6 / groups as f64
+        wall.as_secs_f64() * 1e6 / groups as f64,
+        at(500),
+        at(990),
+        at(999),
     );
 }
 
 async fn measure_all(place: Place) {
     for durability in [Durability::Process, Durability::Fsync] {
-        let db = place.try_open(Options { durability, ..Options::default() }).await.unwrap();
+        let db = Arc::new(place.try_open(Options { durability, ..Options::default() }).await.unwrap());
+        let mut upkeep = JoinSet::new();
+        let kept = db.clone();
+        upkeep.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(UPKEEP_MS)).await;
+                kept.upkeep().await.unwrap();
+            }
+        });
         println!("{durability:?}");
-        for size in [1, 4, 16, 32, 64, 128] {
+        for size in sizes() {
             measure(&db, size, size as u64 * 2 + u64::from(durability == Durability::Fsync)).await;
         }
+        upkeep.shutdown().await;
         db.close().await;
     }
 }
@@ -93,4 +112,13 @@ async fn postgres() {
     if let Some(place) = Place::postgres().await {
         measure_all(place).await;
     }
+}
+
+/// Those of `COST_SIZES=1,64`, or all.
+fn sizes() -> Vec<usize> {
+    let told = std::env::var("COST_SIZES").ok();
+    told.map_or_else(
+        || vec![1, 4, 16, 32, 64, 128],
+        |text| text.split(',').map(|n| n.parse().unwrap()).collect(),
+    )
 }

@@ -1,6 +1,6 @@
 //! A database of each engine, and the macro that runs a promise on both.
 
-use claviger_storage::{Database, OpenError, Options};
+use claviger_storage::{Database, Durability, OpenError, Options};
 use claviger_testkit::{PostgresDatabase, data_folder, postgres};
 use tempfile::TempDir;
 
@@ -28,7 +28,9 @@ impl Place {
     }
 
     pub async fn open(&self) -> Database {
-        self.try_open(Options::default()).await.unwrap()
+        // What is lost with the power is tested elsewhere.
+        let options = Options { durability: Durability::Process, ..Options::default() };
+        self.try_open(options).await.unwrap()
     }
 
     pub async fn try_open(&self, options: Options) -> Result<Database, OpenError> {

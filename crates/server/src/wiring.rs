@@ -145,11 +145,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     workers.stop(start.config.drain_timeout).await;
     beside.stop().await;
     control_stop.cancel();
-    tasks.stop.cancel();
-    tasks.tracker.close();
-    if tokio::time::timeout(STOP_LIMIT, tasks.tracker.wait()).await.is_err() {
-        tracing::warn!("background work did not end in time");
-    }
+    finish(&tasks).await;
     vault.database.close().await;
     Ok(())
 }
@@ -230,6 +226,15 @@ fn serve_control(
 async fn is_first(services: &Services) -> anyhow::Result<bool> {
     let filter = claviger_domain::ports::KeyFilter { limit: 1, ..Default::default() };
     Ok(services.keys.list(&filter).await.context("looking for keys")?.is_empty())
+}
+
+/// Waits for what still runs in the background.
+async fn finish(tasks: &Tasks) {
+    tasks.stop.cancel();
+    tasks.tracker.close();
+    if tokio::time::timeout(STOP_LIMIT, tasks.tracker.wait()).await.is_err() {
+        tracing::warn!("background work did not end in time");
+    }
 }
 
 /// Keeps the logs' guard informed of the provider keys that are in use.

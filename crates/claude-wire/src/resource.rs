@@ -179,7 +179,8 @@ impl Page {
 
 impl Resource {
     fn take(&mut self, member: Member, text: &Text<'_>) {
-        let kept = || text.text().ok().flatten().map(Box::from);
+        // What no store can keep is no id.
+        let kept = || text.text().ok().flatten().filter(|word| !word.contains('\0')).map(Box::from);
         match member {
             Member::Id => self.id = kept(),
             Member::Kind => self.kind = kept(),

@@ -102,6 +102,19 @@ enum Reference {
     Model,
 }
 
+impl Reference {
+    /// The field that holds it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::File => "file_id",
+            Self::Container => "container",
+            Self::Skill => "skill_id",
+            Self::Model => "model",
+        }
+    }
+}
+
 /// The deciding fields, as far as they have been read.
 #[derive(Debug, Clone)]
 pub(crate) struct Params<T> {
@@ -197,6 +210,9 @@ impl<T: Keep> Params<T> {
     /// A string that names something else. One that no id can be (too long, half a pair) names nothing.
     fn reference(&mut self, text: &Text<'_>) -> Result<(), FieldError> {
         let kind = std::mem::replace(&mut self.next, Reference::None);
+        if text.has_nul() {
+            return Err(FieldError::NotText { field: kind.name() });
+        }
         if let Some(kept) = short(text).and_then(|t| T::keep(t).ok()) {
             match kind {
                 Reference::File => push(&mut self.file_ids, kept)?,
@@ -242,7 +258,8 @@ fn short<'t, 'a>(text: &'t Text<'a>) -> Option<&'t Text<'a>> {
 
 fn named<T: Keep>(field: Field, text: &Text<'_>) -> Result<T, FieldError> {
     let text = short(text).ok_or(FieldError::TooLong { field: field.name() })?;
-    T::keep(text).map_err(|Unpaired| FieldError::NotText { field: field.name() })
+    let not_text = FieldError::NotText { field: field.name() };
+    if text.has_nul() { Err(not_text) } else { T::keep(text).map_err(|Unpaired| not_text) }
 }
 
 fn push<T>(list: &mut Vec<T>, id: T) -> Result<(), FieldError> {

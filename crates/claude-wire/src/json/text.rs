@@ -53,6 +53,12 @@ impl<'a> Text<'a> {
         self.raw == name.as_bytes() && self.is_whole()
     }
 
+    /// Whether it holds the character NUL, which some stores cannot keep. Only an escape can write it.
+    #[must_use]
+    pub fn has_nul(&self) -> bool {
+        self.escaped && self.decode().is_ok_and(|text| text.contains('\0'))
+    }
+
     /// The text with its escapes resolved; `None` when not all of it is at hand.
     ///
     /// # Errors

@@ -23,6 +23,11 @@ fn a_batch_that_has_not_ended_has_no_results_url() {
 }
 
 #[test]
+fn an_id_that_no_store_can_keep_is_none() {
+    assert_eq!(read_resource(br#"{"id":"b\u0000"}"#).unwrap().id, None);
+}
+
+#[test]
 fn a_page_shows_its_items_in_place() {
     let page = format!(
         r#"{{"data":[{BATCH}, {{"type":"file","id":"file_2","x":[{{"id":"no","results_url":"no"}}]}}],"has_more":true,"first_id":"msgbatch_01","last_id":"file_2","next_page":"p2"}}"#

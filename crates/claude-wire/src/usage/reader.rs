@@ -176,7 +176,8 @@ impl FactsReader {
 
     fn string(&mut self, text: &Text<'_>) {
         let Member::Word(member) = self.member else { return };
-        let Ok(Some(word)) = text.text() else { return };
+        // What no store can keep is no word of the API's.
+        let Some(word) = text.text().ok().flatten().filter(|word| !word.contains('\0')) else { return };
         let kept = || Some(Box::from(&*word));
         match member {
             Word::CustomId => self.facts.custom_id = kept(),

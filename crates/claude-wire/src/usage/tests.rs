@@ -60,6 +60,13 @@ fn a_body_that_is_no_message_is_no_usage() {
 }
 
 #[test]
+fn names_that_no_store_can_keep_are_left_out() {
+    let message = read_message(br#"{"id":"a\u0000","model":"m\u0000","usage":{"input_tokens":1}}"#).unwrap();
+    assert_eq!((message.id, message.model), (None, None));
+    assert!(message.has_usage);
+}
+
+#[test]
 fn a_refusal_without_content_is_not_billed() {
     let message = |content: &str| {
         let text = format!(r#"{{"content":{content},"stop_reason":"refusal","usage":{{"input_tokens":1}}}}"#);

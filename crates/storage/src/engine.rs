@@ -137,7 +137,7 @@ impl Db {
     /// A transaction that writes.
     pub async fn begin(&self) -> Result<Tx, Failure> {
         Ok(match self {
-            Self::Sqlite { wr, .. } => Tx::Sqlite(wr.begin_with(sqlite::BEGIN_WRITE).await?),
+            Self::Sqlite { wr, .. } => Tx::Sqlite(sqlite::begin_write(wr).await?),
             Self::Pg(pool) => Tx::Pg(pool.begin().await?),
         })
     }

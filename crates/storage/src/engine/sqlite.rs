@@ -9,7 +9,7 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, SqlitePool,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, Sqlite, SqlitePool,
     sqlite::{
         SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
     },
@@ -142,6 +142,19 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
 }
 
+/// Begins a transaction that writes.
+pub(crate) async fn begin_write(wr: &SqlitePool) -> Result<sqlx::Transaction<'static, Sqlite>, sqlx::Error> {
+    match wr.begin_with(BEGIN_WRITE).await {
+        // SQLite ends a transaction by itself when the disk is full or fails. The driver does not notice, and takes
+        // that connection to be in a transaction for ever.
+        Err(sqlx::Error::InvalidSavePointStatement) => {
+            wr.acquire().await?.close().await?;
+            wr.begin_with(BEGIN_WRITE).await
+        }
+        begun => begun,
+    }
+}
+
 /// Moves into the file what of the log can be moved, beside writers.
 pub(crate) async fn move_log(rd: &SqlitePool) -> Result<(), Failure> {
     sqlx::query(MOVE_LOG).execute(rd).await?;
@@ -187,6 +200,26 @@ mod tests {
 
     use super::*;
     use crate::engine::args;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_by_itself_is_not_the_last_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(&folder.path().join("ended.db"), &Options::default()).await.unwrap();
+        for n in 0..3 {
+            let mut tx = db.begin().await.unwrap();
+            tx.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER)", args![]).await.unwrap();
+            tx.execute("INSERT INTO t (n) VALUES ($1)", args![i64::from(n)]).await.unwrap();
+            if n == 1 {
+                // As SQLite does on SQLITE_FULL, SQLITE_IOERR and SQLITE_NOMEM.
+                tx.execute("ROLLBACK", args![]).await.unwrap();
+                assert!(tx.commit().await.is_err());
+            } else {
+                tx.commit().await.unwrap();
+            }
+        }
+        let row = db.row("SELECT COUNT(*) AS n FROM t", args![]).await.unwrap().unwrap();
+        assert_eq!(row.int("n"), Ok(2));
+    }
 
     /// A file that may not grow answers as a full disk does.
     #[tokio::test]

@@ -42,17 +42,16 @@ async fn a_group_is_written_once_however_often_its_connection_breaks() {
         let (proxy, done) = (proxy.clone(), done.clone());
         move || {
             // Lengths without a common measure, so that cuts fall everywhere in a transaction.
-            for pause in [1, 3, 7, 2, 11, 5, 4, 13].iter().cycle() {
-                if done.load(Ordering::SeqCst) {
-                    return;
-                }
-                thread::sleep(Duration::from_millis(*pause));
+            for pause in [31, 53, 47, 22, 61, 35, 44, 73].repeat(3) {
+                thread::sleep(Duration::from_millis(pause));
                 proxy.cut();
             }
+            done.store(true, Ordering::SeqCst);
         }
     });
     let (party, mut rows, mut broken) = (s.party(), Vec::new(), 0);
-    for n in 0..150 {
+    while !done.load(Ordering::SeqCst) {
+        let n = c.length;
         let mut group = c.group(at(n));
         group.rows = (0..3).map(|_| s.row(&party, at(n))).collect();
         rows.extend(group.rows.clone());
@@ -65,11 +64,10 @@ async fn a_group_is_written_once_however_often_its_connection_breaks() {
         };
         c.length = group.number;
     }
-    done.store(true, Ordering::SeqCst);
     cutter.join().unwrap();
     assert!(broken > 0);
     let db = place.open().await;
-    assert_eq!(verify(&db, &c.chain, 0).await, (150, c.head));
+    assert_eq!(verify(&db, &c.chain, 0).await, (c.length, c.head));
     let query = UsageQuery { by: None, key: None, workspace: None, from: None, until: None };
     assert_eq!(db.usage(&query).await.unwrap(), oracle(&rows, &query));
 }

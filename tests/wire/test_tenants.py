@@ -110,6 +110,13 @@ def test_anothers_file_cannot_be_used_in_a_batch(tenants):
     assert blue.call("POST", "/v1/messages/batches", body)[0] == 404
 
 
+def test_a_thread_that_the_provider_holds_cannot_be_continued_on_a_shared_key(tenants):
+    red, _ = tenants
+    body = {"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": "Go on"}]}
+    body["thread"] = {"type": "continue", "previous_message_id": "msg_of_somebody"}
+    assert red.call("POST", "/v1/messages", body)[0] == 404
+
+
 def test_routes_that_cannot_be_scoped_are_refused(tenants):
     red, _ = tenants
     for path in ("/v1/agents", "/v1/skills", "/v1/anything"):

@@ -38,6 +38,8 @@ pub struct BatchItem {
     pub container_ids: Vec<Box<str>>,
     /// Every `skill_id` inside `params.container`.
     pub skill_ids: Vec<Box<str>>,
+    /// Conversations held by the provider that are continued.
+    pub thread_ids: Vec<Box<str>>,
     /// Models that `params.tools` and `params.fallbacks` name.
     pub other_models: Vec<Box<str>>,
 }
@@ -250,6 +252,7 @@ impl Requests {
             file_ids: params.file_ids,
             container_ids: params.container_ids,
             skill_ids: params.skill_ids,
+            thread_ids: params.thread_ids,
             other_models: params.other_models,
         })
     }

@@ -30,6 +30,8 @@ pub struct RequestHead<'a> {
     pub container_ids: Vec<Cow<'a, str>>,
     /// Every `skill_id` inside `container`; Anthropic's own skills included.
     pub skill_ids: Vec<Cow<'a, str>>,
+    /// `previous_message_id` of `thread`: the conversation held by the provider that is continued.
+    pub thread_ids: Vec<Cow<'a, str>>,
     /// Models that `tools` and `fallbacks` name.
     pub other_models: Vec<Cow<'a, str>>,
 }
@@ -131,6 +133,7 @@ impl<'a> RequestHead<'a> {
             file_ids: all(params.file_ids),
             container_ids: all(params.container_ids),
             skill_ids: all(params.skill_ids),
+            thread_ids: all(params.thread_ids),
             other_models: all(params.other_models),
         })
     }

@@ -35,12 +35,13 @@ enum Field {
     /// `tools` and `fallbacks` may name models of their own.
     Tools,
     Fallbacks,
+    Thread,
     Other,
 }
 
 impl Field {
     fn of(name: &Text<'_>) -> Self {
-        const NAMED: [Field; 8] = [
+        const NAMED: [Field; 9] = [
             Field::Model,
             Field::Stream,
             Field::MaxTokens,
@@ -49,6 +50,7 @@ impl Field {
             Field::Container,
             Field::Tools,
             Field::Fallbacks,
+            Field::Thread,
         ];
         NAMED.into_iter().find(|f| name.is(f.name())).unwrap_or(Self::Other)
     }
@@ -63,6 +65,7 @@ impl Field {
             Self::Container => "container",
             Self::Tools => "tools",
             Self::Fallbacks => "fallbacks",
+            Self::Thread => "thread",
             Self::Other => "",
         }
     }
@@ -74,6 +77,7 @@ impl Field {
             Self::Stream => Some("true or false"),
             Self::MaxTokens => Some("a whole number"),
             Self::Container => Some("a string or an object"),
+            Self::Thread => Some("an object"),
             Self::Tools | Self::Fallbacks | Self::Other => None,
         }
     }
@@ -87,6 +91,7 @@ impl Field {
             Self::Speed => 8,
             Self::InferenceGeo => 16,
             Self::Container => 32,
+            Self::Thread => 64,
             Self::Tools | Self::Fallbacks | Self::Other => 0,
         }
     }
@@ -99,6 +104,7 @@ enum Reference {
     File,
     Container,
     Skill,
+    Thread,
     Model,
 }
 
@@ -110,6 +116,7 @@ impl Reference {
             Self::File => "file_id",
             Self::Container => "container",
             Self::Skill => "skill_id",
+            Self::Thread => "previous_message_id",
             Self::Model => "model",
         }
     }
@@ -126,6 +133,7 @@ pub(crate) struct Params<T> {
     pub file_ids: Vec<T>,
     pub container_ids: Vec<T>,
     pub skill_ids: Vec<T>,
+    pub thread_ids: Vec<T>,
     pub other_models: Vec<T>,
     seen: u8,
     field: Field,
@@ -143,6 +151,7 @@ impl<T> Default for Params<T> {
             file_ids: Vec::new(),
             container_ids: Vec::new(),
             skill_ids: Vec::new(),
+            thread_ids: Vec::new(),
             other_models: Vec::new(),
             seen: 0,
             field: Field::Other,
@@ -191,6 +200,8 @@ impl<T: Keep> Params<T> {
             _ if name.is("file_id") => Reference::File,
             Field::Container if depth == 2 && name.is("id") => Reference::Container,
             Field::Container if name.is("skill_id") => Reference::Skill,
+            // A conversation whose state the provider holds goes by the id of its last message.
+            Field::Thread if name.is("previous_message_id") => Reference::Thread,
             // A tool is an item of the array `tools`; deeper down, `model` is the caller's own word.
             Field::Tools if depth == 3 && name.is("model") => Reference::Model,
             Field::Fallbacks if depth > 1 && name.is("model") => Reference::Model,
@@ -202,6 +213,7 @@ impl<T: Keep> Params<T> {
             | Field::Container
             | Field::Tools
             | Field::Fallbacks
+            | Field::Thread
             | Field::Other => Reference::None,
         };
         Ok(())
@@ -218,6 +230,7 @@ impl<T: Keep> Params<T> {
                 Reference::File => push(&mut self.file_ids, kept)?,
                 Reference::Container => push(&mut self.container_ids, kept)?,
                 Reference::Skill => push(&mut self.skill_ids, kept)?,
+                Reference::Thread => push(&mut self.thread_ids, kept)?,
                 Reference::Model => push(&mut self.other_models, kept)?,
                 Reference::None => {}
             }
@@ -228,6 +241,10 @@ impl<T: Keep> Params<T> {
     /// The value of a top-level field. `null` counts as absent, but for the model.
     fn value(&mut self, event: Event<'_>) -> Result<(), FieldError> {
         let field = self.field;
+        if let (Field::Fallbacks, Event::String(text)) = (field, &event) {
+            // `"default"`: models of the provider's choice, which must be allowed under that name.
+            return push(&mut self.other_models, named(field, text)?);
+        }
         let Some(expected) = field.expected() else { return Ok(()) };
         match (field, event) {
             (Field::Model, Event::String(text)) => {
@@ -236,14 +253,19 @@ impl<T: Keep> Params<T> {
             (Field::Speed, Event::String(text)) => self.speed = Some(named(field, &text)?),
             (Field::InferenceGeo, Event::String(text)) => self.inference_geo = Some(named(field, &text)?),
             (Field::Container, Event::String(text)) => push(&mut self.container_ids, named(field, &text)?)?,
-            (Field::Container, Event::ObjectStart) => {}
+            (Field::Container | Field::Thread, Event::ObjectStart) => {}
             (Field::Stream, Event::Bool(on)) => self.stream = Some(on),
             (Field::MaxTokens, Event::Number(text)) => {
                 let count = text.as_u64().ok_or(FieldError::WrongType { field: field.name(), expected })?;
                 self.max_tokens = Some(count);
             }
             (
-                Field::Stream | Field::MaxTokens | Field::Speed | Field::InferenceGeo | Field::Container,
+                Field::Stream
+                | Field::MaxTokens
+                | Field::Speed
+                | Field::InferenceGeo
+                | Field::Container
+                | Field::Thread,
                 Event::Null,
             ) => {}
             _ => return Err(FieldError::WrongType { field: field.name(), expected }),

@@ -32,6 +32,15 @@ fn deciding_fields_are_found_behind_the_messages() {
 }
 
 #[test]
+fn a_continued_thread_and_default_fallbacks_are_named() {
+    let body = r#"{"model":"m","thread":{"type":"continue","previous_message_id":"msg_01"},"fallbacks":"default",
+        "diagnostics":{"previous_message_id":"msg_02"}}"#;
+    let head = head(body).unwrap();
+    assert_eq!((head.thread_ids.len(), &*head.thread_ids[0]), (1, "msg_01"));
+    assert_eq!(head.other_models, ["default"]);
+}
+
+#[test]
 fn absent_and_null_fields_are_absent() {
     for body in [
         r#"{"model":"m"}"#,
@@ -92,6 +101,8 @@ fn faults_say_what_is_wrong() {
         (r#"{"model":"m","container":["c"]}"#, "container: expected a string or an object"),
         (r#"{"model":"m","inference_geo":1}"#, "inference_geo: expected a string"),
         (r#"{"model":"\ud800"}"#, "model: not valid Unicode"),
+        (r#"{"model":"m","thread":"msg_1"}"#, "thread: expected an object"),
+        (r#"{"model":"m","thread":null,"thread":{}}"#, "thread: given more than once"),
         (r#"{"model":"a\u0000b"}"#, "model: not valid Unicode"),
         (r#"{"model":"m","container":"\u0000"}"#, "container: not valid Unicode"),
         (r#"{"model":"m","a":{"file_id":"f\u0000"}}"#, "file_id: not valid Unicode"),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use claviger_claude_wire::{
-    batch::{BatchItem, BatchScanner},
-    head::RequestHead,
+    batch::{BatchError, BatchItem, BatchScanner},
+    head::{FieldError, MAX_REFERENCES, RequestHead},
 };
 use claviger_domain::grant::Grant;
 use http_body::Body;
@@ -62,7 +62,7 @@ pub struct MessageFacts {
     pub stream: bool,
     /// The most output tokens.
     pub max_tokens: Option<u64>,
-    /// Ids of files, containers and skills that the body names.
+    /// Ids of files, containers, skills and threads that the body names.
     pub named: Vec<Named>,
 }
 
@@ -73,14 +73,14 @@ pub struct BatchFacts {
     pub requests: u32,
     /// What its requests can cost at most, before the batch discount, in pico-dollars.
     pub worst_case_pico: i128,
-    /// Ids of files, containers and skills that it names.
+    /// Ids of files, containers, skills and threads that it names.
     pub named: Vec<Named>,
 }
 
 /// Something at the provider that a body names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Named {
-    /// `File`, `Container`, `Skill`.
+    /// `File`, `Container`, `Skill`, `Thread`.
     pub kind: &'static str,
     /// Its id.
     pub id: Box<str>,
@@ -153,6 +153,9 @@ fn message_facts(body: &Bytes, grant: &Grant) -> Result<MessageFacts, AuthorizeE
     name_all(&mut named, "File", head.file_ids.iter().map(|id| &**id));
     name_all(&mut named, "Container", head.container_ids.iter().map(|id| &**id));
     name_all(&mut named, "Skill", head.skill_ids.iter().map(|id| &**id));
+    name_all(&mut named, "Thread", head.thread_ids.iter().map(|id| &**id));
+    named.sort_unstable();
+    named.dedup();
     Ok(MessageFacts {
         model: Arc::from(&*head.model),
         stream: head.stream,
@@ -175,6 +178,17 @@ fn check_models<'a>(
 fn name_all<'a>(named: &mut Vec<Named>, kind: &'static str, ids: impl Iterator<Item = &'a str>) {
     let ours = |id: &&str| kind != "Skill" || id.starts_with("skill_");
     named.extend(ids.filter(ours).map(|id| Named { kind, id: id.into() }));
+}
+
+/// Each name once. As many as one message may name may all requests of a batch name together: what is kept of them,
+/// and how often the store is asked, is bounded.
+fn few_names(named: &mut Vec<Named>) -> Result<(), BatchError> {
+    named.sort_unstable();
+    named.dedup();
+    if named.len() > MAX_REFERENCES {
+        return Err(BatchError::Body(FieldError::TooManyReferences.into()));
+    }
+    Ok(())
 }
 
 /// Reads a batch in one pass: each request is checked as it passes, the bytes go to a file.
@@ -210,17 +224,18 @@ async fn spool_batch(
             name_all(&mut facts.named, "File", item.file_ids.iter().map(|id| &**id));
             name_all(&mut facts.named, "Container", item.container_ids.iter().map(|id| &**id));
             name_all(&mut facts.named, "Skill", item.skill_ids.iter().map(|id| &**id));
+            name_all(&mut facts.named, "Thread", item.thread_ids.iter().map(|id| &**id));
         })?;
         if let Some(refused) = refused.take() {
             return Err(refused);
         }
-        if facts.named.len() > 10_000 {
-            facts.named.sort_unstable();
-            facts.named.dedup();
+        if facts.named.len() > 2 * MAX_REFERENCES {
+            few_names(&mut facts.named)?;
         }
         spool.write(&data).await.map_err(BodyError::Spool)?;
     }
     facts.requests = scanner.finish()?;
+    few_names(&mut facts.named)?;
     let spool = spool.finish().await.map_err(BodyError::Spool)?;
     Ok((spool, facts))
 }
@@ -269,5 +284,22 @@ impl Payload {
             Self::Message { facts, .. } => &facts.named,
             Self::Batch { facts, .. } => &facts.named,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(ids: impl Iterator<Item = usize>) -> Vec<Named> {
+        ids.map(|n| Named { kind: "File", id: format!("file_{n}").into() }).collect()
+    }
+
+    #[test]
+    fn a_batch_may_name_as_much_as_a_message_and_no_more() {
+        let mut twice = named((0..MAX_REFERENCES).chain(0..MAX_REFERENCES));
+        few_names(&mut twice).unwrap();
+        assert_eq!(twice.len(), MAX_REFERENCES);
+        assert!(few_names(&mut named(0..=MAX_REFERENCES)).is_err());
     }
 }

@@ -1,6 +1,8 @@
 //! The way of a request, in one straight line. Each stage hands on what only it can make.
 
-use claviger_domain::{address::counting_block, id::RequestId};
+use std::sync::Arc;
+
+use claviger_domain::{address::counting_block, id::RequestId, token::KeyClass};
 use claviger_service::refusals::RefusalSubject;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -9,24 +11,24 @@ use tokio::time::Instant;
 use crate::{
     admit::admit,
     authenticate::{AuthenticateError, authenticate},
-    authorize::authorize,
+    authorize::{Permit, authorize},
     forward::forward,
-    headers::X_REQUEST_ID,
+    headers::{Own, X_REQUEST_ID},
     metrics::{Metrics, Stage},
     probe,
     receive::{Arrival, receive},
     refuse::{Refusal, Refused, refuse},
-    relay::relay,
+    relay::{early, relay},
     reply::ReplyBody,
-    reserve::reserve,
-    route::route,
+    reserve::{Lease, reserve},
+    route::{Attempt, route},
     settle::unanswered,
     worker::Worker,
 };
 
 /// Serves one request.
 pub async fn serve(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     request: Request<Incoming>,
     arrival: Arrival,
     id: RequestId,
@@ -44,7 +46,7 @@ pub async fn serve(
 }
 
 async fn run(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     request: Request<Incoming>,
     arrival: Arrival,
     id: RequestId,
@@ -63,14 +65,14 @@ async fn run(
     *whose = Whose::Key(caller.live.grant.key.public_id);
     laps.end(Stage::Authenticate);
 
-    let mut permit = authorize(shared, inbound, caller).await?;
+    let permit = authorize(shared, inbound, caller).await?;
     laps.end(Stage::Authorize);
 
     let bucket = permit.head.operation.bucket(&permit.head.method);
     let admission = admit(&shared.services, &permit.caller, bucket, permit.head.at).await?;
     laps.end(Stage::Admit);
 
-    let mut lease = reserve(worker, &permit, admission);
+    let lease = reserve(worker, &permit, admission);
     let attempt = match route(worker, &permit, shared.clock.boot()) {
         Ok(attempt) => attempt,
         Err(error) => {
@@ -80,6 +82,30 @@ async fn run(
     };
     laps.end(Stage::Route);
 
+    let stream = shared.config().stream;
+    if !(stream.early_keepalive && permit.wants_stream()) {
+        return send(worker, permit, lease, attempt).await;
+    }
+    let (request_id, client_id) = (permit.head.request_id.clone(), permit.head.client_request_id().cloned());
+    let own = Own {
+        request_id: request_id.as_str(),
+        client_request_id: client_id.as_ref(),
+        headroom: lease.headroom(),
+        simulated: permit.caller.live.grant.key.class == KeyClass::Test,
+    };
+    let worker = Arc::clone(worker);
+    let rest = Box::pin(async move { send(&worker, permit, lease, attempt).await });
+    Ok(early::open(rest, &own, stream.ping_after))
+}
+
+/// The rest of the way: out, and back.
+async fn send(
+    worker: &Worker,
+    mut permit: Permit,
+    mut lease: Lease,
+    attempt: Attempt,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let mut laps = Laps { metrics: &worker.shared.metrics, last: Instant::now() };
     let reply = match forward(worker, &mut permit, &mut lease, &attempt).await {
         Ok(reply) => reply,
         Err(error) => {

@@ -106,3 +106,6 @@ pub fn refuse(refusal: &Refusal, whose: Refused<'_>) -> Response<ReplyBody> {
     *response.headers_mut() = headers;
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! Stage 10, relay: the answer back to the client, byte for byte, metered as it passes.
 
 pub mod account;
+pub mod early;
 pub mod plain;
 pub mod results;
 pub mod rewrite;
+pub mod silence;
 pub mod source;
 pub mod stream;
 pub mod tap;

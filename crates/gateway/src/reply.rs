@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{
     connection::Serving,
-    relay::{plain::PlainRelay, stream::StreamRelay},
+    relay::{early::EarlyRelay, plain::PlainRelay, stream::StreamRelay},
 };
 
 /// Why an answer ends with an aborted connection: never cleanly, so that nobody takes a part for the whole.
@@ -37,6 +37,7 @@ enum Kind {
     Once(Option<Bytes>),
     Plain(Box<PlainRelay>),
     Stream(Box<StreamRelay>),
+    Early(Box<EarlyRelay>),
 }
 
 impl ReplyBody {
@@ -58,6 +59,22 @@ impl ReplyBody {
         Self { kind: Kind::Stream(Box::new(relay)), serving: None }
     }
 
+    /// An event stream that is open before the upstream has answered.
+    #[must_use]
+    pub fn early(relay: EarlyRelay) -> Self {
+        Self { kind: Kind::Early(Box::new(relay)), serving: None }
+    }
+
+    /// The next bytes; `cut` when the connection must end.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>, cut: bool) -> Poll<Option<Result<Bytes, Aborted>>> {
+        match &mut self.kind {
+            Kind::Once(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Kind::Plain(relay) => relay.poll_data(cx, cut),
+            Kind::Stream(relay) => relay.poll_data(cx, cut),
+            Kind::Early(relay) => relay.poll_data(cx, cut),
+        }
+    }
+
     /// The connection counts the request as being served until the body is over.
     #[must_use]
     pub fn while_serving(mut self, serving: Serving) -> Self {
@@ -75,11 +92,7 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let cut = self.serving.as_ref().is_some_and(|s| s.connection().is_cut());
-        let next = match &mut self.kind {
-            Kind::Once(bytes) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Kind::Plain(relay) => relay.poll_data(cx, cut),
-            Kind::Stream(relay) => relay.poll_data(cx, cut),
-        };
+        let next = self.poll_data(cx, cut);
         next.map(|data| data.map(|d| d.map(Frame::data)))
     }
 
@@ -88,6 +101,7 @@ impl Body for ReplyBody {
             Kind::Once(bytes) => bytes.is_none(),
             Kind::Plain(relay) => relay.is_over(),
             Kind::Stream(relay) => relay.is_over(),
+            Kind::Early(relay) => relay.is_over(),
         }
     }
 
@@ -95,7 +109,7 @@ impl Body for ReplyBody {
         match &self.kind {
             Kind::Once(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Kind::Plain(relay) => relay.size_hint(),
-            Kind::Stream(_) => SizeHint::default(),
+            Kind::Stream(_) | Kind::Early(_) => SizeHint::default(),
         }
     }
 }
@@ -103,7 +117,8 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.kind, Kind::Once(None)) {
-            Kind::Once(_) => {}
+            // What is dropped before the upstream has answered says so by itself.
+            Kind::Once(_) | Kind::Early(_) => {}
             Kind::Plain(relay) => PlainRelay::abandon(relay),
             Kind::Stream(relay) => StreamRelay::abandon(relay),
         }

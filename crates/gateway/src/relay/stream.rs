@@ -16,9 +16,8 @@ use claviger_claude_wire::{
 };
 use claviger_domain::{key::OnDisconnect, ledger::Outcome};
 use claviger_service::grants::CutSignal;
-use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{account::Account, source::Source};
+use super::{account::Account, silence::Silence, source::Source};
 use crate::{reply::Aborted, settle::bill_stream};
 
 /// A stream on its way.
@@ -63,31 +62,6 @@ enum Phase {
     Over,
 }
 
-/// How long nothing has come. The timer is moved only when it fires.
-#[derive(Debug)]
-struct Silence {
-    since: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Silence {
-    fn poll(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
-        let due = self.since + limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
-        }
-    }
-
-    fn ends(&mut self) {
-        self.since = Instant::now();
-    }
-}
-
 impl StreamRelay {
     /// A stream whose head is known.
     #[must_use]
@@ -100,7 +74,7 @@ impl StreamRelay {
             out: VecDeque::new(),
             held: VecDeque::new(),
             phase: Phase::Flowing,
-            silence: Silence { since: Instant::now(), timer: None },
+            silence: Silence::begins(),
             settings,
             gone: None,
         }

@@ -1,0 +1,263 @@
+//! A store in memory whose group commits the test holds back or lets fail.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU8, Ordering},
+};
+
+use async_trait::async_trait;
+use claviger_domain::{
+    audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
+    clock::{Clock, Timestamp},
+    id::{KeyId, NodeId, WorkspaceId},
+    key::{KeyRecord, KeyUse},
+    ledger::{Group, Intent, LedgerRow},
+    ports::{
+        Applied, ChainHead, Change, DataChain, FeedEntry, FeedKind, FeedPage, KeyFilter, LedgerStore,
+        SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
+    },
+    secret::SecretBytes,
+    tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
+    token::PublicId,
+    upstream::{CredentialRecord, UpstreamRecord},
+};
+use claviger_testkit::ManualClock;
+
+#[derive(Default)]
+struct State {
+    keys: Vec<KeyRecord>,
+    workspaces: Vec<WorkspaceRecord>,
+    owners: Vec<OwnerRecord>,
+    upstreams: Vec<UpstreamRecord>,
+    credentials: Vec<CredentialRecord>,
+    secrets: Vec<SealedSecret>,
+    feed: Vec<FeedEntry>,
+    seq: i64,
+    audit: Vec<AuditRecord>,
+    heads: Vec<(NodeId, i64, Digest)>,
+    rows: Vec<LedgerRow>,
+    intents: Vec<Intent>,
+    resources: Vec<Resource>,
+}
+
+/// What group commits do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Commits {
+    Work,
+    Wait,
+    Fail,
+}
+
+pub struct MemoryStore {
+    state: Mutex<State>,
+    clock: ManualClock,
+    commits: AtomicU8,
+}
+
+impl MemoryStore {
+    pub fn new(clock: ManualClock) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), clock, commits: AtomicU8::new(0) })
+    }
+
+    pub fn set_commits(&self, commits: Commits) {
+        self.commits.store(commits as u8, Ordering::SeqCst);
+    }
+
+    pub fn rows(&self) -> Vec<LedgerRow> {
+        self.state().rows.clone()
+    }
+
+    pub fn open_intents(&self) -> usize {
+        self.state().intents.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+macro_rules! put {
+    ($list:expr, $row:expr, $kind:ident) => {{
+        let mut row = $row;
+        let id = row.id.to_string();
+        match $list.iter_mut().find(|r| r.id == row.id) {
+            Some(place) => {
+                row.version = place.version + 1;
+                *place = row;
+            }
+            None => $list.push(row),
+        }
+        (FeedKind::$kind, id)
+    }};
+}
+
+fn write(state: &mut State, change: Change) -> (FeedKind, String) {
+    match change {
+        Change::InsertKey(key) | Change::UpdateKey(key) => put!(state.keys, *key, Key),
+        Change::InsertWorkspace(row) | Change::UpdateWorkspace(row) => put!(state.workspaces, row, Workspace),
+        Change::InsertOwner(row) | Change::UpdateOwner(row) => put!(state.owners, row, Owner),
+        Change::InsertUpstream(row) | Change::UpdateUpstream(row) => put!(state.upstreams, row, Upstream),
+        Change::InsertCredential(row) | Change::UpdateCredential(row) => {
+            put!(state.credentials, row, Credential)
+        }
+        Change::PutSecret(secret) => {
+            let id = secret.name.clone();
+            state.secrets.push(secret);
+            (FeedKind::Secret, id)
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError> {
+        let mut state = self.state();
+        state.seq += 1;
+        let seq = state.seq;
+        for change in changes {
+            let (kind, id) = write(&mut state, change);
+            state.feed.push(FeedEntry { seq, kind, id });
+        }
+        let head = state.audit.last().map_or(Digest::EMPTY, |r| r.head);
+        let length = i64::try_from(state.audit.len()).unwrap_or(i64::MAX);
+        let record = AuditRecord::append(length, head, event);
+        let audit_number = record.number;
+        state.audit.push(record);
+        Ok(Applied { seq, audit_number })
+    }
+    async fn feed_after(&self, seq: i64, _limit: u32) -> Result<FeedPage, StoreError> {
+        let state = self.state();
+        let entries = state.feed.iter().filter(|e| e.seq > seq).cloned().collect();
+        Ok(FeedPage { head: state.seq, store_time: self.clock.now(), entries })
+    }
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(self.state().keys.iter().find(|k| k.id == *id).cloned())
+    }
+    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError> {
+        let state = self.state();
+        Ok((state.seq, state.keys.iter().find(|k| k.public_id == id).cloned().map(|k| (k, false))))
+    }
+    async fn keys(&self, _filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(self.state().keys.clone())
+    }
+    async fn key_uses(&self, _ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn requests_since(&self, _id: &KeyId, _since: Timestamp) -> Result<(u64, u64), StoreError> {
+        Ok((0, 0))
+    }
+    async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError> {
+        Ok(self.state().workspaces.clone())
+    }
+    async fn owners(&self) -> Result<Vec<OwnerRecord>, StoreError> {
+        Ok(self.state().owners.clone())
+    }
+    async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
+        Ok(self.state().upstreams.clone())
+    }
+    async fn credentials(&self) -> Result<Vec<CredentialRecord>, StoreError> {
+        Ok(self.state().credentials.clone())
+    }
+    async fn secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
+        Ok(self.state().secrets.clone())
+    }
+    async fn audit_after(&self, number: i64, _limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        Ok(self.state().audit.iter().filter(|r| r.number > number).cloned().collect())
+    }
+    async fn audit_head(&self) -> Result<ChainHead, StoreError> {
+        let state = self.state();
+        let head = state.audit.last().map_or(Digest::EMPTY, |r| r.head);
+        Ok(ChainHead { length: i64::try_from(state.audit.len()).unwrap_or(i64::MAX), head })
+    }
+    async fn store_time(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock.now())
+    }
+}
+
+#[async_trait]
+impl LedgerStore for MemoryStore {
+    async fn open_chain(&self, chain: &NodeId, _event: AuditEvent) -> Result<(), StoreError> {
+        self.state().heads.push((chain.clone(), 0, Digest::EMPTY));
+        Ok(())
+    }
+    async fn close_chain(&self, _chain: &NodeId, _event: AuditEvent) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn commit_group(&self, group: &Group) -> Result<Digest, StoreError> {
+        while self.commits.load(Ordering::SeqCst) == Commits::Wait as u8 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        if self.commits.load(Ordering::SeqCst) == Commits::Fail as u8 {
+            return Err(StoreError::Unavailable("the test says so".to_owned()));
+        }
+        let mut state = self.state();
+        let record =
+            DataRecord::append(group.chain.clone(), group.number, group.at, group.previous, &group.rows);
+        let done: Vec<_> = group
+            .rows
+            .iter()
+            .filter_map(|r| r.intent.clone())
+            .chain(group.released.iter().cloned())
+            .collect();
+        state.intents.extend(group.intents.iter().cloned());
+        state.intents.retain(|i| !done.contains(&i.id));
+        state.rows.extend(group.rows.iter().cloned());
+        state.resources.extend(group.resources.iter().cloned());
+        Ok(record.head)
+    }
+    async fn orphans(&self, _own: &NodeId) -> Result<Vec<Intent>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
+        Ok(self.state().resources.iter().find(|r| r.id == id).cloned())
+    }
+    async fn resources(
+        &self,
+        _workspace: &WorkspaceId,
+        _kind: ResourceKind,
+        _before: Option<&str>,
+        _limit: u32,
+    ) -> Result<Vec<Resource>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn unbilled_batches(&self, _limit: u32) -> Result<Vec<Resource>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn batch_billed(&self, _id: &str, _at: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn chains(&self) -> Result<Vec<DataChain>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn data_after(&self, _c: &NodeId, _n: i64, _limit: u32) -> Result<Vec<DataRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn group_rows(&self, _chain: &NodeId, _number: i64) -> Result<Vec<LedgerRow>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn put_checkpoint(&self, _checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(None)
+    }
+    async fn retire_rows(&self, _before: Timestamp, _event: AuditEvent) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+/// Seals nothing: what is tested here is not how secrets lie.
+pub struct OpenSealer;
+
+impl Sealer for OpenSealer {
+    fn seal(&self, _context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        Ok(plain.to_vec())
+    }
+    fn open(&self, _context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
+        Ok(SecretBytes::new(sealed.to_vec()))
+    }
+}

@@ -128,19 +128,44 @@ pub fn tell(first: &FirstKey, data: &DataDir, gateway: &str, out: Output) -> any
          -H 'content-type: application/json' \
          -d '{{\"model\":\"claude-opus-5-5\",\"max_tokens\":256,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
     ));
+    out.line("The curl line works as it stands.");
+    let program = program(data);
     match first.class {
-        KeyClass::Test => out.line(
-            "The curl line works as it stands. That is a test key: the built-in simulator answers it and nothing costs \
-             money. For Claude itself:\n  \
-             claviger upstream add anthropic --base-url https://api.anthropic.com\n  \
-             claviger credential add --upstream anthropic --from-file -     # paste the provider key\n  \
-             claviger key create --name my-app",
-        ),
-        KeyClass::Live => out.line("next: claviger key create --name my-app   (one key for each app or person)"),
+        KeyClass::Test => out.line(&format!(
+            "That is a test key: the built-in simulator answers it and nothing costs money. For Claude itself:\n  \
+             {program} upstream add anthropic --base-url {CLAUDE_API}\n  \
+             {program} credential add --upstream anthropic --from-file -     # paste the provider key\n  \
+             {program} key create --name my-app"
+        )),
+        KeyClass::Live => {
+            out.line(&format!("next: {program} key create --name my-app   (one key for each app or person)"));
+        }
     }
     out.line(&format!(
-        "save: {} holds the database and the master key that opens it; `claviger backup --to DIR` copies both",
+        "save: {} holds the database and the master key that opens it; `{program} backup --to DIR` copies both",
         data.path().display()
     ));
     Ok(())
+}
+
+/// How the next commands are called: by name where the shell finds it, else by path; with the data folder when it is
+/// not the one that is looked for.
+fn program(data: &DataDir) -> String {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("claviger").is_file()));
+    let own = std::env::current_exe().ok().filter(|_| !found);
+    let here = std::env::current_dir().ok();
+    let name = own.map_or_else(
+        || "claviger".to_owned(),
+        |exe| {
+            here.and_then(|h| exe.strip_prefix(h).ok().map(|p| p.display().to_string()))
+                .unwrap_or_else(|| exe.display().to_string())
+        },
+    );
+    let usual = crate::config::data_folder(None).is_ok_and(|folder| folder == data.path());
+    if usual || std::env::var_os("CLAVIGER_DATA").is_some() {
+        name
+    } else {
+        format!("{name} --data '{}'", data.path().display())
+    }
 }

@@ -88,22 +88,32 @@ fn a_running_node_proves_its_record() {
         assert!(actions.contains(&action), "no {action} in {actions:?}");
     }
     let record = list.as_array().unwrap().iter().find(|r| r["action"] == "key.create").unwrap();
-    let fields = ["timestamp", "actor", "target", "outcome", "key", "api_endpoint", "request_id", "client_ip"];
+    let fields =
+        ["timestamp", "actor", "target", "outcome", "key", "api_endpoint", "request_id", "client_ip"];
     for field in fields.into_iter().chain(["token_scope", "user_agent", "details"]) {
         assert!(!record[field].is_null(), "no {field} in {record}");
     }
     let text = list.to_string();
-    assert!(!text.contains(&key.key[9..]) && !text.contains(crate::house::PROVIDER_KEY), "a secret in the audit log");
+    assert!(
+        !text.contains(&key.key[9..]) && !text.contains(crate::house::PROVIDER_KEY),
+        "a secret in the audit log"
+    );
 }
 
 #[test]
 fn an_edited_audit_record_is_found() {
-    Past::is_found("UPDATE audit SET event = replace(event, 'key.update', 'key.delete') WHERE event LIKE '%key.update%'", "control");
+    Past::is_found(
+        "UPDATE audit SET event = replace(event, 'key.update', 'key.delete') WHERE event LIKE '%key.update%'",
+        "control",
+    );
 }
 
 #[test]
 fn an_edited_head_is_found() {
-    Past::is_found("UPDATE audit SET head = leaf WHERE number = (SELECT MAX(number) - 1 FROM audit)", "control");
+    Past::is_found(
+        "UPDATE audit SET head = leaf WHERE number = (SELECT MAX(number) - 1 FROM audit)",
+        "control",
+    );
 }
 
 #[test]
@@ -113,12 +123,18 @@ fn a_deleted_audit_record_is_found() {
 
 #[test]
 fn reordered_audit_records_are_found() {
-    Past::is_found("UPDATE audit SET number = CASE number WHEN 3 THEN -4 ELSE -3 END WHERE number IN (3, 4); UPDATE audit SET number = -number WHERE number < 0", "control");
+    Past::is_found(
+        "UPDATE audit SET number = CASE number WHEN 3 THEN -4 ELSE -3 END WHERE number IN (3, 4); UPDATE audit SET number = -number WHERE number < 0",
+        "control",
+    );
 }
 
 #[test]
 fn an_edited_ledger_row_is_found() {
-    Past::is_found("UPDATE ledger SET cost_pusd = cost_pusd - 1 WHERE id = (SELECT MIN(id) + 3 FROM ledger)", "node");
+    Past::is_found(
+        "UPDATE ledger SET cost_pusd = cost_pusd - 1 WHERE id = (SELECT MIN(id) + 3 FROM ledger)",
+        "node",
+    );
 }
 
 #[test]

@@ -58,7 +58,17 @@ fn the_help_names_every_command() {
 #[test]
 fn every_command_explains_itself() {
     for command in [
-        "serve", "upstream", "credential", "workspace", "owner", "key", "limits", "usage", "audit", "backup", "status",
+        "serve",
+        "upstream",
+        "credential",
+        "workspace",
+        "owner",
+        "key",
+        "limits",
+        "usage",
+        "audit",
+        "backup",
+        "status",
         "completions",
     ] {
         let done = alone(&[command, "--help"], "");
@@ -94,7 +104,9 @@ fn a_key_is_inspected_without_asking_anyone() {
 fn exit_codes_are_as_the_help_says() {
     let code = |arguments: &[&str]| alone(arguments, "").code;
     assert_eq!(code(&["key", "inspect", LIVE]), 0);
-    for wrong in [&["nonsense"][..], &["key", "create"], &["key", "list", "--nonsense"], &["serve", "--listen", "x"]] {
+    for wrong in
+        [&["nonsense"][..], &["key", "create"], &["key", "list", "--nonsense"], &["serve", "--listen", "x"]]
+    {
         assert_eq!(code(wrong), 2, "{wrong:?}");
     }
     for away in [&["key", "list"][..], &["usage"], &["status"], &["backup", "--to", "/tmp/x"]] {

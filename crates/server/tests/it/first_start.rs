@@ -49,7 +49,8 @@ fn the_printed_line_works_as_printed_and_streamed() {
     let curl = curl_line(&lines);
     assert!(curl.starts_with(&format!("curl http://{}/v1/messages ", node.gateway())), "{curl}");
     assert!(curl.contains(key), "{curl}");
-    for next in ["claviger credential add", "claviger key create", "claviger upstream add", "claviger backup"] {
+    for next in ["claviger credential add", "claviger key create", "claviger upstream add", "claviger backup"]
+    {
         assert!(lines.iter().any(|l| l.contains(next)), "`{next}` is not said in {lines:#?}");
     }
 
@@ -64,7 +65,10 @@ fn the_printed_line_works_as_printed_and_streamed() {
     let streamed = curl.replace("\"max_tokens\":", "\"stream\":true,\"max_tokens\":");
     assert_ne!(streamed, curl);
     let answer = shell(&node, &streamed).unwrap();
-    assert!(answer.contains("event: message_start\n") && answer.contains("event: message_stop\n"), "{answer}");
+    assert!(
+        answer.contains("event: message_start\n") && answer.contains("event: message_stop\n"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -143,10 +147,12 @@ fn no_file_holds(folder: &Path, secret: &[u8]) -> bool {
 
 fn no_file_but(folder: &Path, exception: &Path, secret: &[u8]) -> bool {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    files.filter(|f| f.file_type().unwrap().is_file() && f.path() != exception && f.file_name() != "ballast").all(|f| {
-        let content = fs::read(f.path()).unwrap();
-        !content.windows(secret.len()).any(|w| w == secret)
-    })
+    files
+        .filter(|f| f.file_type().unwrap().is_file() && f.path() != exception && f.file_name() != "ballast")
+        .all(|f| {
+            let content = fs::read(f.path()).unwrap();
+            !content.windows(secret.len()).any(|w| w == secret)
+        })
 }
 
 #[test]

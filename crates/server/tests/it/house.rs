@@ -26,7 +26,8 @@ pub const STOP: Duration = Duration::from_secs(45);
 const COMMAND: Duration = Duration::from_secs(60);
 
 /// A provider key as the simulator accepts any.
-pub const PROVIDER_KEY: &str = "sk-ant-api03-provider-key-of-the-tests-0123456789abcdefghijklmnopqrstuvwxyz-AA";
+pub const PROVIDER_KEY: &str =
+    "sk-ant-api03-provider-key-of-the-tests-0123456789abcdefghijklmnopqrstuvwxyz-AA";
 
 /// A gateway on a data folder of its own. Whatever runs is killed when it is dropped.
 pub struct Claviger {
@@ -112,11 +113,6 @@ impl Claviger {
     /// With what it said, when it ends before.
     pub fn start(&mut self) {
         self.launch();
-        self.process().wait_for_line("ready ", START);
-    }
-
-    /// Waits until the process that was launched serves; `false` when it ended before.
-    pub fn wait_until_ready(&self) {
         self.process().wait_for_line("ready ", START);
     }
 

@@ -46,7 +46,11 @@ fn the_sixth_request_of_five_a_minute_waits() {
     assert_eq!(looked.status, 200, "looking has a bucket of its own: {}", looked.text());
     let shown = node.json(&["limits", "show", &key.id]);
     assert_eq!(shown["limits"]["rpm"], 5, "{shown}");
-    assert_eq!((&shown["work"][0]["remaining"], &shown["look"][0]["remaining"]), (&0.into(), &4.into()), "{shown}");
+    assert_eq!(
+        (&shown["work"][0]["remaining"], &shown["look"][0]["remaining"]),
+        (&0.into(), &4.into()),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -164,7 +168,11 @@ fn forwarded_addresses_are_believed_of_trusted_proxies_from_the_right() {
         wire::ask(node.gateway(), &post_with("/v1/messages", &headers, &say("hello").to_string()))
     };
     assert_eq!(from("203.0.113.9").status, 200);
-    assert_eq!(from("198.51.100.1, 203.0.113.9, 10.1.2.3").status, 200, "the nearest that is no proxy counts");
+    assert_eq!(
+        from("198.51.100.1, 203.0.113.9, 10.1.2.3").status,
+        200,
+        "the nearest that is no proxy counts"
+    );
     let refused = from("203.0.113.9, 198.51.100.1");
     assert_eq!(refused.status, 403, "what a client wrote itself stands to the left");
     assert!(refused.error().1.contains("198.51.100.1"), "{}", refused.text());
@@ -187,7 +195,8 @@ fn a_key_uses_its_models_only() {
     assert_eq!((refused.status, refused.error().0.as_str()), (400, "invalid_request_error"));
     assert!(refused.error().1.contains("claude-sonnet-5-5"), "{}", refused.text());
     let listed = wire::ask(node.gateway(), &wire::get("/v1/models?limit=1000", &key.key)).json();
-    let ids: Vec<&str> = listed["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert!(!ids.is_empty());
     assert!(ids.iter().all(|id| id.starts_with("claude-haiku-") || *id == "claude-sonnet-5"), "{ids:?}");
     assert!(sim.log().iter().all(|l| !l.to_string().contains("claude-sonnet-5-5")), "nothing was sent");

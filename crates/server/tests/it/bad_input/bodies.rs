@@ -107,7 +107,8 @@ fn a_body_that_breaks_off_is_no_request() {
         wire.leave();
     }
     let chunked = "POST /v1/messages HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\nx-api-key: ";
-    for garbage in ["\r\n\r\nzz\r\n", "\r\n\r\n5\r\nabc", "\r\n\r\nffffffffffffffffff\r\n", "\r\n\r\n-1\r\n"] {
+    for garbage in ["\r\n\r\nzz\r\n", "\r\n\r\n5\r\nabc", "\r\n\r\nffffffffffffffffff\r\n", "\r\n\r\n-1\r\n"]
+    {
         let mut wire = Wire::to(guarded.node.gateway());
         wire.send(format!("{chunked}{}{garbage}", guarded.key.key));
         wire.patience(Duration::from_secs(1));

@@ -35,7 +35,9 @@ fn slow_clients_are_given_up_and_hold_nobody_up() {
         drip(&mut wire, "POST /v1/messages HTTP/1.1\r\nhost: h\r\nx-slow: ", "a")
     });
     let slow_body = thread::spawn(move || {
-        let head = format!("POST /v1/messages HTTP/1.1\r\nhost: h\r\nx-api-key: {key}\r\ncontent-length: 9000\r\n\r\n{{");
+        let head = format!(
+            "POST /v1/messages HTTP/1.1\r\nhost: h\r\nx-api-key: {key}\r\ncontent-length: 9000\r\n\r\n{{"
+        );
         let mut wire = Wire::to(address);
         drip(&mut wire, &head, " ")
     });
@@ -67,9 +69,14 @@ fn heads_have_a_bound() {
     let many: String = (0..2_000).map(|n| format!("x-{n}: y\r\n")).collect();
     let one = format!("x-long: {}\r\n", "y".repeat(200_000));
     let path = format!("/v1/messages?{}", "a".repeat(100_000));
-    for (name, path, headers) in [("many", "/v1/messages", many), ("long", "/v1/messages", one), ("path", &path, String::new())] {
+    for (name, path, headers) in
+        [("many", "/v1/messages", many), ("long", "/v1/messages", one), ("path", &path, String::new())]
+    {
         let mut wire = Wire::to(guarded.node.gateway());
-        let request = format!("POST {path} HTTP/1.1\r\nhost: h\r\nx-api-key: {}\r\n{headers}content-length: 2\r\n\r\n{{}}", guarded.key.key);
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: h\r\nx-api-key: {}\r\n{headers}content-length: 2\r\n\r\n{{}}",
+            guarded.key.key
+        );
         // It may close before all of it was sent.
         drop(wire.try_send(request));
         if let Ok(answer) = wire.try_answer(false) {

@@ -46,10 +46,36 @@ fn pretty(value: &Value) -> String {
 fn keys_are_made_shown_and_revoked_in_one_shape() {
     let node = Claviger::started();
     let made = node.json(&[
-        "key", "create", "--name", "build", "--models", "claude-*", "--endpoints", "messages,models", "--scopes",
-        "read,write", "--expires-in", "90d", "--allow-ip", "10.0.0.0/8", "--rps", "1", "--rpm", "2", "--rph", "3",
-        "--rpd", "4", "--concurrency", "5", "--max-uses", "6", "--hours", "Mon-Fri 08-18 Europe/Berlin",
-        "--on-disconnect", "drain",
+        "key",
+        "create",
+        "--name",
+        "build",
+        "--models",
+        "claude-*",
+        "--endpoints",
+        "messages,models",
+        "--scopes",
+        "read,write",
+        "--expires-in",
+        "90d",
+        "--allow-ip",
+        "10.0.0.0/8",
+        "--rps",
+        "1",
+        "--rpm",
+        "2",
+        "--rph",
+        "3",
+        "--rpd",
+        "4",
+        "--concurrency",
+        "5",
+        "--max-uses",
+        "6",
+        "--hours",
+        "Mon-Fri 08-18 Europe/Berlin",
+        "--on-disconnect",
+        "drain",
     ]);
     insta::assert_snapshot!(pretty(&made), @r#"
     {
@@ -107,7 +133,12 @@ fn keys_are_made_shown_and_revoked_in_one_shape() {
     expected.as_object_mut().unwrap().remove("key");
     assert_eq!(shown, expected);
     let plain = node.cli(&["key", "create", "--name", "plain"]);
-    assert_eq!((plain.code, plain.stdout.trim().len()), (0, 52), "only the key on standard output: {}", plain.stdout);
+    assert_eq!(
+        (plain.code, plain.stdout.trim().len()),
+        (0, 52),
+        "only the key on standard output: {}",
+        plain.stdout
+    );
 
     let revoked = node.json(&["key", "revoke", id, "--reason", "ROTATION"]);
     assert_eq!((&revoked["status"], &revoked["revocation_reason"]), (&json!("revoked"), &json!("ROTATION")));
@@ -222,7 +253,8 @@ fn usage_is_reported_by_group_as_json_and_csv() {
     let sim = Sim::start();
     let node = Claviger::before(&sim, &[]);
     let key = node.key(&[]);
-    let prompt = "[[sim: usage={\"input_tokens\":1000,\"output_tokens\":100,\"cache_read_input_tokens\":500}]]";
+    let prompt =
+        "[[sim: usage={\"input_tokens\":1000,\"output_tokens\":100,\"cache_read_input_tokens\":500}]]";
     for _ in 0..2 {
         assert_eq!(wire::message(node.gateway(), &key.key, &say(prompt)).status, 200);
     }
@@ -247,7 +279,11 @@ fn usage_is_reported_by_group_as_json_and_csv() {
     "#);
     for (by, group) in [("key", key.id.as_str()), ("model", "claude-opus-5-5")] {
         let rows = node.json(&["usage", "--by", by]);
-        assert_eq!((&rows[0]["group"], &rows[0]["cost_pusd"]), (&json!(group), &total[0]["cost_pusd"]), "{rows}");
+        assert_eq!(
+            (&rows[0]["group"], &rows[0]["cost_pusd"]),
+            (&json!(group), &total[0]["cost_pusd"]),
+            "{rows}"
+        );
     }
     for by in ["day", "workspace"] {
         assert_eq!(node.json(&["usage", "--by", by])[0]["requests"], 2, "{by}");

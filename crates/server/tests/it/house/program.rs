@@ -23,7 +23,9 @@ pub fn claviger() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_claviger"));
     for (name, _) in std::env::vars_os() {
         let foreign = name.to_str().is_none_or(|n| {
-            ["CLAVIGER_", "ANTHROPIC_", "XDG_", "HTTP_", "HTTPS_", "http_", "https_"].iter().any(|p| n.starts_with(p))
+            ["CLAVIGER_", "ANTHROPIC_", "XDG_", "HTTP_", "HTTPS_", "http_", "https_"]
+                .iter()
+                .any(|p| n.starts_with(p))
         });
         if foreign {
             command.env_remove(name);

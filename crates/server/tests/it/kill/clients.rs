@@ -1,4 +1,4 @@
-//! The load: clients that ask without pause, over connections that are kept, and note what they saw finished.
+//! The load: clients that ask again and again, over connections that are kept, and note what they saw finished.
 
 use std::{
     net::SocketAddr,
@@ -16,6 +16,8 @@ use crate::wire::{Answer, Wire, post, say, say_streamed};
 
 /// Clients at once.
 pub const CLIENTS: usize = 64;
+/// Between an answer and the next request: the record of a round stays small enough to be proved after each.
+const PAUSE: Duration = Duration::from_millis(100);
 /// So many of ten requests are streams.
 const STREAMS_OF_TEN: usize = 4;
 
@@ -92,7 +94,10 @@ impl Client {
             let stream = turn % 10 < STREAMS_OF_TEN;
             match self.ask(turn, stream) {
                 Some(answer) if answer.status == 200 => match finished(&answer, stream) {
-                    Some(done) => seen.finished.lock().unwrap().push(done),
+                    Some(done) => {
+                        seen.finished.lock().unwrap().push(done);
+                        thread::sleep(PAUSE);
+                    }
                     None => self.broke(seen),
                 },
                 Some(answer) => {

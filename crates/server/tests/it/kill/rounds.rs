@@ -40,7 +40,7 @@ pub enum Engine {
 
 /// A run of rounds on one database.
 pub struct Rounds {
-    pub plan: Plan,
+    plan: Plan,
     engine: Engine,
     dice: SeededEntropy,
     sim: Sim,
@@ -61,16 +61,17 @@ impl Rounds {
         if let Engine::Postgres(database) = &engine {
             node = node.with_arguments(&["--database", database.url()]);
         }
-        Self::begin_on(plan, engine, node)
+        Self::begin_on(plan, engine, node, || ())
     }
 
-    /// The same with a node that was made ready before.
-    pub fn begin_on(plan: Plan, engine: Engine, mut node: Claviger) -> Self {
+    /// The same with a node that was made ready before, and something that happens at each kill.
+    pub fn begin_on(plan: Plan, engine: Engine, mut node: Claviger, mut killed: impl FnMut()) -> Self {
         let dice = SeededEntropy::new(plan.seed);
         for _ in 0..FIRST_KILLS {
             node.launch();
             thread::sleep(up_to(&dice, Duration::from_millis(600)));
             node.kill();
+            killed();
         }
         let begun = Instant::now();
         node.start();
@@ -91,7 +92,6 @@ impl Rounds {
         for round in 1..=self.plan.rounds {
             self.round(round, &clients.seen);
         }
-        self.node.start();
         let seen = clients.stop();
         self.compare(&seen, "the end");
         self.totals(&seen);
@@ -101,27 +101,42 @@ impl Rounds {
     }
 
     /// Kills until clients have seen enough finished, then starts and compares.
-    pub fn round(&mut self, round: u64, seen: &Arc<Seen>) {
+    fn round(&mut self, round: u64, seen: &Arc<Seen>) {
+        self.load(round, seen, || ());
+        let start = Instant::now();
+        self.node.start();
+        self.started_in = (self.started_in + start.elapsed()) / 2;
+        self.compare(seen, &format!("round {round} of seed {}", self.plan.seed));
+    }
+
+    /// Starts and kills until clients have seen enough finished.
+    pub fn load(&mut self, round: u64, seen: &Arc<Seen>, mut killed: impl FnMut()) {
         let (before, begun) = (seen.count(), Instant::now());
-        self.node.kill();
+        self.kill();
+        killed();
         loop {
             self.node.launch();
             thread::sleep(up_to(&self.dice, self.started_in + WINDOW));
             self.keep_checkpoint();
             self.kill();
+            killed();
             if seen.count() >= before + FINISHED_A_ROUND {
                 break;
             }
-            assert!(begun.elapsed() < ROUND, "round {round}: only {} finished: {:?}", seen.count() - before, seen.refused());
+            assert!(
+                begun.elapsed() < ROUND,
+                "round {round}: only {} finished: {:?}",
+                seen.count() - before,
+                seen.refused()
+            );
         }
-        let start = Instant::now();
-        self.node.start();
-        self.started_in = (self.started_in + start.elapsed()) / 2;
-        self.compare(seen, &format!("round {round} of seed {}", self.plan.seed));
-        self.kill();
     }
 
-    pub fn kill(&mut self) {
+    pub fn key(&self) -> &str {
+        &self.key.key
+    }
+
+    fn kill(&mut self) {
         self.node.kill();
         self.kills += 1;
     }
@@ -215,7 +230,8 @@ pub fn request_ids(url: &str) -> HashSet<String> {
     for body in sql::blobs(url, "SELECT body FROM ledger") {
         let text = String::from_utf8_lossy(&body);
         for (at, _) in text.match_indices("req_") {
-            let id: String = text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let id: String =
+                text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             ids.insert(id);
         }
     }

@@ -35,7 +35,8 @@ fn a_stream_is_passed_on_byte_for_byte() {
     let sim = Sim::start();
     let node = Claviger::before(&sim, &[]);
     let key = node.key(&[]);
-    let prompt = "[[sim: deltas=30; unicode; odd-events; crlf; split=7; thinking; pings=4; model=claude-sonnet-5]]";
+    let prompt =
+        "[[sim: deltas=30; unicode; odd-events; crlf; split=7; thinking; pings=4; model=claude-sonnet-5]]";
     let body = say_streamed(prompt).to_string();
     let through = wire::ask(node.gateway(), &post("/v1/messages", &key.key, &body));
     let direct = wire::ask(sim.address(), &post("/v1/messages", crate::house::PROVIDER_KEY, &body));
@@ -73,7 +74,8 @@ fn what_fails_before_the_first_byte_is_tried_again() {
     let sim = Sim::start();
     let node = Claviger::before(&sim, &[]);
     let key = node.key(&[]);
-    for fault in ["status=529; first=1; token=a", "status=500; first=2; token=b", "hangup; first=1; token=c"] {
+    for fault in ["status=529; first=1; token=a", "status=500; first=2; token=b", "hangup; first=1; token=c"]
+    {
         let answer = wire::message(node.gateway(), &key.key, &say(&format!("[[sim: {fault}]]")));
         assert_eq!(answer.status, 200, "{fault}: {}", answer.text());
     }

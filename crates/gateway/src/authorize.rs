@@ -152,6 +152,15 @@ impl Permit {
         }
     }
 
+    /// Whether the answer may hold ids that code execution mints.
+    #[must_use]
+    pub const fn may_mint(&self) -> bool {
+        match &self.payload {
+            Payload::Message { facts, .. } => facts.may_mint,
+            Payload::None | Payload::Batch { .. } | Payload::Streamed { .. } => false,
+        }
+    }
+
     /// Whether an event stream is asked for.
     #[must_use]
     pub const fn wants_stream(&self) -> bool {

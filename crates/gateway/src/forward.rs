@@ -118,7 +118,7 @@ fn request(worker: &Worker, permit: &Permit, body: Outgoing) -> Request<Outgoing
 /// Which content codings the upstream may use: none where we may have to write into the answer.
 fn coding(permit: &Permit) -> Coding {
     match permit.head.operation.answer() {
-        AnswerKind::Message if permit.wants_stream() => Coding::Identity,
+        AnswerKind::Message if permit.wants_stream() || permit.may_mint() => Coding::Identity,
         AnswerKind::Message | AnswerKind::Object => Coding::AtMostGzip,
         AnswerKind::Content => Coding::AsAsked,
         AnswerKind::Batch { .. }
@@ -208,7 +208,8 @@ impl<'a> Tries<'a> {
         let repeatable = harmless && permit.payload.is_repeatable();
         Ok(match sent {
             Ok(response) => {
-                let (parts, body) = response.into_parts();
+                let (mut parts, body) = response.into_parts();
+                headers::one_length(&mut parts.headers);
                 let wait = (parts.status == StatusCode::TOO_MANY_REQUESTS)
                     .then(|| retry_after(&parts.headers, shared.clock.now()))
                     .flatten();

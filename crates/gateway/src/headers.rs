@@ -70,6 +70,20 @@ pub fn is_chunked(client: &HeaderMap) -> bool {
     client.contains_key(header::TRANSFER_ENCODING)
 }
 
+/// An answer says its length once: beside chunks it means nothing (RFC 9112, section 6.3), and what the client's
+/// connection believed of it would cut or swallow bytes of the next answer.
+pub fn one_length(answer: &mut HeaderMap) {
+    if answer.contains_key(header::TRANSFER_ENCODING) {
+        answer.remove(header::CONTENT_LENGTH);
+    } else if let header::Entry::Occupied(mut said) = answer.entry(header::CONTENT_LENGTH)
+        && said.iter().nth(1).is_some()
+    {
+        // Two that differ were refused when the answer's head was read.
+        let first = said.get().clone();
+        said.insert(first);
+    }
+}
+
 fn accept_encoding(client: &HeaderMap, coding: Coding) -> HeaderValue {
     let gzip = coding == Coding::AtMostGzip && takes_gzip(client);
     HeaderValue::from_static(if gzip { "gzip" } else { "identity" })
@@ -309,6 +323,19 @@ mod tests {
         x-request-id: req_1
         x-claviger-simulated: true
         "#);
+    }
+
+    #[test]
+    fn an_answers_length_is_said_once_and_not_beside_chunks() {
+        let lengths = |pairs: &[(&str, &str)]| {
+            let mut headers = map(pairs);
+            one_length(&mut headers);
+            headers.get_all(header::CONTENT_LENGTH).iter().count()
+        };
+        assert_eq!(lengths(&[("content-length", "5"), ("transfer-encoding", "chunked")]), 0);
+        assert_eq!(lengths(&[("content-length", "5"), ("content-length", "5")]), 1);
+        assert_eq!(lengths(&[("content-length", "5")]), 1);
+        assert_eq!(lengths(&[]), 0);
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod early;
+pub mod minted;
 pub mod plain;
 pub mod results;
 pub mod rewrite;
@@ -26,6 +27,7 @@ use http::{HeaderValue, Response, header, response::Parts};
 
 use self::{
     account::{Account, AnswerFacts},
+    minted::MintedTap,
     plain::PlainRelay,
     results::{Booking, ResultsTap},
     source::Source,
@@ -100,10 +102,12 @@ pub async fn relay(
             injectable: length.is_none(),
             ping_after: worker.shared.config().stream.ping_after,
         };
-        let relay = StreamRelay::new(source, Account::new(lease, facts), cut, kind);
+        let account = Account::new(lease, facts, minted(permit, true));
+        let relay = StreamRelay::new(source, account, cut, kind);
         return Ok(Response::from_parts(parts, ReplyBody::stream(relay)));
     }
-    let mut relay = PlainRelay::new(source, tap, Account::new(lease, facts), cut, length);
+    let account = Account::new(lease, facts, minted(permit, false).filter(|_| metered && !coded));
+    let mut relay = PlainRelay::new(source, tap, account, cut, length);
     if let Some(results) = results {
         relay = relay.with_results(results);
     }
@@ -140,6 +144,12 @@ fn poll_intent(intent: &mut Option<Receipt>, cx: &mut Context<'_>) -> Poll<Resul
 
 async fn durable(intent: &mut Option<Receipt>) -> Result<(), RecordError> {
     poll_fn(|cx| poll_intent(intent, cx)).await
+}
+
+/// Reads ids that the answer mints, where it can mint any; the simulator's are its own.
+fn minted(permit: &Permit, is_stream: bool) -> Option<MintedTap> {
+    let live = permit.caller.live.grant.key.class == KeyClass::Live;
+    (live && permit.may_mint()).then(|| MintedTap::new(is_stream))
 }
 
 /// What the record says of the answer.

@@ -9,6 +9,7 @@ use claviger_domain::{
     ledger::{Intent, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     money::PicoUsd,
     permission::Endpoint,
+    tenancy::{Resource, ResourceKind},
     token::KeyClass,
 };
 use claviger_service::{
@@ -189,6 +190,20 @@ impl Lease {
         };
         let cost = estimate(&self.shared.prices.load(), p.model.as_deref(), &usage, p.at);
         Bill { model: None, usage, cost, flags: RowFlags::ESTIMATED }
+    }
+
+    /// The record of something made at the provider by this call; the simulator's things are its own.
+    #[must_use]
+    pub fn made(&self, kind: ResourceKind, id: &str) -> Option<Resource> {
+        Some(Resource {
+            id: id.to_owned(),
+            kind,
+            workspace: self.particulars.party.workspace.clone(),
+            key: self.particulars.party.key.clone(),
+            upstream: self.route.upstream.clone()?,
+            credential: self.route.credential.clone()?,
+            created_at: self.particulars.at,
+        })
     }
 
     /// Nothing was sent after all: the request needs no record.

@@ -22,6 +22,7 @@ use crate::{
     headers::is_chunked,
     path::Operation,
     receive::Head,
+    relay::minted::may_mint,
     worker::Shared,
 };
 
@@ -161,6 +162,7 @@ fn message_facts(body: &Bytes, grant: &Grant) -> Result<MessageFacts, AuthorizeE
         stream: head.stream,
         max_tokens: head.max_tokens,
         named,
+        may_mint: may_mint(body),
     })
 }
 

@@ -10,6 +10,7 @@ use claviger_claude_wire::price::PriceTable;
 use claviger_domain::ledger::{Outcome, RowFlags};
 use claviger_service::recorder::{Receipt, RecordError, Slot};
 
+use super::minted::MintedTap;
 use crate::{
     metrics::Answered,
     reserve::{Lease, micros},
@@ -33,6 +34,7 @@ pub struct Account {
     lease: Option<Lease>,
     shared: Arc<Shared>,
     facts: AnswerFacts,
+    minted: Option<MintedTap>,
     receipt: Option<Receipt>,
     settled: bool,
 }
@@ -40,9 +42,16 @@ pub struct Account {
 impl Account {
     /// Opens the account.
     #[must_use]
-    pub fn new(lease: Lease, facts: AnswerFacts) -> Self {
+    pub fn new(lease: Lease, facts: AnswerFacts, minted: Option<MintedTap>) -> Self {
         let shared = Arc::clone(lease.shared());
-        Self { lease: Some(lease), shared, facts, receipt: None, settled: false }
+        Self { lease: Some(lease), shared, facts, minted, receipt: None, settled: false }
+    }
+
+    /// Bytes of the answer pass.
+    pub fn pass(&mut self, bytes: &[u8]) {
+        if let Some(minted) = &mut self.minted {
+            minted.feed(bytes);
+        }
     }
 
     /// The lease, until it is settled.
@@ -88,6 +97,9 @@ impl Account {
         self.settled = true;
         let mut ending = ending;
         ending.status = self.facts.status;
+        for (kind, id) in self.minted.take().map(MintedTap::finish).unwrap_or_default() {
+            ending.made.extend(lease.made(kind, &id));
+        }
         ending.first_byte_us = self.facts.first_byte_us;
         ending.upstream_request_id = self.facts.upstream_request_id.take();
         let particulars = lease.particulars();

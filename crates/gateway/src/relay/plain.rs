@@ -170,6 +170,7 @@ impl PlainRelay {
             None => self.source.is_at_end(),
         };
         self.tap.feed(&data, last && self.received == length);
+        self.account.pass(&data);
         if let Some(results) = &mut self.results {
             self.account.book(|slot, prices| results.feed(&data, slot, prices));
         }

@@ -54,7 +54,7 @@ pub(super) async fn relay(
     let facts = answer_facts(&parts, &lease);
     let read = read(worker, permit, &lease, &parts, &mut source).await;
     own_headers(&mut parts, permit, &lease);
-    let mut account = Account::new(lease, facts);
+    let mut account = Account::new(lease, facts, None);
     let (body, made) = match read {
         Ok(read) => read,
         Err(error) => {
@@ -101,24 +101,9 @@ fn object(permit: &Permit, lease: &Lease, body: Bytes) -> Result<(Bytes, Vec<Res
         | AnswerKind::Content
         | AnswerKind::Unknown => None,
     };
-    let made = kind.and_then(|kind| made(lease, kind, read.id.as_deref()?));
+    let made = kind.and_then(|kind| lease.made(kind, read.id.as_deref()?));
     let body = redirect_results(permit, lease, body, std::slice::from_ref(&read));
     Ok((body, made.into_iter().collect()))
-}
-
-/// The record of something made; the simulator's things are its own.
-fn made(lease: &Lease, kind: ResourceKind, id: &str) -> Option<Resource> {
-    let particulars = lease.particulars();
-    let route = lease.route();
-    Some(Resource {
-        id: id.to_owned(),
-        kind,
-        workspace: particulars.party.workspace.clone(),
-        key: particulars.party.key.clone(),
-        upstream: route.upstream.clone()?,
-        credential: route.credential.clone()?,
-        created_at: particulars.at,
-    })
 }
 
 /// Puts our own origin into every `results_url`.

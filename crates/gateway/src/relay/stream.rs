@@ -161,6 +161,7 @@ impl StreamRelay {
 
     fn take(&mut self, data: Bytes) {
         let borders = self.tap.feed(&data);
+        self.account.pass(&data);
         match borders.hold_from {
             None => {
                 self.out.append(&mut self.held);

@@ -106,8 +106,8 @@ impl Tap {
     #[must_use]
     pub const fn is_metering(&self) -> bool {
         match self {
-            Self::None | Self::Unreadable => false,
-            Self::Fresh | Self::Message(_) | Self::Gzip(_) | Self::Read(_) => true,
+            Self::None => false,
+            Self::Unreadable | Self::Fresh | Self::Message(_) | Self::Gzip(_) | Self::Read(_) => true,
         }
     }
 }
@@ -149,6 +149,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_so() {
         let mut other = Tap::message(Some(b"br"));
+        assert!(other.is_metering(), "its end is not free of charge when the client leaves");
         other.feed(&Bytes::from_static(b"xx"), true);
         assert!(matches!(other.finish(), Reading::Failed));
         let mut broken = Tap::message(None);

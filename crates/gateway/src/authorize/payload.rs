@@ -65,6 +65,8 @@ pub struct MessageFacts {
     pub max_tokens: Option<u64>,
     /// Ids of files, containers, skills and threads that the body names.
     pub named: Vec<Named>,
+    /// Whether the answer may hold ids that code execution mints.
+    pub may_mint: bool,
 }
 
 /// What was read of a batch.

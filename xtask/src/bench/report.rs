@@ -56,9 +56,11 @@ impl Report {
         lines.push(
             "- Claviger with everything on: authentication, limits, ledger with fsync, metrics, audit; nginx \
              as a plain reverse proxy: kept-alive connections on both sides, no access log, request bodies \
-             passed on unbuffered, answers unbuffered for streams"
+             passed on unbuffered, answers unbuffered for streams; both may keep 1 024 idle connections to the \
+             upstream"
                 .to_owned(),
         );
+        self.goal_lines(&mut lines);
         self.capacity_lines(&mut lines);
         self.latency_lines(&mut lines);
         self.memory_lines(&mut lines);
@@ -68,6 +70,47 @@ impl Report {
 
     fn fsync_ms(&self, pick: fn(&Percentiles) -> f64) -> Spread {
         Spread::of(self.fsyncs.iter().map(|fsync| pick(fsync) / 1000.0))
+    }
+
+    /// What was promised beside what was measured.
+    fn goal_lines(&self, lines: &mut Vec<String>) {
+        let mut rows = Vec::new();
+        for (case, goal) in [("json-1k", 2.0), ("stream-20", 1.5)] {
+            let found = self.capacity.iter().find(|series| series.case.name == case);
+            if let Some(ratio) = found.and_then(|series| ratios(series, |run| run.cpu_us_per_request)) {
+                let what = format!("CPU per request of nginx's, {}", found.map_or("", |s| s.case.about));
+                rows.push(Goal { what, figure: ratio.median, goal, at_most: true });
+            }
+        }
+        let large = self.capacity.iter().find(|series| series.case.name == "json-1m");
+        if let Some(ratio) = large.and_then(|series| ratios(series, |run| run.per_second)) {
+            let what = "throughput of nginx's, JSON, 1 MB".to_owned();
+            rows.push(Goal { what, figure: ratio.median, goal: 0.7, at_most: false });
+        }
+        for series in self.latency.iter().filter(|series| !series.runs(Side::Claviger).is_empty()) {
+            let [_, first, _, last] = PICKS;
+            let (about, fsync) = (series.case.about, self.fsync_ms(|fsync| fsync.p99_us).median);
+            let nginx = added_ms(series, Side::Nginx, first).median.max(0.0);
+            let what = format!("added p99 to the first byte, ms, {about} (3 × nginx's)");
+            let figure = added_ms(series, Side::Claviger, first).median;
+            rows.push(Goal { what, figure, goal: 3.0 * nginx, at_most: true });
+            let nginx = added_ms(series, Side::Nginx, last).median.max(0.0);
+            let what = format!("added p99 to the last byte, ms, {about} (3 × nginx's and one fsync's p99)");
+            let figure = added_ms(series, Side::Claviger, last).median;
+            rows.push(Goal { what, figure, goal: 3.0f64.mul_add(nginx, fsync), at_most: true });
+        }
+        let peaks =
+            self.peaks.iter().filter(|(side, _)| *side == Side::Claviger).map(|(_, usage)| usage.peak);
+        let walk = self.memory.iter().map(|point| point.usage.peak);
+        if let Some(peak) = walk.max().or(peaks.max()) {
+            let what = "memory at most, MB, small requests".to_owned();
+            rows.push(Goal { what, figure: peak as f64 / MEGABYTE, goal: 42.0, at_most: true });
+        }
+        if rows.is_empty() {
+            return;
+        }
+        heading(lines, "Goals", &["| | Measured | Goal | |", "|---|---|---|---|"]);
+        lines.extend(rows.iter().map(Goal::line));
     }
 
     fn capacity_lines(&self, lines: &mut Vec<String>) {
@@ -178,6 +221,24 @@ impl Report {
     }
 }
 
+/// One promise.
+struct Goal {
+    what: String,
+    figure: f64,
+    goal: f64,
+    /// Or at least.
+    at_most: bool,
+}
+
+impl Goal {
+    fn line(&self) -> String {
+        let Self { what, figure, goal, at_most } = self;
+        let is_met = if *at_most { figure <= goal } else { figure >= goal };
+        let (sign, verdict) = (if *at_most { "≤" } else { "≥" }, if is_met { "met" } else { "not met" });
+        format!("| {what} | {figure:.2} | {sign} {goal:.2} | {verdict} |")
+    }
+}
+
 /// The columns of the latency table.
 const PICKS: [fn(&Latency) -> f64; 4] =
     [|run| run.first.p50_us, |run| run.first.p99_us, |run| run.last.p50_us, |run| run.last.p99_us];
@@ -197,6 +258,13 @@ fn name(side: Side) -> &'static str {
 
 fn rate(case: &Case) -> String {
     case.per_second.map_or_else(String::new, |rate| format!("{rate:.0}"))
+}
+
+/// Claviger's figure over nginx's, run by run; `None` when it took no part.
+fn ratios(series: &Series<Capacity>, pick: impl Fn(&Capacity) -> f64) -> Option<Spread> {
+    let pairs = series.runs(Side::Claviger).iter().zip(series.runs(Side::Nginx));
+    let spread = Spread::of(pairs.map(|(run, nginx)| pick(run) / pick(nginx)));
+    (!spread.median.is_nan()).then_some(spread)
 }
 
 /// A side's figure over nginx's, run by run.

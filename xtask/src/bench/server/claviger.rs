@@ -11,6 +11,10 @@ use anyhow::{Context, bail};
 
 use super::{Server, address_of};
 
+/// As many idle connections to the upstream as nginx keeps; the default is 30, and more connections than that are
+/// busy here at once.
+const CONFIGURATION: &str = "[upstream]\npool_idle = 1024\npool_idle_per_host = 1024\n";
+
 pub struct Claviger {
     pub address: SocketAddr,
     /// A live key without limits.
@@ -26,8 +30,10 @@ impl Claviger {
         }
         let data = folder.join("data");
         fs::create_dir_all(&data)?;
+        let configuration = folder.join("claviger.toml");
+        fs::write(&configuration, CONFIGURATION)?;
         let mut command = Command::new(binary);
-        command.env("CLAVIGER_DATA", &data).arg("serve");
+        command.env("CLAVIGER_DATA", &data).arg("serve").arg("--config").arg(&configuration);
         command.args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
         let mut server = Server::start("claviger", &mut command, folder)?;
         let ready = server.line("ready gateway=")?;

@@ -4,7 +4,7 @@
 //! the ledger rows and releases after it. Groups are deleted once none of their intents is open; one that stays open
 //! for long is carried over into a later group, so that what is kept and what a start must read stays small.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use claviger_domain::{
     clock::Timestamp,
@@ -31,7 +31,8 @@ statements! {
     /// Of an intent that another incarnation left open.
     SETTLE_FOREIGN = "INSERT INTO foreign_settlements (intent) VALUES ($1)";
     IS_FOREIGN_SETTLED = "SELECT intent AS id FROM foreign_settlements WHERE intent = $1";
-    FORGET_FOREIGN = "DELETE FROM foreign_settlements WHERE intent = $1";
+    /// They only speak of intents that are still kept.
+    FORGET_FOREIGN = "DELETE FROM foreign_settlements";
 }
 
 /// An intent whose end is not known, as the writer remembers it.
@@ -176,27 +177,19 @@ pub(crate) async fn orphans(db: &Db, own: Option<&NodeId>) -> Result<Vec<Intent>
     Ok(orphans)
 }
 
-/// Deletes the packed rows of dead incarnations that have nothing open any more.
+/// Deletes the packed rows of incarnations that have nothing open any more.
 pub(crate) async fn clear_settled(db: &Db) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
+    let mut all_settled = true;
     for chain in chains::rows(&mut tx, chains::WITH_INTENTS).await? {
-        if !open_of(&mut tx, &chain).await?.is_empty() {
-            continue;
+        if open_of(&mut tx, &chain).await?.is_empty() {
+            tx.execute(DELETE_BETWEEN, args![chain.no.base(), chain.no.end()]).await?;
+        } else {
+            all_settled = false;
         }
-        for id in all_of(&mut tx, &chain).await? {
-            tx.execute(FORGET_FOREIGN, args![id.as_str()]).await?;
-        }
-        tx.execute(DELETE_BETWEEN, args![chain.no.base(), chain.no.end()]).await?;
+    }
+    if all_settled {
+        tx.execute(FORGET_FOREIGN, args![]).await?;
     }
     Ok(tx.commit().await?)
-}
-
-/// Every intent that a chain still keeps, settled or not.
-async fn all_of(tx: &mut Tx, chain: &ChainRow) -> Result<HashSet<IntentId>, Failure> {
-    let mut all = HashMap::new();
-    tx.each(BETWEEN, args![chain.no.base(), chain.no.end()], |row| {
-        Ok(read("intent_groups", &row, |row| unpack_group(row.blob("body")?, 0, &mut all, &mut Vec::new()))?)
-    })
-    .await?;
-    Ok(all.into_keys().collect())
 }

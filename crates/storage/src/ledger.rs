@@ -1,7 +1,6 @@
 //! Ledger rows: how one is written and read back exactly.
 
 use claviger_domain::{
-    clock::Timestamp,
     id::{CredentialId, IntentId, KeyId, OwnerId, RequestId, UpstreamId, WorkspaceId},
     ledger::{BatchItem, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     money::PicoUsd,
@@ -36,7 +35,9 @@ statements! {
     /// Rows that no daily total holds yet, of all chains.
     UNFOLDED = concat!(
         "SELECT l.* FROM data_chains c JOIN (SELECT ", columns!(), " FROM ledger) l \
-         ON l.id > c.folded_row AND l.id < (c.no + 1) * 1099511627776"
+         ON l.id > c.folded_row AND l.id < (c.no + 1) * 1099511627776 \
+         WHERE (CAST($1 AS TEXT) IS NULL OR l.key_id = $1) \
+         AND (CAST($2 AS TEXT) IS NULL OR l.workspace_id = $2)"
     );
     DELETE_BETWEEN = "DELETE FROM ledger WHERE id > $1 AND id <= $2";
 }
@@ -163,20 +164,4 @@ fn usage(row: &Row) -> Result<UsageCounts, Unreadable> {
         output_tokens: count("output_tokens")?,
         web_search_requests: count("web_search_requests")?,
     })
-}
-
-/// The stretch of time that a report asks rows for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
-    /// From this moment on.
-    pub from: Timestamp,
-    /// Before this one.
-    pub until: Timestamp,
-}
-
-impl Span {
-    /// Whether the moment lies in it.
-    pub fn holds(&self, at: Timestamp) -> bool {
-        self.from <= at && at < self.until
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Money is never added up by SQL: totals and rows are folded here, in 128 bits, as they stream in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use claviger_domain::{
     clock::{MICROS_PER_DAY, Timestamp},
@@ -13,10 +13,10 @@ use claviger_domain::{
 };
 
 use crate::{
-    engine::{Db, Row, Tx, Unreadable, args, read, statements},
+    engine::{Arg, Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
     fold::{DayKey, DayTotal, Pending},
-    ledger::{self, Span},
+    ledger,
 };
 
 statements! {
@@ -26,9 +26,14 @@ statements! {
             WHERE utc_day >= $1 AND utc_day < $2 AND (CAST($3 AS TEXT) IS NULL OR key_id = $3) \
             AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4)";
     FIRST_DAY = "SELECT first_day FROM retention WHERE one = 1";
-    KEY_USE = "SELECT key_id AS id, uses, last_used_us, last_used_ip, last_user_agent FROM key_uses \
-               WHERE key_id = $1";
+    KEY_USES = "SELECT key_id AS id, uses, last_used_us, last_used_ip, last_user_agent FROM key_uses \
+                WHERE key_id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 }
+
+/// How many keys [`KEY_USES`] asks for.
+const KEYS_AT_ONCE: usize = 16;
+/// A report without an end.
+const NEVER: Timestamp = Timestamp::from_micros(i64::MAX);
 
 /// Which days and moments a question covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +59,9 @@ impl Cover {
             cover.edges.push((from, start(first_whole).min(until)));
         }
         let last = until.utc_day();
-        if last >= first_whole && start(last) < until {
+        if until == NEVER {
+            cover.days.1 = i64::MAX;
+        } else if last >= first_whole && start(last) < until {
             if last < first_day {
                 cover.days.1 = last + 1;
             } else {
@@ -65,7 +72,7 @@ impl Cover {
     }
 
     fn holds(&self, at: Timestamp) -> bool {
-        Span { from: self.span.0, until: self.span.1 }.holds(at)
+        self.span.0 <= at && at < self.span.1
     }
 }
 
@@ -77,18 +84,14 @@ struct Only<'a> {
 }
 
 impl Only<'_> {
-    fn holds(&self, row: &LedgerRow) -> bool {
-        self.key.is_none_or(|key| *key == row.party.key)
-            && self.workspace.is_none_or(|workspace| *workspace == row.party.workspace)
+    fn args(&self) -> Vec<Arg> {
+        args![self.key.map(KeyId::as_str), self.workspace.map(WorkspaceId::as_str)]
     }
 }
 
 pub(crate) async fn usage(db: &Db, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
     let only = Only { key: query.key.as_ref(), workspace: query.workspace.as_ref() };
-    let span = (
-        query.from.unwrap_or(Timestamp::from_micros(i64::MIN)),
-        query.until.unwrap_or(Timestamp::from_micros(i64::MAX)),
-    );
+    let span = (query.from.unwrap_or(Timestamp::from_micros(i64::MIN)), query.until.unwrap_or(NEVER));
     let mut totals: BTreeMap<String, UsageTotal> = BTreeMap::new();
     if query.by.is_none() {
         totals.insert(String::new(), UsageTotal::default());
@@ -121,7 +124,7 @@ fn group_of(by: Option<UsageBy>, day: &DayKey) -> String {
 pub(crate) async fn requests_since(db: &Db, key: &KeyId, since: Timestamp) -> Result<(u64, u64), StoreError> {
     let only = Only { key: Some(key), workspace: None };
     let (mut work, mut look) = (0, 0);
-    each_total(db, (since, Timestamp::from_micros(i64::MAX)), only, |_, total| {
+    each_total(db, (since, NEVER), only, |_, total| {
         work += total.work.cast_unsigned();
         look += total.look.cast_unsigned();
     })
@@ -140,18 +143,18 @@ async fn each_total(
     let first_day = tx.row(FIRST_DAY, args![]).await?;
     let first_day = first_day.map(|row| read("retention", &row, |row| row.int("first_day"))).transpose()?;
     let cover = Cover::new(span.0, span.1, first_day.unwrap_or(i64::MIN));
-    let (key, workspace) = (only.key.map(KeyId::as_str), only.workspace.map(WorkspaceId::as_str));
+    let narrowed = |from: i64, until: i64| [args![from, until], only.args()].concat();
     if cover.days.0 < cover.days.1 {
-        tx.each(DAYS, args![cover.days.0, cover.days.1, key, workspace], |row| {
+        tx.each(DAYS, narrowed(cover.days.0, cover.days.1), |row| {
             let (day, total) = read("usage_days", &row, |row| Ok((day_key(row)?, DayTotal::read(row)?)))?;
             take(&day, &total);
             Ok(())
         })
         .await?;
     }
-    let mut rest = unfolded(&mut tx, |row| cover.holds(row.at) && only.holds(row)).await?;
+    let mut rest = unfolded(&mut tx, only, |row| cover.holds(row.at)).await?;
     for (from, until) in cover.edges {
-        tx.each(ledger::FOLDED_IN_TIME, args![from, until, key, workspace], |row| {
+        tx.each(ledger::FOLDED_IN_TIME, narrowed(from.as_micros(), until.as_micros()), |row| {
             rest.add(&read("ledger", &row, ledger::record)?);
             Ok(())
         })
@@ -164,10 +167,11 @@ async fn each_total(
 /// Rows that no total holds yet: about one second of traffic.
 async fn unfolded(
     tx: &mut Tx,
+    only: Only<'_>,
     wanted: impl Fn(&LedgerRow) -> bool + Send + Sync,
 ) -> Result<Pending, Failure> {
     let mut pending = Pending::default();
-    tx.each(ledger::UNFOLDED, args![], |row| {
+    tx.each(ledger::UNFOLDED, only.args(), |row| {
         let row = read("ledger", &row, ledger::record)?;
         if wanted(&row) {
             pending.add(&row);
@@ -190,32 +194,39 @@ fn day_key(row: &Row) -> Result<DayKey, Unreadable> {
 /// How much keys were used; those never used are missing.
 pub(crate) async fn key_uses(db: &Db, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
     let mut tx = db.snapshot().await?;
-    let recent = unfolded(&mut tx, |_| true).await?.uses;
-    let mut uses = Vec::with_capacity(ids.len());
-    for id in ids {
-        let row = tx.row(KEY_USE, args![id.as_str()]).await?;
-        let mut found = row.map(|row| read("key_uses", &row, key_use)).transpose()?;
-        if let Some(delta) = recent.get(id) {
-            let sum = found.get_or_insert_default();
-            sum.uses += delta.uses.cast_unsigned();
-            if sum.last_used_at.is_none_or(|at| at <= delta.last_used) {
-                sum.last_used_at = Some(delta.last_used);
-                sum.last_used_ip = Some(delta.ip.clone());
-                sum.last_user_agent = Some(delta.agent.clone());
-            }
+    let key = if let [one] = ids { Some(one) } else { None };
+    let recent = unfolded(&mut tx, Only { key, workspace: None }, |_| true).await?.uses;
+    let mut uses: HashMap<KeyId, KeyUse> = HashMap::with_capacity(ids.len());
+    for some in ids.chunks(KEYS_AT_ONCE) {
+        // The list of the statement is always full: the last id stands in for those that are not there.
+        let last = some.last().map_or("", KeyId::as_str);
+        let full = some.iter().map(KeyId::as_str).chain(std::iter::repeat(last)).take(KEYS_AT_ONCE);
+        for row in tx.rows(KEY_USES, full.map(Arg::from).collect()).await? {
+            let (id, found) = read("key_uses", &row, key_use)?;
+            uses.insert(id, found);
         }
-        uses.extend(found.map(|found| (id.clone(), found)));
     }
-    Ok(uses)
+    let asked: HashSet<&KeyId> = ids.iter().collect();
+    for (id, delta) in recent.iter().filter(|(id, _)| asked.contains(id)) {
+        let sum = uses.entry(id.clone()).or_default();
+        sum.uses += delta.uses.cast_unsigned();
+        if sum.last_used_at.is_none_or(|at| at <= delta.last_used) {
+            sum.last_used_at = Some(delta.last_used);
+            sum.last_used_ip = Some(delta.ip.clone());
+            sum.last_user_agent = Some(delta.agent.clone());
+        }
+    }
+    Ok(ids.iter().filter_map(|id| uses.remove(id).map(|found| (id.clone(), found))).collect())
 }
 
-fn key_use(row: &Row) -> Result<KeyUse, Unreadable> {
-    Ok(KeyUse {
+fn key_use(row: &Row) -> Result<(KeyId, KeyUse), Unreadable> {
+    let found = KeyUse {
         uses: row.int("uses")?.cast_unsigned(),
         last_used_at: Some(row.time("last_used_us")?),
         last_used_ip: Some(row.text("last_used_ip")?.to_owned()),
         last_user_agent: Some(row.text("last_user_agent")?.to_owned()),
-    })
+    };
+    Ok((row.parsed("id", |t| KeyId::parse(t).ok())?, found))
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use claviger_domain::{
 };
 
 use crate::{
+    ledger::verify,
     place::{Place, on_both},
-    samples::{Committer, Samples, at},
+    samples::{Committer, Samples, at, event},
 };
 
 on_both!(
@@ -16,6 +17,7 @@ on_both!(
     an_orphan_is_booked_once_however_often_starts_die,
     a_call_that_lasts_for_long_is_still_found,
     a_settled_chain_leaves_no_orphans,
+    a_start_drains_settles_and_closes_what_died,
 );
 
 fn settles(s: &Samples, party: &Party, intent: &Intent, time: Timestamp) -> LedgerRow {
@@ -125,4 +127,36 @@ async fn a_settled_chain_leaves_no_orphans(place: Place) {
         c.rows(&db, at(secs), vec![settles(&s, &party, &intent, at(secs))]).await;
     }
     assert!(db.orphans(&s.node()).await.unwrap().is_empty());
+}
+
+async fn a_start_drains_settles_and_closes_what_died(place: Place) {
+    let s = Samples::new(34);
+    let party = s.party();
+    let mut settled = 0;
+    let mut dead: Option<Committer> = None;
+    for start in 0..4 {
+        let db = place.open().await;
+        // What the dead incarnation had spooled goes to its own chain first.
+        if let Some(dead) = &mut dead {
+            let group = Group { intents: vec![s.intent(&party, at(start))], ..dead.group(at(start)) };
+            dead.commit(&db, &group).await;
+        }
+        let mut c = Committer::open(&db, s.node()).await;
+        let orphans = db.orphans(&c.chain).await.unwrap();
+        assert_eq!(orphans.len(), if start == 0 { 0 } else { 4 });
+        settled += orphans.len();
+        c.rows(&db, at(start), orphans.iter().map(|o| settles(&s, &party, o, at(start))).collect()).await;
+        if let Some(dead) = dead.take() {
+            db.close_chain(&dead.chain, event("audit.chain.close")).await.unwrap();
+            assert_eq!(verify(&db, &dead.chain, 0).await, (dead.length, dead.head));
+        }
+        let group =
+            Group { intents: (0..3).map(|_| s.intent(&party, at(start))).collect(), ..c.group(at(start)) };
+        c.commit(&db, &group).await;
+        dead = Some(c);
+    }
+    let db = place.open().await;
+    let query =
+        claviger_domain::ports::UsageQuery { by: None, key: None, workspace: None, from: None, until: None };
+    assert_eq!(db.usage(&query).await.unwrap()[0].requests, settled as u64);
 }

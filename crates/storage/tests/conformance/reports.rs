@@ -19,6 +19,7 @@ on_both!(
     usage_equals_a_naive_oracle,
     counters_are_exact_after_a_crash,
     an_empty_ledger_reports_an_empty_total,
+    many_keys_are_asked_for_at_once,
 );
 
 const HALF_HOUR: i64 = 1_800;
@@ -175,4 +176,20 @@ async fn an_empty_ledger_reports_an_empty_total(place: Place) {
     assert_eq!(db.usage(&query).await.unwrap(), [UsageTotal::default()]);
     let query = UsageQuery { by: Some(UsageBy::Day), until: Some(Timestamp::from_secs(0)), ..query };
     assert_eq!(db.usage(&query).await.unwrap(), []);
+}
+
+async fn many_keys_are_asked_for_at_once(place: Place) {
+    let (db, s) = (place.open().await, Samples::new(52));
+    let mut c = Committer::open(&db, s.node()).await;
+    let keys: Vec<_> = (0..50).map(|_| s.party()).collect();
+    for (n, party) in keys.iter().enumerate().take(41) {
+        let secs = i64::try_from(n).unwrap();
+        let row = LedgerRow { outcome: Outcome::Completed, ..s.row(party, at(secs)) };
+        c.rows(&db, at(secs), vec![row]).await;
+    }
+    let ids: Vec<_> = keys.iter().map(|p| p.key.clone()).collect();
+    let found = db.key_uses(&ids).await.unwrap();
+    assert_eq!(found.iter().map(|(id, _)| id).collect::<Vec<_>>(), ids[..41].iter().collect::<Vec<_>>());
+    assert!(found.iter().all(|(_, used)| used.uses == 1));
+    assert!(db.key_uses(&[]).await.unwrap().is_empty());
 }

@@ -1,6 +1,6 @@
 //! Statements on a database beside the product: what a tamperer does, and what an auditor reads.
 
-use std::thread;
+use std::{sync::mpsc, thread};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row, SqliteConnection,
@@ -46,6 +46,44 @@ pub fn blobs(url: &str, query: &str) -> Vec<Vec<u8>> {
             }
         }
     })
+}
+
+/// A SQLite file that nobody else can write to, until this is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    release: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Lock {
+    /// Takes the lock, waiting up to 5 s for whoever has it.
+    ///
+    /// # Panics
+    /// When the file cannot be opened or locked.
+    #[must_use]
+    pub fn hold(url: &str) -> Self {
+        let (url, (release, released), (tell, held)) = (url.to_owned(), mpsc::channel(), mpsc::channel());
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let Opened::Sqlite(mut connection) = Opened::open(&url).await else { return };
+                let locked = sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut connection).await;
+                locked.expect("a lock that is free");
+                tell.send(()).expect("somebody who waits for the lock");
+                // Ends as well when the other end is dropped.
+                drop(released.recv());
+            });
+        });
+        held.recv().expect("a lock on a SQLite file");
+        Self { release: Some(release), thread: Some(thread) }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(self.release.take());
+        drop(self.thread.take().map(thread::JoinHandle::join));
+    }
 }
 
 enum Opened {

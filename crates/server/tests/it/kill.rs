@@ -2,7 +2,7 @@
 
 mod clients;
 mod disk;
-mod rounds;
+pub mod rounds;
 mod unsynced;
 
 use rounds::{Engine, Plan, Rounds};

@@ -16,5 +16,7 @@ mod first_start;
 mod house;
 mod kill;
 mod limits;
+mod outage;
 mod streams;
+mod tls;
 mod wire;

@@ -69,7 +69,7 @@ impl Listener {
     }
 
     /// Reads on to the end; the names of the events that came.
-    fn to_end(&mut self) -> (Vec<String>, Ended) {
+    fn rest(&mut self) -> (Vec<String>, Ended) {
         let mut names = Vec::new();
         loop {
             match self.event() {

@@ -21,7 +21,7 @@ fn a_stream_that_upstream_cuts_never_ends_cleanly() {
     let key = node.key(&[]);
     for fault in ["cut=4; gap=20", "cut-bytes=900", "end=5", "cut=1"] {
         let mut stream = Listener::open(&node, &key, &format!("[[sim: {fault}; deltas=20]]"));
-        let (names, end) = stream.to_end();
+        let (names, end) = stream.rest();
         assert!(!names.contains(&"message_stop".to_owned()), "{fault}: {names:?}");
         let told = names.last().map(String::as_str) == Some("error");
         assert!(told || end == Ended::Aborted, "{fault}: a clean end after {names:?}");
@@ -90,7 +90,7 @@ fn a_key_revoked_now_loses_its_streams() {
     stream.until("content_block_delta");
     let start = Instant::now();
     node.json(&["key", "revoke", &key.id, "--reason", "COMPROMISED", "--now"]);
-    let (names, end) = stream.to_end();
+    let (names, end) = stream.rest();
     assert!(start.elapsed() < Duration::from_secs(10), "cut after {:?}", start.elapsed());
     let told = names.last().map(String::as_str) == Some("error");
     assert!(told || end == Ended::Aborted, "{names:?}");
@@ -109,7 +109,7 @@ fn a_key_revoked_in_order_finishes_its_streams_and_begins_no_new_ones() {
     let view = node.json(&["key", "revoke", &key.id, "--reason", "USER_REQUEST"]);
     assert_eq!((&view["status"], &view["revocation_reason"]), (&json!("revoked"), &json!("USER_REQUEST")));
     assert_eq!(wire::message(node.gateway(), &key.key, &say("again")).status, 401);
-    let (names, end) = stream.to_end();
+    let (names, end) = stream.rest();
     assert_eq!((names.last().map(String::as_str), end), (Some("message_stop"), Ended::Clean));
 }
 
@@ -134,7 +134,7 @@ fn a_stop_lets_streams_finish_and_takes_no_new_calls() {
         };
         refused.then_some(())
     });
-    let (names, end) = stream.to_end();
+    let (names, end) = stream.rest();
     assert_eq!((names.last().map(String::as_str), end), (Some("message_stop"), Ended::Clean));
     assert!(node.stop().success());
 }
@@ -148,7 +148,7 @@ fn a_stop_cuts_what_does_not_finish_in_time() {
     stream.until("content_block_delta");
     let start = Instant::now();
     node.process().signal(Signal::TERM);
-    let (names, end) = stream.to_end();
+    let (names, end) = stream.rest();
     let told = names.last().map(String::as_str) == Some("error");
     assert!(told || end == Ended::Aborted, "{names:?}");
     assert!(node.stop().success());

@@ -61,7 +61,7 @@ fn silence_is_filled_with_pings() {
     let node = Claviger::configured(&sim, "[stream]\nping_after = \"1s\"\n");
     let key = node.key(&[]);
     let mut stream = Listener::open(&node, &key, "[[sim: deltas=4; stall=3; stall-ms=3500]]");
-    let (names, end) = stream.to_end();
+    let (names, end) = stream.rest();
     assert_eq!(end, Ended::Clean);
     let pings = names.iter().filter(|n| *n == "ping").count();
     assert!((2..=6).contains(&pings), "{names:?}");
@@ -80,7 +80,7 @@ fn what_fails_before_the_first_byte_is_tried_again() {
         assert_eq!(answer.status, 200, "{fault}: {}", answer.text());
     }
     let mut stream = Listener::open(&node, &key, "[[sim: status=529; first=1; token=d]]");
-    assert_eq!(stream.to_end().1, Ended::Clean);
+    assert_eq!(stream.rest().1, Ended::Clean);
     let tries: Vec<_> = sim.log().iter().map(|l| l["status"].as_u64().unwrap()).collect();
     assert_eq!(tries, [529, 200, 500, 500, 200, 0, 200, 529, 200]);
     let rows = node.json(&["usage", "--key", &key.id]);

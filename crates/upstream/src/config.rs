@@ -45,6 +45,9 @@ pub struct PoolLimits {
     pub idle_total: usize,
     /// Idle connections kept per host (30).
     pub idle_per_host: usize,
+    /// How long idle connections beyond these two bounds are kept all the same (2 s): answers end in waves, and what
+    /// one wave leaves behind the next one needs.
+    pub surplus: Duration,
     /// How long a connection may lie idle (90 s).
     pub idle_timeout: Duration,
     /// Connections open at once, idle ones included (2 048).
@@ -62,6 +65,7 @@ impl Default for PoolLimits {
         Self {
             idle_total: 100,
             idle_per_host: 30,
+            surplus: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(90),
             max_connections: 2_048,
             max_waiting: 1_024,

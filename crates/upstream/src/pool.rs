@@ -46,6 +46,12 @@ struct Idle<B: RequestBody> {
     since: Instant,
 }
 
+impl<B: RequestBody> Idle<B> {
+    fn is_surplus(&self, now: Instant, limits: &PoolLimits) -> bool {
+        now.saturating_duration_since(self.since) >= limits.surplus
+    }
+}
+
 struct Waiter<B: RequestBody> {
     origin: Arc<Origin>,
     give: oneshot::Sender<Given<B>>,
@@ -272,15 +278,24 @@ impl<B: RequestBody> State<B> {
 
     fn push_idle(&mut self, origin: Arc<Origin>, idle: Idle<B>, limits: &PoolLimits) {
         let queue = self.idle.entry(origin).or_default();
+        let now = idle.since;
         queue.push_back(idle);
         self.idle_total += 1;
-        if queue.len() > limits.idle_per_host && queue.pop_front().is_some() {
+        // The one idle longest stands in front.
+        let surplus =
+            queue.len() > limits.idle_per_host && queue.front().is_some_and(|i| i.is_surplus(now, limits));
+        if surplus && queue.pop_front().is_some() {
             self.idle_total -= 1;
             self.open = self.open.saturating_sub(1);
         }
-        if self.idle_total > limits.idle_total {
+        if self.idle_total > limits.idle_total && self.oldest_is_surplus(now, limits) {
             self.close_oldest_idle();
         }
+    }
+
+    fn oldest_is_surplus(&self, now: Instant, limits: &PoolLimits) -> bool {
+        let oldest = self.idle.values().filter_map(|queue| queue.front()).min_by_key(|i| i.since);
+        oldest.is_some_and(|i| i.is_surplus(now, limits))
     }
 
     /// Makes room by closing the connection that has been idle longest, whichever host it leads to.
@@ -301,6 +316,9 @@ impl<B: RequestBody> State<B> {
         let before = self.idle_total;
         for queue in self.idle.values_mut() {
             queue.retain_mut(|i| now - i.since < limits.idle_timeout && i.connection.is_at_rest());
+            let beyond = queue.len().saturating_sub(limits.idle_per_host);
+            let surplus = queue.iter().take(beyond).take_while(|i| i.is_surplus(now, limits)).count();
+            queue.drain(..surplus);
         }
         self.idle.retain(|_, queue| !queue.is_empty());
         self.idle_total = self.idle.values().map(VecDeque::len).sum();
@@ -309,5 +327,8 @@ impl<B: RequestBody> State<B> {
             connections.retain(|c| c.is_worth_keeping(now, limits.idle_timeout));
         }
         self.shared.retain(|_, connections| !connections.is_empty());
+        while self.idle_total > limits.idle_total && self.oldest_is_surplus(now, limits) {
+            self.close_oldest_idle();
+        }
     }
 }

@@ -91,10 +91,37 @@ async fn an_idle_connection_to_one_host_makes_room_for_another() {
 }
 
 #[tokio::test]
+async fn a_wave_of_idle_connections_is_kept_for_a_moment() {
+    let (a, gate) = gated().await;
+    let pool = PoolLimits {
+        idle_per_host: 1,
+        idle_total: 1,
+        surplus: Duration::from_millis(200),
+        ..PoolLimits::default()
+    };
+    let client = limited(pool);
+    let target = a.target();
+    let one = || call(&client, &target, get("/"));
+    let release = async {
+        while client.connections().0 < 3 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(3);
+    };
+    tokio::join!(one(), one(), one(), release);
+    client.sweep();
+    assert_eq!(client.connections(), (3, 3));
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    client.sweep();
+    assert_eq!(client.connections(), (1, 1));
+}
+
+#[tokio::test]
 async fn idle_connections_are_bounded_per_host_and_in_all() {
     let (a, gate_a) = gated().await;
     let (b, gate_b) = gated().await;
-    let pool = PoolLimits { idle_per_host: 2, idle_total: 3, ..PoolLimits::default() };
+    let pool =
+        PoolLimits { idle_per_host: 2, idle_total: 3, surplus: Duration::ZERO, ..PoolLimits::default() };
     let client = limited(pool);
     let burst = async |server: &Server, gate: &Semaphore| {
         let target = server.target();

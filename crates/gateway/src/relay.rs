@@ -99,7 +99,7 @@ pub async fn relay(
         durable(&mut intent).await?;
         let kind = StreamKind {
             is_message: permit.head.operation == Operation::CreateMessage && parts.status.is_success(),
-            injectable: length.is_none(),
+            length,
             ping_after: worker.shared.config().stream.ping_after,
         };
         let account = Account::new(lease, facts, minted(permit, true));
@@ -181,8 +181,13 @@ fn own_headers(parts: &mut Parts, permit: &Permit, lease: &Lease) {
 
 /// Whether the answer may say what a model used.
 fn metered(permit: &Permit, parts: &Parts) -> bool {
-    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let readable = kind.starts_with(b"application/json") || is_stream(parts);
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let json = b"application/json";
+    // An answer that does not say what it is can still be a message.
+    let is_json = kind.map_or(permit.head.operation == Operation::CreateMessage, |kind| {
+        kind.get(..json.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(json))
+    });
+    let readable = is_json || is_stream(parts);
     let endpoint = permit.head.operation.endpoint();
     parts.status.is_success() && readable && matches!(endpoint, Endpoint::Messages | Endpoint::Other)
 }

@@ -47,6 +47,15 @@ impl ReplyBody {
         Self { kind: Kind::Once(Some(bytes).filter(|b| !b.is_empty())), serving: None }
     }
 
+    /// The body of an answer to HEAD: there is none. HTTP/1.1 leaves one out, HTTP/2 would send it and break.
+    #[must_use]
+    pub fn left_out(self) -> Self {
+        match self.kind {
+            Kind::Once(_) => Self::once(Bytes::new()),
+            Kind::Plain(_) | Kind::Stream(_) | Kind::Early(_) => self,
+        }
+    }
+
     /// An answer that is relayed as it is.
     #[must_use]
     pub fn plain(relay: PlainRelay) -> Self {

@@ -12,7 +12,7 @@ use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use claviger_claude_wire::answers::Answer;
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -54,11 +54,13 @@ pub async fn answer(
         *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
         return Ok(response);
     };
-    let client_id = request.headers().get(X_REQUEST_ID).cloned();
+    let client_id = request.headers().get(X_REQUEST_ID).filter(|id| id.len() <= 128).cloned();
+    let head_only = request.method() == Method::HEAD;
     let Some(serving) = serving else {
         let refusal = Refusal::new(Answer::Overloaded, "load_shed", "Too many requests are being served.");
         shared.metrics.refused(refusal.reason, request.method(), refusal.status().as_u16());
-        return Ok(pipeline::answer(&refusal, &id, client_id.as_ref()));
+        let answer = pipeline::answer(&refusal, &id, client_id.as_ref());
+        return Ok(if head_only { answer.map(ReplyBody::left_out) } else { answer });
     };
     let arrival = Arrival { peer: peer.ip, at, began, tls: peer.tls };
     let work = AssertUnwindSafe(pipeline::serve(&worker, request, arrival, id.clone()));
@@ -67,5 +69,5 @@ pub async fn answer(
         let refusal = Refusal { close: true, ..Refusal::new(Answer::Internal, "panic", "Internal error.") };
         pipeline::answer(&refusal, &id, client_id.as_ref())
     });
-    Ok(response.map(|body| body.while_serving(serving)))
+    Ok(response.map(|body| if head_only { body.left_out() } else { body }.while_serving(serving)))
 }

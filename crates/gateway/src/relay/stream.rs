@@ -28,6 +28,8 @@ pub struct StreamRelay {
     cut: CutSignal,
     /// Frames that may go.
     out: VecDeque<Bytes>,
+    /// How many bytes are still to come, if the answer says how many it has.
+    left: Option<u64>,
     /// Frames that wait for the record.
     held: VecDeque<Bytes>,
     phase: Phase,
@@ -42,8 +44,8 @@ pub struct StreamRelay {
 pub struct StreamKind {
     /// Only `message_stop` or `error` ends it well: a message, and not any other stream of events.
     pub is_message: bool,
-    /// Events of ours may be put in.
-    pub injectable: bool,
+    /// How many bytes the answer has, if it says: then nothing can be put in.
+    pub length: Option<u64>,
     /// Silence after which a ping is put in.
     pub ping_after: Duration,
 }
@@ -75,6 +77,7 @@ impl StreamRelay {
             held: VecDeque::new(),
             phase: Phase::Flowing,
             silence: Silence::begins(),
+            left: settings.length,
             settings,
             gone: None,
         }
@@ -145,7 +148,7 @@ impl StreamRelay {
     /// Ready when a ping is due and may go in.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.silence.poll(cx, self.settings.ping_after));
-        if self.settings.injectable && self.is_at_border() {
+        if self.settings.length.is_none() && self.is_at_border() {
             return Poll::Ready(());
         }
         // Not now; look again after as long a silence.
@@ -162,7 +165,16 @@ impl StreamRelay {
     fn take(&mut self, data: Bytes) {
         let borders = self.tap.feed(&data);
         self.account.pass(&data);
+        let last = self.left.as_mut().is_some_and(|left| {
+            *left = left.saturating_sub(data.len() as u64);
+            *left == 0
+        });
         match borders.hold_from {
+            None if last => {
+                // To the client the stream is finished with its last byte, whatever that is.
+                self.out.append(&mut self.held);
+                self.held.push_back(data);
+            }
             None => {
                 self.out.append(&mut self.held);
                 self.out.push_back(data);
@@ -192,18 +204,23 @@ impl StreamRelay {
     }
 
     fn settle(&mut self, outcome: Outcome, detail: &'static str) {
-        let outcome = self.gone.unwrap_or(outcome);
         let meter = self.tap.meter();
-        let bill = self.account.lease().filter(|_| meter.message.has_usage).map(|lease| {
+        // The input of a message that was broken off was read, even if its usage was not told yet.
+        let broken = matches!(outcome, Outcome::ClientGone | Outcome::UpstreamCut | Outcome::Cut);
+        let bill = self.account.lease().and_then(|lease| {
+            if !meter.message.has_usage {
+                return (broken && self.settings.is_message).then(|| lease.guess(0));
+            }
             let p = lease.particulars();
-            bill_stream(&lease.shared().prices.load(), meter, p.model.as_deref(), p.at)
+            Some(bill_stream(&lease.shared().prices.load(), meter, p.model.as_deref(), p.at))
         });
+        let outcome = self.gone.unwrap_or(outcome);
         self.account.settle_billed(outcome, bill, detail);
     }
 
     /// Ends a stream that cannot be finished: with an event of ours where one fits, else by an error.
     fn break_off(&mut self, outcome: Outcome, why: Aborted) -> Result<(), Aborted> {
-        let fits = self.settings.injectable && self.is_at_border();
+        let fits = self.settings.length.is_none() && self.is_at_border();
         self.held.clear();
         self.settle(outcome, if outcome == Outcome::Cut { "cut" } else { "upstream_cut" });
         if !fits {

@@ -1,6 +1,7 @@
 //! The way of a request through a gateway in this process, with a store that waits or fails when it is told to.
 #![expect(clippy::unwrap_used, reason = "a test stops where something unexpected happens")]
 
+mod broken_answers;
 mod house;
 mod ports;
 

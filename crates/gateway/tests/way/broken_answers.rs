@@ -1,0 +1,46 @@
+//! Answers that say too much, too little or nothing of themselves, and requests that want only a head.
+
+use claviger_testkit::{Answer, RawServer};
+
+use super::{JSON, SSE_HEAD, START, chunk, settled};
+use crate::house::House;
+
+#[test]
+fn a_stream_that_breaks_before_it_told_its_usage_is_billed_for_its_input() {
+    let upstream = RawServer::start(|_| Answer::bytes(SSE_HEAD).then(chunk(": hello\n\n")).close());
+    let house = House::before(&upstream.url());
+    house.send(&house.message(true)).until("event: error");
+    let row = settled(&house);
+    assert!(row.usage.input_tokens > 0 && row.cost.as_pico() > 0, "{row:?}");
+}
+
+#[test]
+fn a_length_beside_chunks_means_nothing() {
+    let upstream = RawServer::start(|_| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n";
+        Answer::bytes(head).then(chunk(JSON) + "0\r\n\r\n")
+    });
+    let house = House::before(&upstream.url());
+    let answer = house.send(&house.message(false)).until("\r\n0\r\n\r\n");
+    assert!(!answer.contains("content-length"), "{answer}");
+    assert!(answer.contains(JSON), "{answer}");
+}
+
+#[test]
+fn a_stream_with_a_length_that_ends_early_is_never_whole() {
+    let upstream = RawServer::start(|_| Answer::ok("text/event-stream", START));
+    let house = House::before(&upstream.url());
+    let (answer, _) = house.send(&house.message(true)).rest();
+    assert!(!answer.ends_with(START), "{answer}");
+}
+
+#[test]
+fn an_answer_that_does_not_say_what_it_is_is_billed() {
+    for kind in ["content-type: Application/JSON\r\n", ""] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{kind}content-length: {}\r\n\r\n{JSON}", JSON.len());
+        let upstream = RawServer::start(move |_| Answer::bytes(answer.clone()));
+        let house = House::before(&upstream.url());
+        house.send(&house.message(false)).until(JSON);
+        assert_eq!(settled(&house).usage.output_tokens, 4, "{kind:?}");
+    }
+}

@@ -19,12 +19,25 @@ use crate::{
     ledger,
 };
 
+macro_rules! columns {
+    () => {
+        "key_id AS id, utc_day, model, workspace_id, requests, errors, work, look, input_tokens, \
+         cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, output_tokens, web_search_requests, \
+         estimated, cost_usd, cost_rest_pusd"
+    };
+}
+
 statements! {
-    DAYS = "SELECT key_id AS id, utc_day, model, workspace_id, requests, errors, work, look, input_tokens, \
-            cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, output_tokens, \
-            web_search_requests, estimated, cost_usd, cost_rest_pusd FROM usage_days \
-            WHERE utc_day >= $1 AND utc_day < $2 AND (CAST($3 AS TEXT) IS NULL OR key_id = $3) \
-            AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4)";
+    /// Of all keys.
+    DAYS = concat!(
+        "SELECT ", columns!(), " FROM usage_days WHERE utc_day >= $1 AND utc_day < $2 \
+         AND CAST($3 AS TEXT) IS NULL AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4)"
+    );
+    /// Of one key, by the primary key.
+    DAYS_OF_KEY = concat!(
+        "SELECT ", columns!(), " FROM usage_days WHERE utc_day >= $1 AND utc_day < $2 \
+         AND key_id = $3 AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4)"
+    );
     FIRST_DAY = "SELECT first_day FROM retention WHERE one = 1";
     KEY_USES = "SELECT key_id AS id, uses, last_used_us, last_used_ip, last_user_agent FROM key_uses \
                 WHERE key_id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
@@ -145,7 +158,8 @@ async fn each_total(
     let cover = Cover::new(span.0, span.1, first_day.unwrap_or(i64::MIN));
     let narrowed = |from: i64, until: i64| [args![from, until], only.args()].concat();
     if cover.days.0 < cover.days.1 {
-        tx.each(DAYS, narrowed(cover.days.0, cover.days.1), |row| {
+        let days = if only.key.is_some() { DAYS_OF_KEY } else { DAYS };
+        tx.each(days, narrowed(cover.days.0, cover.days.1), |row| {
             let (day, total) = read("usage_days", &row, |row| Ok((day_key(row)?, DayTotal::read(row)?)))?;
             take(&day, &total);
             Ok(())

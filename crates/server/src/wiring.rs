@@ -77,6 +77,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     data.lay_ballast();
 
     let tasks = Tasks::default();
+    tasks.start(vault::tend(Arc::clone(&vault.database), tasks.stop.clone()));
     let deps = Deps {
         store: Arc::clone(&vault.database) as _,
         ledger: Arc::clone(&vault.database) as _,

@@ -10,6 +10,7 @@ use claviger_domain::{
 };
 use claviger_seal::{DATA_KEY, Envelope, MasterKey};
 use claviger_storage::{Database, Durability, Options};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{self, Config},
@@ -72,4 +73,16 @@ pub async fn open(
     }
     let sealer = Envelope::open(&master, secrets, entropy).context("opening the data keys")?;
     Ok(Vault { database, sealer: Arc::new(sealer) })
+}
+
+/// How often the database is tended.
+const UPKEEP: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Keeps commits quick until told to stop.
+pub async fn tend(database: Arc<Database>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        if let Err(error) = database.upkeep().await {
+            tracing::debug!(%error, "the database could not be tended");
+        }
+    }
 }

@@ -15,6 +15,8 @@ use self::budget::{BodyBudget, BudgetShare};
 
 /// A body that keeps at least this many bytes a second coming is never given up.
 const LEAST_RATE: u64 = 1024;
+/// What a body takes of the budget before any of it has come.
+const FIRST_SHARE: usize = 64 * 1024;
 
 /// A body held in memory, with its share of the budget for all such bodies.
 #[derive(Debug)]
@@ -62,12 +64,19 @@ pub async fn read_whole(
     if announced.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit });
     }
-    let room = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(64 * 1024);
-    let mut share = budget.take(room).ok_or(BodyError::NoMemory)?;
+    let room = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(FIRST_SHARE);
+    // What is announced must fit; what is taken is what has come. Else a few callers could hold it all by announcing.
+    if !budget.has_room(room) {
+        return Err(BodyError::NoMemory);
+    }
+    let mut share = budget.take(room.min(FIRST_SHARE)).ok_or(BodyError::NoMemory)?;
     let mut pace = Pace::new(idle);
     let Some(first) = next_data(&mut body, &mut pace).await? else {
         return Ok(Whole { bytes: Bytes::new(), _share: share });
     };
+    if !share.grow_to(first.len()) {
+        return Err(BodyError::NoMemory);
+    }
     if body.is_end_stream() {
         return Ok(Whole { bytes: first, _share: share });
     }

@@ -35,6 +35,12 @@ impl BodyBudget {
         self.0.take(bytes).then(|| BudgetShare { state: Arc::clone(&self.0), bytes })
     }
 
+    /// Whether so much could be taken now.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.taken().checked_add(bytes).is_some_and(|sum| sum <= self.0.size)
+    }
+
     /// Bytes that are taken.
     #[must_use]
     pub fn taken(&self) -> usize {

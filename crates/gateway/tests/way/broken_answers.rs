@@ -1,9 +1,12 @@
-//! Answers that say too much, too little or nothing of themselves, and requests that want only a head.
+//! Answers that say too much, too little or nothing of themselves, and requests that promise more than they bring.
 
+use std::time::Duration;
+
+use claviger_gateway::GatewayConfig;
 use claviger_testkit::{Answer, RawServer};
 
 use super::{JSON, SSE_HEAD, START, chunk, settled};
-use crate::house::House;
+use crate::house::{House, Wish};
 
 #[test]
 fn a_stream_that_breaks_before_it_told_its_usage_is_billed_for_its_input() {
@@ -43,4 +46,20 @@ fn an_answer_that_does_not_say_what_it_is_is_billed() {
         house.send(&house.message(false)).until(JSON);
         assert_eq!(settled(&house).usage.output_tokens, 4, "{kind:?}");
     }
+}
+
+#[test]
+fn announcing_large_bodies_holds_up_nobody() {
+    let upstream = RawServer::start(|_| Answer::ok("application/json", JSON));
+    let mut config = GatewayConfig::default();
+    config.body.memory = 1 << 20;
+    let house = House::with(&upstream.url(), Wish { config, ..Wish::default() });
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: h\r\nx-api-key: {}\r\ncontent-length: 700000\r\n\r\n{{",
+        house.key
+    );
+    let mut slow: Vec<_> = (0..4).map(|_| house.send(&head)).collect();
+    let said: String = slow.iter_mut().map(|c| c.within(Duration::from_millis(200))).collect();
+    assert_eq!(said, "");
+    house.send(&house.message(false)).until(JSON);
 }

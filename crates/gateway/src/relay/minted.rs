@@ -95,22 +95,28 @@ fn message(message: &Value, found: &mut Vec<Minted>) {
 }
 
 fn container(holder: &Value, found: &mut Vec<Minted>) {
-    if let Some(id) = holder["container"]["id"].as_str() {
+    if let Some(id) = holder["container"]["id"].as_str().filter(|id| is_id(id)) {
         found.push((ResourceKind::Container, id.to_owned()));
     }
 }
 
 fn block(block: &Value, found: &mut Vec<Minted>) {
-    if block["type"].as_str().is_some_and(|kind| kind.ends_with("_tool_result")) {
+    // What other tools bring is other people's word: pages of the web, MCP servers of the caller's own.
+    if block["type"].as_str().is_some_and(|kind| kind.ends_with("code_execution_tool_result")) {
         files(&block["content"], found);
     }
 }
 
 /// Every `file_id` in a tool's result, however deep: `serde_json` reads no deeper than 128.
+/// Whether every store can keep it, and a caller can name it.
+fn is_id(text: &str) -> bool {
+    text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 fn files(value: &Value, found: &mut Vec<Minted>) {
     match value {
         Value::Object(members) => {
-            if let Some(id) = members.get("file_id").and_then(Value::as_str) {
+            if let Some(id) = members.get("file_id").and_then(Value::as_str).filter(|id| is_id(id)) {
                 found.push((ResourceKind::File, id.to_owned()));
             }
             members.values().for_each(|v| files(v, found));
@@ -144,6 +150,16 @@ mod tests {
         for split in [1, 7, 4096] {
             assert_eq!(read(false, &text, split), expected());
         }
+    }
+
+    #[test]
+    fn what_tools_of_the_callers_own_bring_is_not_believed() {
+        for kind in ["mcp_tool_result", "web_fetch_tool_result"] {
+            let text = RESULT.replace("code_execution_tool_result", kind);
+            assert_eq!(read(false, &format!(r#"{{"content":[{text}]}}"#), 4096), []);
+        }
+        let odd = RESULT.replace("file_a", r"file\u0000");
+        assert_eq!(read(false, &format!(r#"{{"content":[{odd}]}}"#), 4096), []);
     }
 
     #[test]

@@ -245,6 +245,17 @@ impl StreamRelay {
         self.phase == Phase::Over && self.out.is_empty()
     }
 
+    /// Reads the answer to its end for nobody but the record.
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.phase == Phase::Flowing {
+            self.out.clear();
+            if ready!(self.poll_flowing(cx)).is_err() {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// The client is gone. The call is cancelled and what was made so far is billed; or it is read to its end, if the
     /// key says so.
     pub fn abandon(mut relay: Box<Self>) {
@@ -258,18 +269,7 @@ impl StreamRelay {
         });
         match drain {
             Some(tracker) => {
-                tracker.spawn(async move {
-                    let drained = poll_fn(|cx| {
-                        while relay.phase == Phase::Flowing {
-                            relay.out.clear();
-                            if ready!(relay.poll_flowing(cx)).is_err() {
-                                break;
-                            }
-                        }
-                        Poll::Ready(())
-                    });
-                    drained.await;
-                });
+                tracker.spawn(async move { poll_fn(|cx| relay.poll_drained(cx)).await });
             }
             None => relay.settle(Outcome::ClientGone, "client_gone"),
         }

@@ -48,19 +48,30 @@ pub(super) async fn connection(
     let peer = Peer { ip, tls: tls.is_some() };
     match tls {
         None => {
-            let Ok(Ok(http2)) =
-                timeout(worker.shared.config().connection.keep_alive, speaks_http2(&stream)).await
+            let first = unless_draining(&state, speaks_http2(&stream));
+            let Ok(Some(Ok(http2))) = timeout(worker.shared.config().connection.keep_alive, first).await
             else {
                 return;
             };
             http(stream, http2, peer, worker, state).await;
         }
         Some(tls) => {
-            let Ok(Ok(stream)) = timeout(limit, tls.acceptor().accept(stream)).await else { return };
+            let handshake = unless_draining(&state, tls.acceptor().accept(stream));
+            let Ok(Some(Ok(stream))) = timeout(limit, handshake).await else { return };
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             http(stream, http2, peer, worker, state).await;
         }
     }
+}
+
+/// What comes before a connection's first request; `None` when no request is taken any more.
+async fn unless_draining<T>(state: &ConnectionState, first: impl Future<Output = T>) -> Option<T> {
+    let mut first = pin!(first);
+    poll_fn(|cx| {
+        state.runs_in(cx);
+        if state.is_draining() { Poll::Ready(None) } else { first.as_mut().poll(cx).map(Some) }
+    })
+    .await
 }
 
 async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {

@@ -177,6 +177,36 @@ fn nothing_is_imported_unasked_or_from_ourselves() {
     assert_eq!(started(&["--import-env", "--listen", &here], &circular), (true, true));
 }
 
+/// `script` gives a program a terminal, and types what it is given.
+#[test]
+fn at_a_terminal_a_key_is_imported_after_a_yes_and_the_live_key_is_shown() {
+    for (typed, imported) in [("y\n", true), ("\n", false), ("n\n", false)] {
+        let sim = Sim::start();
+        let node = Claviger::new();
+        let mut command = std::process::Command::new("script");
+        let serve =
+            format!("{} serve --listen 127.0.0.1:0 --control 127.0.0.1:0", env!("CARGO_BIN_EXE_claviger"));
+        command.args(["--quiet", "--return", "--flush", "--command", &serve, "/dev/null"]);
+        command.env("CLAVIGER_DATA", node.data()).env("HOME", node.folder());
+        command.env("ANTHROPIC_API_KEY", SECRET).env("ANTHROPIC_BASE_URL", sim.url());
+        let Some(mut process) = Process::at_terminal(command) else {
+            return claviger_testkit::skip("no `script` on PATH");
+        };
+        process.type_in(typed);
+        process.wait_for_line("ready ", STOP);
+        let credentials = node.cli(&["credential", "list", "--json"]).stdout;
+        // The terminal's own way to stop it; killing `script` would leave it running.
+        process.type_in("\u{3}");
+        process.wait(STOP);
+        let said = process.lines().join("\n");
+        assert_eq!(said.contains("key: cvg_live_"), imported, "{said}");
+        assert_eq!(said.contains("key: cvg_test_"), !imported, "{said}");
+        assert!(said.contains("cost money") && !said.contains(&SECRET[..20]), "{said}");
+        assert!(!node.data().join("first-key").exists(), "at a terminal the key is shown and not kept");
+        assert_eq!(credentials.contains("\"cred_"), imported, "{credentials}");
+    }
+}
+
 #[test]
 fn an_import_never_replaces_a_sealed_key() {
     let sim = Sim::start();

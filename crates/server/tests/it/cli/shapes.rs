@@ -317,6 +317,11 @@ fn status_says_what_runs_and_how_it_does() {
       "parts": [
         {
           "detail": "",
+          "name": "store",
+          "state": "ok"
+        },
+        {
+          "detail": "",
           "name": "disk",
           "state": "ok"
         },

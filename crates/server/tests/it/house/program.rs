@@ -85,6 +85,18 @@ impl Process {
         Self { child, out, errors }
     }
 
+    /// The same with its standard input open; `None` when there is no such program.
+    pub fn at_terminal(mut command: Command) -> Option<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().ok()?;
+        let (out, errors) = (gather(child.stdout.take()), gather(child.stderr.take()));
+        Some(Self { child, out, errors })
+    }
+
+    pub fn type_in(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
     /// Lines of standard output so far.
     pub fn lines(&self) -> Vec<String> {
         lock(&self.out).clone()

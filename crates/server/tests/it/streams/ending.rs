@@ -140,6 +140,21 @@ fn a_stop_lets_streams_finish_and_takes_no_new_calls() {
 }
 
 #[test]
+fn connections_that_lie_idle_hold_no_stop_up() {
+    let sim = Sim::start();
+    let mut node = Claviger::before(&sim, &["--drain-timeout", "30s"]);
+    let key = node.key(&[]);
+    let mut idle: Vec<_> = (0..4).map(|_| wire::Wire::to(node.gateway())).collect();
+    for wire in &mut idle[2..] {
+        wire.send(wire::post("/v1/messages", &key.key, &say("hello").to_string()));
+        assert_eq!(wire.answer().status, 200);
+    }
+    let start = Instant::now();
+    assert!(node.stop().success());
+    assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+}
+
+#[test]
 fn a_stop_cuts_what_does_not_finish_in_time() {
     let sim = Sim::start();
     let mut node = Claviger::before(&sim, &["--drain-timeout", "1s"]);

@@ -15,6 +15,8 @@ pub struct Case {
     pub gap: Duration,
     /// Connections of the closed loop.
     pub connections: usize,
+    /// Rate at which the CPU of all sides is compared: what each can do, and none is pressed by.
+    pub steady_per_second: f64,
     /// Rate of the open loop; `None`: its latency is not measured.
     pub per_second: Option<f64>,
 }
@@ -28,6 +30,7 @@ pub const CASES: [Case; 5] = [
         is_stream: false,
         gap: Duration::ZERO,
         connections: 64,
+        steady_per_second: 4000.0,
         per_second: Some(300.0),
     },
     Case {
@@ -37,6 +40,7 @@ pub const CASES: [Case; 5] = [
         is_stream: true,
         gap: Duration::ZERO,
         connections: 64,
+        steady_per_second: 1000.0,
         per_second: Some(100.0),
     },
     Case {
@@ -46,6 +50,7 @@ pub const CASES: [Case; 5] = [
         is_stream: true,
         gap: Duration::from_millis(5),
         connections: 64,
+        steady_per_second: 400.0,
         per_second: None,
     },
     Case {
@@ -55,6 +60,7 @@ pub const CASES: [Case; 5] = [
         is_stream: false,
         gap: Duration::ZERO,
         connections: 32,
+        steady_per_second: 1000.0,
         per_second: Some(100.0),
     },
     Case {
@@ -64,6 +70,7 @@ pub const CASES: [Case; 5] = [
         is_stream: false,
         gap: Duration::ZERO,
         connections: 8,
+        steady_per_second: 100.0,
         per_second: Some(30.0),
     },
 ];

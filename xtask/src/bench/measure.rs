@@ -34,8 +34,10 @@ impl Effort {
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
     pub per_second: f64,
-    /// Of the proxy, by the kernel's count.
+    /// Of the proxy, by the kernel's count, at the most that it can do.
     pub cpu_us_per_request: f64,
+    /// The same at a rate that is equal for all sides.
+    pub steady_cpu_us_per_request: f64,
 }
 
 /// One open-loop run of one side, in microseconds from the moment the request was due.
@@ -88,23 +90,38 @@ pub fn capacity(
             let at = CASES.iter().position(|case| case.name == series.case.name);
             replay.play(at.and_then(|at| recordings.get(at)).context("no recording")?.clone());
             for side in Side::order(run) {
-                let pace = Pace::Closed { connections: series.case.connections };
-                let until = Until::Time { warm_up: effort.warm_up, measure: effort.capacity };
-                let Some(outcome) = drive(stage, side, series.case, (pace, until))? else { continue };
-                let measured = Capacity {
-                    per_second: outcome.completed as f64 / outcome.elapsed.as_secs_f64(),
-                    cpu_us_per_request: cpu_us_per_request(&outcome),
-                };
-                let Capacity { per_second, cpu_us_per_request } = measured;
-                let name = series.case.name;
+                let Some(measured) = capacity_of(stage, side, (series.case, run), effort)? else { continue };
                 output::line(&format!(
-                    "run {run} {name} {side:?}: {per_second:.0}/s, {cpu_us_per_request:.1} us CPU"
+                    "run {run} {} {side:?}: {:.0}/s, {:.1} us CPU; at {:.0}/s {:.1} us CPU",
+                    series.case.name,
+                    measured.per_second,
+                    measured.cpu_us_per_request,
+                    series.case.steady_per_second,
+                    measured.steady_cpu_us_per_request
                 ));
                 series.push(side, measured);
             }
         }
     }
     Ok(all)
+}
+
+fn capacity_of(
+    stage: &Stage,
+    side: Side,
+    (case, run): (&Case, usize),
+    effort: &Effort,
+) -> anyhow::Result<Option<Capacity>> {
+    let until = Until::Time { warm_up: effort.warm_up, measure: effort.capacity };
+    let full = Pace::Closed { connections: case.connections };
+    let steady = Pace::Open { per_second: case.steady_per_second, seed: run as u64 + 1 };
+    let Some(full) = drive(stage, side, case, (full, until))? else { return Ok(None) };
+    let Some(steady) = drive(stage, side, case, (steady, until))? else { return Ok(None) };
+    Ok(Some(Capacity {
+        per_second: full.completed as f64 / full.elapsed.as_secs_f64(),
+        cpu_us_per_request: cpu_us_per_request(&full),
+        steady_cpu_us_per_request: cpu_us_per_request(&steady),
+    }))
 }
 
 /// Open loop against the simulator, and the price of one fsync between the runs.

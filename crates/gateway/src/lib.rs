@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod path;
 mod pipeline;
 mod probe;
+mod pump;
 mod receive;
 mod refuse;
 mod relay;

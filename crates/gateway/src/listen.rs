@@ -101,6 +101,14 @@ impl Acceptor {
 
     /// Runs until told to stop and all connections have ended, by themselves or, after `drain`, cut.
     pub(crate) async fn run(self, listener: TcpListener, stop: CancellationToken, drain: Duration) {
+        let pump = Arc::clone(&self.worker.pump);
+        tokio::select! {
+            () = pump.run() => {}
+            () = self.serve(listener, stop, drain) => {}
+        }
+    }
+
+    async fn serve(self, listener: TcpListener, stop: CancellationToken, drain: Duration) {
         let mut sweep = tokio::time::interval(Duration::from_secs(10));
         loop {
             tokio::select! {

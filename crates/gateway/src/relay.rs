@@ -13,8 +13,7 @@ pub mod tap;
 
 use std::{
     future::{Future, poll_fn},
-    pin::Pin,
-    task::{Context, Poll},
+    task::Poll,
 };
 
 use claviger_claude_wire::answers::Answer;
@@ -39,6 +38,7 @@ use crate::{
     forward::{Reply, is_stream},
     headers::{Own, REQUEST_ID, client_headers},
     path::Operation,
+    pump::Spout,
     receive::cut,
     refuse::Refusal,
     reply::ReplyBody,
@@ -96,54 +96,54 @@ pub async fn relay(
     };
     own_headers(&mut parts, permit, &lease);
     if stream && !coded {
-        durable(&mut intent).await?;
+        durable(worker, &mut intent).await?;
         let kind = StreamKind {
             is_message: permit.head.operation == Operation::CreateMessage && parts.status.is_success(),
             length,
             ping_after: worker.shared.config().stream.ping_after,
         };
-        let account = Account::new(lease, facts, minted(permit, true));
+        let account = Account::new(worker, lease, facts, minted(permit, true));
         let relay = StreamRelay::new(source, account, cut, kind);
         return Ok(Response::from_parts(parts, ReplyBody::stream(relay)));
     }
-    let account = Account::new(lease, facts, minted(permit, false).filter(|_| metered && !coded));
+    let account = Account::new(worker, lease, facts, minted(permit, false).filter(|_| metered && !coded));
     let mut relay = PlainRelay::new(source, tap, account, cut, length);
     if let Some(results) = results {
         relay = relay.with_results(results);
     }
-    release(&mut relay, intent).await?;
+    release(worker, &mut relay, intent).await?;
     Ok(Response::from_parts(parts, ReplyBody::plain(relay)))
 }
 
 /// Waits until the answer may begin: until its intent is durable; or, where the whole answer is here before that
 /// (or has no body to hold back), until its record is, which says as much in one commit instead of two.
-async fn release(relay: &mut PlainRelay, intent: Option<Receipt>) -> Result<(), RecordError> {
-    let mut intent = intent;
-    let whole = poll_fn(|cx| {
-        let late = match poll_intent(&mut intent, cx) {
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) => false,
-            Poll::Pending => true,
-        };
-        Poll::Ready(Ok((late || relay.is_empty()) && relay.fill(cx)))
-    });
-    if whole.await? {
-        return poll_fn(|cx| relay.poll_recorded(cx)).await;
+async fn release(
+    worker: &Worker,
+    relay: &mut PlainRelay,
+    mut intent: Option<Receipt>,
+) -> Result<(), RecordError> {
+    let known = match intent.as_ref().map(Receipt::now) {
+        None | Some(Some(Ok(()))) => true,
+        Some(Some(Err(error))) => return Err(error),
+        Some(None) => false,
+    };
+    if !known || relay.is_empty() {
+        let whole = poll_fn(|cx| Poll::Ready(relay.fill(cx))).await;
+        if whole {
+            return poll_fn(|cx| relay.poll_recorded(cx)).await;
+        }
     }
-    durable(&mut intent).await
+    durable(worker, &mut intent).await
 }
 
-fn poll_intent(intent: &mut Option<Receipt>, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
-    let Some(receipt) = intent else { return Poll::Ready(Ok(())) };
-    let done = Pin::new(receipt).poll(cx);
-    if done.is_ready() {
-        *intent = None;
+async fn durable(worker: &Worker, intent: &mut Option<Receipt>) -> Result<(), RecordError> {
+    let Some(receipt) = intent.take() else { return Ok(()) };
+    if let Some(done) = receipt.now() {
+        return done;
     }
-    done
-}
-
-async fn durable(intent: &mut Option<Receipt>) -> Result<(), RecordError> {
-    poll_fn(|cx| poll_intent(intent, cx)).await
+    let mut receipt = std::pin::pin!(receipt);
+    let mut spout = Spout::default();
+    poll_fn(|cx| spout.polled(&worker.pump, cx, |cx| receipt.as_mut().poll(cx))).await
 }
 
 /// Reads ids that the answer mints, where it can mint any; the simulator's are its own.

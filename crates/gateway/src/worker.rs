@@ -18,6 +18,7 @@ use crate::{
     chance::Chance,
     config::GatewayConfig,
     metrics::Metrics,
+    pump::Pump,
     route::{Candidate, Candidates},
     simulate::Simulate,
 };
@@ -111,6 +112,8 @@ pub struct Worker {
     pub chance: Chance,
     /// Its credentials, made ready.
     pub candidates: Candidates,
+    /// Its list of requests to be woken.
+    pub pump: Arc<Pump>,
 }
 
 impl Worker {
@@ -119,7 +122,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>) -> Self {
         let client = UpstreamClient::new(Arc::clone(&shared.transport), shared.tracker.clone());
         let chance = Chance::new(Arc::clone(&shared.entropy));
-        Self { shared, client, chance, candidates: Candidates::default() }
+        Self { shared, client, chance, candidates: Candidates::default(), pump: Arc::default() }
     }
 
     /// One credential, made ready.

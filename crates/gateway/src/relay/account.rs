@@ -13,9 +13,10 @@ use claviger_service::recorder::{Receipt, RecordError, Slot};
 use super::minted::MintedTap;
 use crate::{
     metrics::Answered,
+    pump::{Pump, Spout},
     reserve::{Lease, micros},
     settle::{Bill, Ending},
-    worker::Shared,
+    worker::{Shared, Worker},
 };
 
 /// What is known of an answer once its head is there.
@@ -35,6 +36,8 @@ pub struct Account {
     shared: Arc<Shared>,
     facts: AnswerFacts,
     minted: Option<MintedTap>,
+    pump: Arc<Pump>,
+    spout: Spout,
     receipt: Option<Receipt>,
     settled: bool,
 }
@@ -42,9 +45,18 @@ pub struct Account {
 impl Account {
     /// Opens the account.
     #[must_use]
-    pub fn new(lease: Lease, facts: AnswerFacts, minted: Option<MintedTap>) -> Self {
+    pub fn new(worker: &Worker, lease: Lease, facts: AnswerFacts, minted: Option<MintedTap>) -> Self {
         let shared = Arc::clone(lease.shared());
-        Self { lease: Some(lease), shared, facts, minted, receipt: None, settled: false }
+        Self {
+            lease: Some(lease),
+            shared,
+            facts,
+            minted,
+            pump: Arc::clone(&worker.pump),
+            spout: Spout::default(),
+            receipt: None,
+            settled: false,
+        }
     }
 
     /// Bytes of the answer pass.
@@ -139,7 +151,7 @@ impl Account {
     /// Ready when what was settled is durable.
     pub fn poll_durable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
         let Some(receipt) = &mut self.receipt else { return Poll::Ready(Ok(())) };
-        let done = Pin::new(receipt).poll(cx);
+        let done = self.spout.polled(&self.pump, cx, |cx| Pin::new(receipt).poll(cx));
         if done.is_ready() {
             self.receipt = None;
         }

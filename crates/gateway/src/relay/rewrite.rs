@@ -54,7 +54,7 @@ pub(super) async fn relay(
     let facts = answer_facts(&parts, &lease);
     let read = read(worker, permit, &lease, &parts, &mut source).await;
     own_headers(&mut parts, permit, &lease);
-    let mut account = Account::new(lease, facts, None);
+    let mut account = Account::new(worker, lease, facts, None);
     let (body, made) = match read {
         Ok(read) => read,
         Err(error) => {
@@ -64,7 +64,7 @@ pub(super) async fn relay(
     };
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     account.settle(Ending { made, ..Ending::of(Outcome::Completed) });
-    durable(&mut intent).await?;
+    durable(worker, &mut intent).await?;
     std::future::poll_fn(|cx| account.poll_durable(cx)).await?;
     Ok(Response::from_parts(parts, ReplyBody::once(body)))
 }

@@ -71,7 +71,7 @@ impl Lock {
                 locked.expect("a lock that is free");
                 tell.send(()).expect("somebody who waits for the lock");
                 // Ends as well when the other end is dropped.
-                drop(released.recv());
+                let _ = released.recv();
             });
         });
         held.recv().expect("a lock on a SQLite file");

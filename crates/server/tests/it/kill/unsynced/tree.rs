@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
+    ops::Range,
 };
 
 /// The number of the root.
@@ -26,7 +27,8 @@ pub struct Node {
     pub content: Vec<u8>,
     /// The content at the last sync.
     synced: Vec<u8>,
-    dirty: bool,
+    /// Where the two may differ; never empty when their sizes do.
+    dirty: Vec<Range<usize>>,
 }
 
 type Names = BTreeMap<OsString, u64>;
@@ -94,21 +96,24 @@ impl Tree {
     pub fn sync(&mut self, number: u64) {
         self.synced_folders.clone_from(&self.folders);
         if let Some(node) = self.nodes.get_mut(&number)
-            && node.dirty
+            && !node.dirty.is_empty()
         {
-            node.synced.clone_from(&node.content);
-            node.dirty = false;
+            node.synced.resize(node.content.len(), 0);
+            for range in std::mem::take(&mut node.dirty) {
+                let range = range.start.min(node.content.len())..range.end.min(node.content.len());
+                node.synced[range.clone()].copy_from_slice(&node.content[range]);
+            }
         }
     }
 
     /// The power is gone: what was not synced never was. How many bytes that changed.
     pub fn lose(&mut self) -> usize {
         let mut lost = 0;
-        for node in self.nodes.values_mut().filter(|node| node.dirty) {
+        for node in self.nodes.values_mut().filter(|node| !node.dirty.is_empty()) {
             let same = node.content.iter().zip(&node.synced).filter(|(a, b)| a == b).count();
             lost += node.content.len().max(node.synced.len()) - same;
             node.content.clone_from(&node.synced);
-            node.dirty = false;
+            node.dirty.clear();
         }
         self.folders.clone_from(&self.synced_folders);
         lost
@@ -118,7 +123,7 @@ impl Tree {
 impl Node {
     const fn new(kind: Kind, mode: u32) -> Self {
         let mode = (mode & 0o7777) as u16;
-        Self { kind, mode, content: Vec::new(), synced: Vec::new(), dirty: false }
+        Self { kind, mode, content: Vec::new(), synced: Vec::new(), dirty: Vec::new() }
     }
 
     pub fn read(&self, offset: u64, size: u32) -> &[u8] {
@@ -129,16 +134,19 @@ impl Node {
 
     pub fn write(&mut self, offset: u64, bytes: &[u8]) {
         let from = usize::try_from(offset).unwrap();
-        if self.content.len() < from + bytes.len() {
-            self.content.resize(from + bytes.len(), 0);
+        let end = from + bytes.len();
+        // What lies between the old end and the new bytes is zeros.
+        self.dirty.push(from.min(self.content.len())..end);
+        if self.content.len() < end {
+            self.content.resize(end, 0);
         }
-        self.content[from..from + bytes.len()].copy_from_slice(bytes);
-        self.dirty = true;
+        self.content[from..end].copy_from_slice(bytes);
     }
 
     pub fn resize(&mut self, size: u64) {
-        self.content.resize(usize::try_from(size).unwrap(), 0);
-        self.dirty = true;
+        let size = usize::try_from(size).unwrap();
+        self.dirty.push(self.content.len().min(size)..size);
+        self.content.resize(size, 0);
     }
 }
 
@@ -156,5 +164,11 @@ fn what_was_not_synced_is_forgotten_and_the_rest_is_not() {
     assert_eq!(tree.names(ROOT).len(), 2);
     assert_eq!(tree.find(ROOT, OsStr::new("kept")), Some(kept));
     assert_eq!(tree.node(kept).unwrap().read(1, 9), b"bc");
+    tree.node(kept).unwrap().resize(1);
+    tree.node(kept).unwrap().write(2, b"z");
+    tree.sync(kept);
+    tree.node(kept).unwrap().resize(0);
+    tree.lose();
+    assert_eq!(tree.node(kept).unwrap().read(0, 9), b"a\0z");
     assert_eq!(tree.node(changed).unwrap().read(0, 9), b"");
 }

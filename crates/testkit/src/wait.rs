@@ -2,6 +2,8 @@
 
 use std::{
     net::{Ipv4Addr, TcpListener},
+    process,
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::Duration,
 };
@@ -13,6 +15,18 @@ const STEP: Duration = Duration::from_millis(5);
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address").port()
+}
+
+/// A free port that stays free: below those that the system gives out by itself, to listeners and to clients. For a
+/// server that is killed and must come back at the same address.
+#[must_use]
+pub fn steady_port() -> u16 {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let from = u16::try_from(process::id() % 1_000).expect("a small number") * 12;
+    (0..12_000)
+        .map(|_| 20_000 + (from + COUNT.fetch_add(1, Ordering::Relaxed)) % 12_000)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port")
 }
 
 /// Asks every 5 ms until the answer is something.

@@ -167,7 +167,7 @@ fn nothing_is_imported_unasked_or_from_ourselves() {
         (first.starts_with("cvg_test_"), node.json(&["credential", "list"]) == serde_json::json!([]))
     };
     let ours = "cvg_live_0123456789012345678901234567890123456789012";
-    let here = format!("127.0.0.1:{}", claviger_testkit::free_port());
+    let here = format!("127.0.0.1:{}", claviger_testkit::steady_port());
     let base = format!("http://{here}");
     // Standard input is no terminal: nobody can have said yes.
     assert_eq!(started(&[], &[("ANTHROPIC_API_KEY", SECRET)]), (true, true));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use claviger_domain::clock::Entropy;
-use claviger_testkit::{PostgresDatabase, SeededEntropy, eventually, free_port, sql};
+use claviger_testkit::{PostgresDatabase, SeededEntropy, eventually, sql, steady_port};
 use serde_json::Value;
 
 use super::clients::{Clients, Seen};
@@ -56,7 +56,7 @@ pub struct Rounds {
 impl Rounds {
     /// Makes the database, killing its first starts, and a key.
     pub fn begin(plan: Plan, engine: Engine) -> Self {
-        let address = format!("127.0.0.1:{}", free_port());
+        let address = format!("127.0.0.1:{}", steady_port());
         let mut node = Claviger::new().with_arguments(&["--listen", &address, "--drain-timeout", "5s"]);
         if let Engine::Postgres(database) = &engine {
             node = node.with_arguments(&["--database", database.url()]);

@@ -61,6 +61,6 @@ fn without_syncing_the_loss_is_seen() {
 }
 
 fn node_on_port(node: Claviger) -> Claviger {
-    let address = format!("127.0.0.1:{}", claviger_testkit::free_port());
+    let address = format!("127.0.0.1:{}", claviger_testkit::steady_port());
     node.with_arguments(&["--listen", &address, "--drain-timeout", "5s"])
 }

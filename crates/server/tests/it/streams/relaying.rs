@@ -1,6 +1,6 @@
 //! On their way: unbuffered, kept alive, repeated only before the first byte.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Ended, Listener};
 use crate::{
@@ -13,7 +13,6 @@ fn events_arrive_when_they_are_sent() {
     let sim = Sim::start();
     let node = Claviger::before(&sim, &[]);
     let key = node.key(&[]);
-    let start = Instant::now();
     let mut stream = Listener::open(&node, &key, "[[sim: deltas=5; gap=200; no-thinking]]");
     assert!(stream.head.header("content-type").unwrap().starts_with("text/event-stream"));
     let mut arrived = Vec::new();
@@ -27,7 +26,6 @@ fn events_arrive_when_they_are_sent() {
     assert_eq!((arrived.len(), end), (5, Ended::Clean));
     let span = *arrived.last().unwrap() - arrived[0];
     assert!(span >= Duration::from_millis(600), "five deltas within {span:?}: they were held together");
-    assert!(arrived[0] - start < start.elapsed() / 2, "the first delta came with the last ones");
 }
 
 #[test]

@@ -13,7 +13,6 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::args::Arguments;
-use crate::clients::{self, Client};
 use crate::output;
 use crate::postgres::{self, Cluster};
 use crate::process::{self, Deadline, Ended};
@@ -28,14 +27,17 @@ const SEED_VARIABLE: &str = "CLAVIGER_TEST_SEED";
 /// One portion may take this long.
 const PORTION_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 const DEFAULT_SEED: u64 = 1;
-/// pytest's exit code for tests that ran and failed; the others are its own troubles.
-const TESTS_FAILED: i32 = 1;
+/// The test program's exit code for tests that ran and failed; the build was done before.
+const TESTS_FAILED: i32 = 101;
+
+/// The program that holds the tests.
+const TESTS: [&str; 6] = ["test", "--release", "-p", "claviger-server", "--test", "it"];
 
 /// One soak and the test behind it.
 pub struct Soak {
     name: &'static str,
     about: &'static str,
-    /// As pytest names it: `file::function`.
+    /// The full name of a test of `crates/server/tests/it`.
     test: &'static str,
     needs_postgres: bool,
     /// Rounds without `--rounds`, and rounds between two saves of the state.
@@ -44,11 +46,11 @@ pub struct Soak {
 }
 
 /// The list.
-const SOAKS: [Soak; 2] = [
+const SOAKS: [Soak; 3] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
-        test: "tests/kill/test_kill.py::test_sqlite",
+        test: "kill::sqlite",
         needs_postgres: false,
         rounds: 500,
         portion: 20,
@@ -56,9 +58,17 @@ const SOAKS: [Soak; 2] = [
     Soak {
         name: "kill-postgres",
         about: "the same on PostgreSQL",
-        test: "tests/kill/test_kill.py::test_postgres",
+        test: "kill::postgres",
         needs_postgres: true,
         rounds: 500,
+        portion: 20,
+    },
+    Soak {
+        name: "kill-unsynced",
+        about: "power lost under load: a disk that forgets what was not synced",
+        test: "kill::unsynced::unsynced",
+        needs_postgres: false,
+        rounds: 20,
         portion: 20,
     },
 ];
@@ -93,7 +103,7 @@ impl Soak {
         let before = state.rounds();
         while state.rounds() < rounds {
             let portion = self.portion.min(rounds - state.rounds());
-            let mut command = self.command(workspace)?;
+            let mut command = self.command(workspace);
             command.env(ROUNDS_VARIABLE, portion.to_string());
             command.env(SEED_VARIABLE, (seed + state.rounds()).to_string());
             if let Some(cluster) = &cluster {
@@ -103,7 +113,7 @@ impl Soak {
                 Ended::Success => false,
                 Ended::Failure(status) if status.code() == Some(TESTS_FAILED) => true,
                 Ended::TimedOut => true,
-                Ended::Failure(status) => bail!("{}: pytest could not run it: {status}", self.name),
+                Ended::Failure(status) => bail!("{}: it could not be run: {status}", self.name),
             };
             state.add(portion, failed)?;
             output::line(&format!("{}: {} of {rounds} rounds", self.name, state.rounds()));
@@ -127,22 +137,17 @@ impl Soak {
 
     /// The release build is what is killed, limited and measured.
     fn build(&self, workspace: &Workspace) -> anyhow::Result<()> {
-        let mut build = workspace.cargo();
-        build.args(["build", "--release", "--workspace", "--bins"]);
-        process::must(&mut build, Deadline::after(PORTION_LIMIT))
+        let deadline = Deadline::after(PORTION_LIMIT);
+        let mut bins = workspace.cargo();
+        process::must(bins.args(["build", "--release", "--workspace", "--bins"]), deadline)?;
+        let mut tests = workspace.cargo();
+        process::must(tests.args(TESTS).arg("--no-run"), deadline)
     }
 
-    fn command(&self, workspace: &Workspace) -> anyhow::Result<Command> {
-        let python = match clients::python(workspace, Deadline::after(PORTION_LIMIT))? {
-            Client::Ready(python) => python,
-            Client::Missing(why) => bail!("{}: {why}", self.name),
-        };
-        let mut command = workspace.command(&python.to_string_lossy());
-        command.args(["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", self.test]);
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
-        let release = workspace.target().join("release");
-        command.env("CLAVIGER_TEST_BIN", release.join("claviger"));
-        command.env("CLAVIGER_TEST_SIM", release.join("claude-sim"));
-        Ok(command)
+    fn command(&self, workspace: &Workspace) -> Command {
+        let mut command = workspace.cargo();
+        command.args(TESTS).args(["--", self.test, "--exact", "--nocapture"]);
+        command.env("CLAVIGER_TEST_SIM", workspace.target().join("release/claude-sim"));
+        command
     }
 }

@@ -1,118 +1,145 @@
-//! Waking many requests at once. A group commit tells many requests of this worker that they may go on; each wake-up
-//! from another thread would cost a system call. So they go into a list, and one wake-up empties it.
+//! Waiting for records together. A group commit tells many requests of this worker that they may go on; waking each
+//! of them from the ledger's thread would cost a system call each. So one task of the worker waits for all, is
+//! woken once, and wakes them on its own thread.
 
 use std::{
     future::poll_fn,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Wake, Waker},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
-use futures_util::task::AtomicWaker;
+use claviger_service::recorder::{Receipt, RecordError};
 
-/// One worker's list of requests to be woken.
-#[derive(Debug, Default)]
+/// What became of a record.
+type Fate = Result<(), RecordError>;
+
+/// One worker's requests that wait for records.
+#[derive(Default)]
 pub struct Pump {
-    waiting: Mutex<Vec<Waker>>,
-    task: AtomicWaker,
+    waiting: Mutex<Vec<Entry>>,
+    /// The task that waits for all of them. A task keeps its waker for life.
+    task: OnceLock<Waker>,
 }
 
-/// Wakes one request by way of the pump.
-struct Pumped {
-    pump: Arc<Pump>,
+/// One request's record.
+struct Entry {
+    receipt: Receipt,
+    cell: Arc<Mutex<Cell>>,
+}
+
+/// Between the pump and one request.
+struct Cell {
+    fate: Option<Fate>,
     request: Waker,
 }
 
-impl Wake for Pumped {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
+/// A request's wait for its record.
+#[derive(Default)]
+pub struct Wait(Stage);
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        let mut waiting = self.pump.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = waiting.is_empty();
-        waiting.push(self.request.clone());
-        drop(waiting);
-        if is_first {
-            self.pump.task.wake();
-        }
-    }
+#[derive(Default)]
+enum Stage {
+    /// There is nothing to wait for.
+    #[default]
+    Over,
+    /// Not begun.
+    Receipt(Receipt),
+    /// The pump waits.
+    Pumped(Arc<Mutex<Cell>>),
 }
 
-/// One request's way through the pump; it lasts as long as the request's task stays the same.
-#[derive(Debug, Default)]
-pub struct Spout(Option<(Waker, Waker)>);
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-impl Spout {
-    /// The context in which to poll what other threads complete.
-    pub fn polled<T>(
-        &mut self,
-        pump: &Arc<Pump>,
-        cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> T,
-    ) -> T {
-        let fits = self.0.as_ref().is_some_and(|(request, _)| request.will_wake(cx.waker()));
-        if !fits {
-            let request = cx.waker().clone();
-            let pumped = Pumped { pump: Arc::clone(pump), request: request.clone() };
-            self.0 = Some((request, Waker::from(Arc::new(pumped))));
-        }
+impl Wait {
+    /// For this record; ready at once if there is none.
+    #[must_use]
+    pub fn on(receipt: Option<Receipt>) -> Self {
+        Self(receipt.map_or(Stage::Over, Stage::Receipt))
+    }
+
+    /// What is known without waiting; `None`: nothing yet.
+    #[must_use]
+    pub fn now(&self) -> Option<Fate> {
         match &self.0 {
-            Some((_, pumped)) => poll(&mut Context::from_waker(pumped)),
-            None => poll(cx),
+            Stage::Over => Some(Ok(())),
+            Stage::Receipt(receipt) => receipt.now(),
+            Stage::Pumped(cell) => lock(cell).fate,
         }
+    }
+
+    /// Ready when the record is durable, or will not be in time; from then on it is ready and well.
+    pub fn poll(&mut self, pump: &Pump, cx: &mut Context<'_>) -> Poll<Fate> {
+        if let Some(fate) = self.now() {
+            self.0 = Stage::Over;
+            return Poll::Ready(fate);
+        }
+        match std::mem::take(&mut self.0) {
+            Stage::Over => return Poll::Ready(Ok(())),
+            Stage::Receipt(mut receipt) => {
+                let Some(task) = pump.task.get() else {
+                    // No task to wait in: the request waits by itself.
+                    let fate = Pin::new(&mut receipt).poll(cx);
+                    self.0 = Stage::Receipt(receipt);
+                    return fate;
+                };
+                let cell = Arc::new(Mutex::new(Cell { fate: None, request: cx.waker().clone() }));
+                if let Some(fate) = pump.enter(receipt, task, &cell) {
+                    return Poll::Ready(fate);
+                }
+                self.0 = Stage::Pumped(cell);
+            }
+            Stage::Pumped(cell) => {
+                let mut held = lock(&cell);
+                if !held.request.will_wake(cx.waker()) {
+                    held.request = cx.waker().clone();
+                }
+                drop(held);
+                self.0 = Stage::Pumped(cell);
+            }
+        }
+        Poll::Pending
     }
 }
 
 impl Pump {
-    /// Wakes whatever comes into the list, for ever. To be polled on the worker's own thread.
+    /// Takes a record to wait for, unless its fate is known.
+    fn enter(&self, mut receipt: Receipt, task: &Waker, cell: &Arc<Mutex<Cell>>) -> Option<Fate> {
+        // Held while the record is asked, so that the task cannot look before the entry is there.
+        let mut waiting = lock(&self.waiting);
+        if let Poll::Ready(fate) = Pin::new(&mut receipt).poll(&mut Context::from_waker(task)) {
+            return Some(fate);
+        }
+        waiting.push(Entry { receipt, cell: Arc::clone(cell) });
+        None
+    }
+
+    /// Waits for all records, for ever. To be run in a task of the worker's own thread.
     pub async fn run(&self) {
         poll_fn(|cx| {
-            self.task.register(cx.waker());
-            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            waiting.into_iter().for_each(Waker::wake);
+            self.task.get_or_init(|| cx.waker().clone());
+            self.tell();
             Poll::<()>::Pending
         })
         .await;
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{
-        pin::pin,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
+    /// Wakes the requests whose records are decided.
+    fn tell(&self) {
+        let decided: Vec<Entry> =
+            lock(&self.waiting).extract_if(.., |entry| entry.receipt.now().is_some()).collect();
+        for Entry { receipt, cell } in decided {
+            let mut held = lock(&cell);
+            held.fate = receipt.now();
+            held.request.wake_by_ref();
         }
     }
+}
 
-    #[test]
-    fn many_wake_ups_reach_the_worker_as_one_and_every_request_is_woken() {
-        let pump = Arc::new(Pump::default());
-        let worker = Arc::new(Count::default());
-        let worker_waker = Waker::from(Arc::clone(&worker));
-        let mut running = pin!(pump.run());
-        assert!(running.as_mut().poll(&mut Context::from_waker(&worker_waker)).is_pending());
-        let requests: Vec<_> = (0..5).map(|_| Arc::new(Count::default())).collect();
-        let mut spouts: Vec<_> = requests.iter().map(|_| Spout::default()).collect();
-        let wakers: Vec<Waker> = requests
-            .iter()
-            .zip(&mut spouts)
-            .map(|(request, spout)| {
-                let waker = Waker::from(Arc::clone(request));
-                spout.polled(&pump, &mut Context::from_waker(&waker), |cx| cx.waker().clone())
-            })
-            .collect();
-        std::thread::spawn(move || wakers.into_iter().for_each(Waker::wake)).join().unwrap();
-        assert_eq!(worker.0.load(Ordering::SeqCst), 1);
-        assert!(requests.iter().all(|r| r.0.load(Ordering::SeqCst) == 0));
-        assert!(running.as_mut().poll(&mut Context::from_waker(&worker_waker)).is_pending());
-        assert!(requests.iter().all(|r| r.0.load(Ordering::SeqCst) == 1));
+impl std::fmt::Debug for Pump {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pump").field("waiting", &lock(&self.waiting).len()).finish_non_exhaustive()
     }
 }

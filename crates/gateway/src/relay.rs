@@ -11,17 +11,11 @@ pub mod source;
 pub mod stream;
 pub mod tap;
 
-use std::{
-    future::{Future, poll_fn},
-    task::Poll,
-};
+use std::{future::poll_fn, task::Poll};
 
 use claviger_claude_wire::answers::Answer;
 use claviger_domain::{ledger::Party, permission::Endpoint, token::KeyClass};
-use claviger_service::{
-    ServiceError,
-    recorder::{Receipt, RecordError},
-};
+use claviger_service::{ServiceError, recorder::RecordError};
 use http::{HeaderValue, Response, header, response::Parts};
 
 use self::{
@@ -38,7 +32,7 @@ use crate::{
     forward::{Reply, is_stream},
     headers::{Own, REQUEST_ID, client_headers},
     path::Operation,
-    pump::Spout,
+    pump::Wait,
     receive::cut,
     refuse::Refusal,
     reply::ReplyBody,
@@ -80,7 +74,7 @@ pub async fn relay(
     if rewrite::is_rewritten(permit, &reply.parts) {
         return rewrite::relay(worker, permit, lease, reply).await;
     }
-    let Reply { mut parts, source, mut intent } = reply;
+    let Reply { mut parts, source, intent } = reply;
     let facts = answer_facts(&parts, &lease);
     let cut = lease.live().runtime.cut_signal();
     let coding = parts.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
@@ -96,7 +90,7 @@ pub async fn relay(
     };
     own_headers(&mut parts, permit, &lease);
     if stream && !coded {
-        durable(worker, &mut intent).await?;
+        durable(worker, Wait::on(intent)).await?;
         let kind = StreamKind {
             is_message: permit.head.operation == Operation::CreateMessage && parts.status.is_success(),
             length,
@@ -111,21 +105,17 @@ pub async fn relay(
     if let Some(results) = results {
         relay = relay.with_results(results);
     }
-    release(worker, &mut relay, intent).await?;
+    release(worker, &mut relay, Wait::on(intent)).await?;
     Ok(Response::from_parts(parts, ReplyBody::plain(relay)))
 }
 
 /// Waits until the answer may begin: until its intent is durable; or, where the whole answer is here before that
 /// (or has no body to hold back), until its record is, which says as much in one commit instead of two.
-async fn release(
-    worker: &Worker,
-    relay: &mut PlainRelay,
-    mut intent: Option<Receipt>,
-) -> Result<(), RecordError> {
-    let known = match intent.as_ref().map(Receipt::now) {
-        None | Some(Some(Ok(()))) => true,
-        Some(Some(Err(error))) => return Err(error),
-        Some(None) => false,
+async fn release(worker: &Worker, relay: &mut PlainRelay, intent: Wait) -> Result<(), RecordError> {
+    let known = match intent.now() {
+        Some(Ok(())) => true,
+        Some(Err(error)) => return Err(error),
+        None => false,
     };
     if !known || relay.is_empty() {
         let whole = poll_fn(|cx| Poll::Ready(relay.fill(cx))).await;
@@ -133,17 +123,11 @@ async fn release(
             return poll_fn(|cx| relay.poll_recorded(cx)).await;
         }
     }
-    durable(worker, &mut intent).await
+    durable(worker, intent).await
 }
 
-async fn durable(worker: &Worker, intent: &mut Option<Receipt>) -> Result<(), RecordError> {
-    let Some(receipt) = intent.take() else { return Ok(()) };
-    if let Some(done) = receipt.now() {
-        return done;
-    }
-    let mut receipt = std::pin::pin!(receipt);
-    let mut spout = Spout::default();
-    poll_fn(|cx| spout.polled(&worker.pump, cx, |cx| receipt.as_mut().poll(cx))).await
+async fn durable(worker: &Worker, mut intent: Wait) -> Result<(), RecordError> {
+    poll_fn(|cx| intent.poll(&worker.pump, cx)).await
 }
 
 /// Reads ids that the answer mints, where it can mint any; the simulator's are its own.

@@ -1,19 +1,18 @@
 //! The record at an answer's end: settled once, and awaited before the last byte leaves.
 
 use std::{
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use claviger_claude_wire::price::PriceTable;
 use claviger_domain::ledger::{Outcome, RowFlags};
-use claviger_service::recorder::{Receipt, RecordError, Slot};
+use claviger_service::recorder::{RecordError, Slot};
 
 use super::minted::MintedTap;
 use crate::{
     metrics::Answered,
-    pump::{Pump, Spout},
+    pump::{Pump, Wait},
     reserve::{Lease, micros},
     settle::{Bill, Ending},
     worker::{Shared, Worker},
@@ -37,8 +36,7 @@ pub struct Account {
     facts: AnswerFacts,
     minted: Option<MintedTap>,
     pump: Arc<Pump>,
-    spout: Spout,
-    receipt: Option<Receipt>,
+    record: Wait,
     settled: bool,
 }
 
@@ -53,8 +51,7 @@ impl Account {
             facts,
             minted,
             pump: Arc::clone(&worker.pump),
-            spout: Spout::default(),
-            receipt: None,
+            record: Wait::default(),
             settled: false,
         }
     }
@@ -127,7 +124,7 @@ impl Account {
             usage: &ending.usage,
             duration_us: micros(particulars.began.elapsed()),
         });
-        self.receipt = lease.settle(ending);
+        self.record = Wait::on(lease.settle(ending));
     }
 
     /// Books the end of a call with its bill.
@@ -150,11 +147,6 @@ impl Account {
 
     /// Ready when what was settled is durable.
     pub fn poll_durable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecordError>> {
-        let Some(receipt) = &mut self.receipt else { return Poll::Ready(Ok(())) };
-        let done = self.spout.polled(&self.pump, cx, |cx| Pin::new(receipt).poll(cx));
-        if done.is_ready() {
-            self.receipt = None;
-        }
-        done
+        self.record.poll(&self.pump, cx)
     }
 }

@@ -107,12 +107,12 @@ fn block(block: &Value, found: &mut Vec<Minted>) {
     }
 }
 
-/// Every `file_id` in a tool's result, however deep: `serde_json` reads no deeper than 128.
 /// Whether every store can keep it, and a caller can name it.
 fn is_id(text: &str) -> bool {
     text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
+/// Every `file_id` in a tool's result, however deep: `serde_json` reads no deeper than 128.
 fn files(value: &Value, found: &mut Vec<Minted>) {
     match value {
         Value::Object(members) => {

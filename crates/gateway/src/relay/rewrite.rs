@@ -18,6 +18,7 @@ use crate::{
     authorize::Permit,
     forward::Reply,
     path::{AnswerKind, Operation},
+    pump::Wait,
     reply::ReplyBody,
     reserve::Lease,
     settle::Ending,
@@ -50,7 +51,7 @@ pub(super) async fn relay(
     lease: Lease,
     reply: Reply,
 ) -> Result<Response<ReplyBody>, RelayError> {
-    let Reply { mut parts, mut source, mut intent } = reply;
+    let Reply { mut parts, mut source, intent } = reply;
     let facts = answer_facts(&parts, &lease);
     let read = read(worker, permit, &lease, &parts, &mut source).await;
     own_headers(&mut parts, permit, &lease);
@@ -64,7 +65,7 @@ pub(super) async fn relay(
     };
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     account.settle(Ending { made, ..Ending::of(Outcome::Completed) });
-    durable(worker, &mut intent).await?;
+    durable(worker, Wait::on(intent)).await?;
     std::future::poll_fn(|cx| account.poll_durable(cx)).await?;
     Ok(Response::from_parts(parts, ReplyBody::once(body)))
 }

@@ -179,6 +179,9 @@ pub(super) enum Fate {
     Stopped,
 }
 
+/// Tasks among which a batch looks for one that it has woken already: about as many as there are workers.
+const MANY_TASKS: usize = 8;
+
 const PENDING: u8 = 0;
 const DURABLE: u8 = 1;
 const LATE: u8 = 2;
@@ -216,7 +219,16 @@ impl Batch {
         };
         let _ = self.fate.compare_exchange(PENDING, code, Ordering::AcqRel, Ordering::Relaxed);
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        waiting.into_iter().flatten().for_each(Waker::wake);
+        // Many senders may wait in one task; waking it again after it ran would cost a system call each time.
+        let mut woken: Vec<Waker> = Vec::with_capacity(1);
+        for waker in waiting.into_iter().flatten() {
+            if !woken.iter().any(|known| known.will_wake(&waker)) {
+                waker.wake_by_ref();
+                if woken.len() < MANY_TASKS {
+                    woken.push(waker);
+                }
+            }
+        }
     }
 
     fn poll(&self) -> Poll<Result<(), RecordError>> {

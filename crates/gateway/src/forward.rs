@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -69,23 +69,23 @@ pub async fn forward(
     attempt: &Attempt,
 ) -> Result<Reply, ForwardError> {
     let cut = lease.live().runtime.cut_signal();
-    let exchange = async {
+    let mut exchange = pin!(async {
         match attempt {
-            Attempt::Simulator => simulate(worker, permit, lease).await,
+            // Boxed, so that every other request need not carry the room for it.
+            Attempt::Simulator => Box::pin(simulate(worker, permit, lease)).await,
             Attempt::Upstream(candidates) => Tries::new(worker).run(permit, lease, candidates).await,
         }
-    };
-    unless_cut(cut, exchange).await.unwrap_or(Err(ForwardError::Revoked))
+    });
+    unless_cut(cut, exchange.as_mut()).await.unwrap_or(Err(ForwardError::Revoked))
 }
 
 /// The outcome of `work`, or `None` when the key is cut first.
-async fn unless_cut<T>(mut cut: CutSignal, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
+async fn unless_cut<T>(mut cut: CutSignal, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(done));
         }
-        std::pin::Pin::new(&mut cut).poll(cx).map(|()| None)
+        Pin::new(&mut cut).poll(cx).map(|()| None)
     })
     .await
 }

@@ -31,7 +31,7 @@ use crate::{
     authorize::Permit,
     forward::{Reply, is_stream},
     headers::{Own, REQUEST_ID, client_headers},
-    path::Operation,
+    path::{AnswerKind, Operation},
     pump::Wait,
     receive::cut,
     refuse::Refusal,
@@ -72,7 +72,8 @@ pub async fn relay(
     reply: Reply,
 ) -> Result<Response<ReplyBody>, RelayError> {
     if rewrite::is_rewritten(permit, &reply.parts) {
-        return rewrite::relay(worker, permit, lease, reply).await;
+        // Boxed, so that every other request need not carry the room for it.
+        return Box::pin(rewrite::relay(worker, permit, lease, reply)).await;
     }
     let Reply { mut parts, source, intent } = reply;
     let facts = answer_facts(&parts, &lease);
@@ -82,7 +83,11 @@ pub async fn relay(
     let length = content_length(&parts);
     let coded = coding.is_some_and(|c| !c.eq_ignore_ascii_case(b"identity"));
     let stream = is_stream(&parts);
-    let results = results_tap(worker, permit, &parts, &lease).await?;
+    let results = if permit.head.operation.answer() == AnswerKind::Results {
+        Box::pin(results_tap(worker, permit, &parts, &lease)).await?
+    } else {
+        None
+    };
     let tap = match (metered, stream) {
         (false, _) => Tap::None,
         (true, false) => Tap::message(coding),

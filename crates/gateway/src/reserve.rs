@@ -8,7 +8,7 @@ use claviger_domain::{
     id::{IntentId, RequestId},
     ledger::{Intent, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     money::PicoUsd,
-    permission::Endpoint,
+    permission::{Endpoint, Scopes},
     tenancy::{Resource, ResourceKind},
     token::KeyClass,
 };
@@ -246,8 +246,8 @@ impl Lease {
     }
 
     /// The ledger row of an ending.
-    fn row(&mut self, ending: Ending) -> LedgerRow {
-        let p = &mut self.particulars;
+    fn row(&self, ending: Ending) -> LedgerRow {
+        let p = &self.particulars;
         let stream = if p.stream { RowFlags::STREAM } else { RowFlags::default() };
         let model = ending.model.or_else(|| p.model.as_deref().map(str::to_owned));
         let (cost, class) = match p.party.class {
@@ -283,7 +283,9 @@ impl Lease {
 
 /// The key's scopes as words joined by spaces.
 fn scope_words(live: &LiveGrant) -> String {
-    live.grant.key.policy.permissions.scopes.words().join(" ")
+    let scopes = live.grant.key.policy.permissions.scopes;
+    // What nearly every key has.
+    if scopes == Scopes::ALL { "read write".to_owned() } else { scopes.words().join(" ") }
 }
 
 /// A duration in whole microseconds.
@@ -303,5 +305,15 @@ impl Drop for Lease {
         let ending = Ending::of(Outcome::ClientGone).billed(self.guess(0));
         let row = self.row(ending);
         drop(slot.settle(row, Vec::new()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_scopes_are_written_as_the_domain_writes_them() {
+        assert_eq!(Scopes::ALL.words().join(" "), "read write");
     }
 }

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod early;
 pub mod minted;
+pub mod outflow;
 pub mod plain;
 pub mod results;
 pub mod rewrite;

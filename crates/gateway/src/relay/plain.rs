@@ -111,14 +111,19 @@ impl PlainRelay {
         if let Some(ready) = self.ready.take() {
             return Poll::Ready(Some(Ok(ready)));
         }
-        if self.phase == Phase::Flowing && (cut || Pin::new(&mut self.cut).poll(cx).is_ready()) {
+        if self.phase == Phase::Flowing && (cut || self.cut.is_cut()) {
             self.gone = Some(Outcome::Cut);
             return Poll::Ready(Some(Err(Aborted::Cut)));
         }
         match self.phase {
-            Phase::Flowing => match ready!(self.poll_flowing(cx)) {
-                None => self.poll_data(cx, cut),
-                some => Poll::Ready(some),
+            Phase::Flowing => match self.poll_flowing(cx) {
+                Poll::Ready(None) => self.poll_data(cx, cut),
+                Poll::Ready(some) => Poll::Ready(some),
+                // To be woken by the cut as well.
+                Poll::Pending => Pin::new(&mut self.cut).poll(cx).map(|()| {
+                    self.gone = Some(Outcome::Cut);
+                    Some(Err(Aborted::Cut))
+                }),
             },
             Phase::Recording => {
                 ready!(self.poll_recorded(cx))?;

@@ -17,7 +17,7 @@ use claviger_claude_wire::{
 use claviger_domain::{key::OnDisconnect, ledger::Outcome};
 use claviger_service::grants::CutSignal;
 
-use super::{account::Account, silence::Silence, source::Source};
+use super::{account::Account, outflow::Outflow, silence::Silence, source::Source};
 use crate::{reply::Aborted, settle::bill_stream};
 
 /// A stream on its way.
@@ -27,7 +27,7 @@ pub struct StreamRelay {
     account: Account,
     cut: CutSignal,
     /// Frames that may go.
-    out: VecDeque<Bytes>,
+    out: Outflow,
     /// How many bytes are still to come, if the answer says how many it has.
     left: Option<u64>,
     /// Frames that wait for the record.
@@ -37,6 +37,8 @@ pub struct StreamRelay {
     settings: StreamKind,
     /// Why the client does not get it all.
     gone: Option<Outcome>,
+    /// What is told after all that may go has gone.
+    failed: Option<Aborted>,
 }
 
 /// What kind of stream it is.
@@ -73,24 +75,46 @@ impl StreamRelay {
             tap: StreamTap::new(),
             account,
             cut,
-            out: VecDeque::new(),
+            out: Outflow::default(),
             held: VecDeque::new(),
             phase: Phase::Flowing,
             silence: Silence::begins(),
             left: settings.length,
             settings,
             gone: None,
+            failed: None,
         }
     }
 
     /// The next bytes for the client.
     pub fn poll_data(&mut self, cx: &mut Context<'_>, cut: bool) -> Poll<Option<Result<Bytes, Aborted>>> {
         loop {
-            if let Some(frame) = self.out.pop_front() {
-                return Poll::Ready(Some(Ok(frame)));
+            // What has come already goes out together.
+            while self.phase == Phase::Flowing && !self.out.is_full() {
+                if (cut || self.cut.is_cut())
+                    && let Err(why) = self.break_off(Outcome::Cut, Aborted::Cut)
+                {
+                    self.failed = Some(why);
+                    break;
+                }
+                match self.poll_flowing(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(why)) => self.failed = Some(why),
+                    Poll::Pending => break,
+                }
+            }
+            if let Some(piece) = self.out.take() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            if let Some(why) = self.failed.take() {
+                return Poll::Ready(Some(Err(why)));
             }
             match self.phase {
                 Phase::Over => return Poll::Ready(None),
+                // It is pending, or the loop would not have ended.
+                Phase::Flowing => {
+                    ready!(Pin::new(&mut self.cut).poll(cx));
+                }
                 Phase::Recording | Phase::Closing => {
                     if let Err(error) = ready!(self.account.poll_durable(cx)) {
                         self.phase = Phase::Over;
@@ -101,19 +125,12 @@ impl StreamRelay {
                 }
                 Phase::Tail => match ready!(self.source.poll_data(cx)) {
                     None => self.phase = Phase::Over,
-                    Some(Ok(data)) => self.out.push_back(data),
+                    Some(Ok(data)) => self.out.push(data),
                     Some(Err(error)) => {
                         self.phase = Phase::Over;
                         return Poll::Ready(Some(Err(Aborted::Upstream(error.to_string()))));
                     }
                 },
-                Phase::Flowing => {
-                    if cut || Pin::new(&mut self.cut).poll(cx).is_ready() {
-                        self.break_off(Outcome::Cut, Aborted::Cut)?;
-                        continue;
-                    }
-                    ready!(self.poll_flowing(cx))?;
-                }
             }
         }
     }
@@ -139,7 +156,7 @@ impl StreamRelay {
             Poll::Pending => {
                 ready!(self.poll_silence(cx));
                 self.silence.ends();
-                self.out.push_back(Bytes::from_static(PING_EVENT));
+                self.out.push(Bytes::from_static(PING_EVENT));
             }
         }
         Poll::Ready(Ok(()))
@@ -177,14 +194,14 @@ impl StreamRelay {
             }
             None => {
                 self.out.append(&mut self.held);
-                self.out.push_back(data);
+                self.out.push(data);
             }
             Some(0) => self.held.push_back(data),
             Some(from) => {
                 let mut passing = data;
                 let held = passing.split_off(from.min(passing.len()));
                 self.out.append(&mut self.held);
-                self.out.push_back(passing);
+                self.out.push(passing);
                 if !held.is_empty() {
                     self.held.push_back(held);
                 }
@@ -242,7 +259,7 @@ impl StreamRelay {
     /// Whether nothing more comes.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.phase == Phase::Over && self.out.is_empty()
+        self.phase == Phase::Over && self.out.is_empty() && self.failed.is_none()
     }
 
     /// Reads the answer to its end for nobody but the record.

@@ -76,7 +76,14 @@ pub(crate) async fn commit(db: &Db, writer: &mut Writer, group: &Group) -> Resul
     // Given back only after success: an error, or a caller that goes away in the middle, leaves a writer that knows
     // nothing and reads again what is stored.
     let mut own = std::mem::take(writer);
-    let head = try_commit(db, &mut own, group).await.map_err(|failure| failure.conflict(DATA_CHAIN))?;
+    let mut answer = try_commit(db, &mut own, group).await.map_err(|failure| failure.conflict(DATA_CHAIN));
+    if matches!(answer, Err(StoreError::Conflict { .. })) {
+        // A commit whose connection broke may have gone on in the server until now: what looks like somebody else's
+        // record can be this very group.
+        own.forget();
+        answer = try_commit(db, &mut own, group).await.map_err(|failure| failure.conflict(DATA_CHAIN));
+    }
+    let head = answer?;
     *writer = own;
     Ok(head)
 }

@@ -227,12 +227,25 @@ mod tests {
 
     #[test]
     fn errors_name_file_line_column_and_what_was_expected() {
-        insta::assert_snapshot!(error("listen = \"127.0.0.1:0\"\nlisen = 1\n"), @"");
-        insta::assert_snapshot!(error("listen = 5\n"), @"");
-        insta::assert_snapshot!(error("[stream]\nping_after = \"15\"\n"), @"");
-        insta::assert_snapshot!(error("brand = \"CVG\"\n"), @"");
-        insta::assert_snapshot!(error("listen = \n"), @"");
-        insta::assert_snapshot!(error("trusted_proxies = [\"10.0.0.0/99\"]\n"), @"");
+        for (text, place, expected) in [
+            (
+                "listen = \"127.0.0.1:0\"\nlisen = 1\n",
+                "claviger.toml:2:1: ",
+                "unknown field `lisen`, expected one of",
+            ),
+            ("listen = 5\n", "claviger.toml:1:10: ", "expected socket address"),
+            ("[stream]\nping_after = \"15\"\n", "claviger.toml:2:14: ", "such as 500ms, 30s"),
+            ("brand = \"CVG\"\n", "claviger.toml:1:9: ", "exactly three lower-case letters"),
+            ("listen = \n", "claviger.toml:1:10: ", "value"),
+            (
+                "trusted_proxies = [\"10.0.0.0/99\"]\n",
+                "claviger.toml:1:19: ",
+                "`10.0.0.0/99` is not an address block",
+            ),
+        ] {
+            let got = error(text);
+            assert!(got.starts_with(place) && got.contains(expected), "{text:?}: {got}");
+        }
     }
 
     #[test]

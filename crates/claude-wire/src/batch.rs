@@ -32,7 +32,7 @@ pub struct BatchItem {
     pub inference_geo: Option<Box<str>>,
     /// Length of `params` in bytes, which bounds its input tokens.
     pub params_len: u64,
-    /// Every string under the name `file_id`, at any depth of `params`.
+    /// Every string under the name `file_id`, at any depth of `params`, but for tools' inputs and schemas.
     pub file_ids: Vec<Box<str>>,
     /// `params.container`, or `params.container.id`.
     pub container_ids: Vec<Box<str>>,

@@ -24,7 +24,8 @@ pub struct RequestHead<'a> {
     pub speed: Option<Cow<'a, str>>,
     /// `inference_geo`
     pub inference_geo: Option<Cow<'a, str>>,
-    /// Every string that stands under the name `file_id`, at any depth, in order.
+    /// Every string that stands under the name `file_id`, at any depth, in order; but for tools' inputs and schemas,
+    /// which are the caller's own data.
     pub file_ids: Vec<Cow<'a, str>>,
     /// `container`, or `container.id`.
     pub container_ids: Vec<Cow<'a, str>>,

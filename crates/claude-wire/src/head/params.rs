@@ -36,12 +36,14 @@ enum Field {
     Tools,
     Fallbacks,
     Thread,
+    /// Content blocks hold what callers and models made up: the `input` of a tool's use.
+    Messages,
     Other,
 }
 
 impl Field {
     fn of(name: &Text<'_>) -> Self {
-        const NAMED: [Field; 9] = [
+        const NAMED: [Field; 10] = [
             Field::Model,
             Field::Stream,
             Field::MaxTokens,
@@ -51,6 +53,7 @@ impl Field {
             Field::Tools,
             Field::Fallbacks,
             Field::Thread,
+            Field::Messages,
         ];
         NAMED.into_iter().find(|f| name.is(f.name())).unwrap_or(Self::Other)
     }
@@ -66,6 +69,7 @@ impl Field {
             Self::Tools => "tools",
             Self::Fallbacks => "fallbacks",
             Self::Thread => "thread",
+            Self::Messages => "messages",
             Self::Other => "",
         }
     }
@@ -78,7 +82,26 @@ impl Field {
             Self::MaxTokens => Some("a whole number"),
             Self::Container => Some("a string or an object"),
             Self::Thread => Some("an object"),
-            Self::Tools | Self::Fallbacks | Self::Other => None,
+            Self::Tools | Self::Fallbacks | Self::Messages | Self::Other => None,
+        }
+    }
+
+    /// Whether a member somewhere inside this field is the caller's own data: the `input` of a content block
+    /// (`messages: [ { content: [ { input`, or deeper), the schema and the examples of a tool's input. What looks
+    /// like a reference there is an argument of some tool, not of the API.
+    fn holds_data(self, depth: usize, name: &Text<'_>) -> bool {
+        match self {
+            Self::Messages => depth >= 5 && (name.is("input") || name.is("input_schema")),
+            Self::Tools => depth == 3 && (name.is("input_schema") || name.is("input_examples")),
+            Self::Model
+            | Self::Stream
+            | Self::MaxTokens
+            | Self::Speed
+            | Self::InferenceGeo
+            | Self::Container
+            | Self::Fallbacks
+            | Self::Thread
+            | Self::Other => false,
         }
     }
 
@@ -92,7 +115,7 @@ impl Field {
             Self::InferenceGeo => 16,
             Self::Container => 32,
             Self::Thread => 64,
-            Self::Tools | Self::Fallbacks | Self::Other => 0,
+            Self::Tools | Self::Fallbacks | Self::Messages | Self::Other => 0,
         }
     }
 }
@@ -138,6 +161,8 @@ pub(crate) struct Params<T> {
     seen: u8,
     field: Field,
     next: Reference,
+    /// The depth of the member whose value is the caller's own data, in which no word has a meaning; 0: none.
+    opaque: usize,
 }
 
 impl<T> Default for Params<T> {
@@ -156,6 +181,7 @@ impl<T> Default for Params<T> {
             seen: 0,
             field: Field::Other,
             next: Reference::None,
+            opaque: 0,
         }
     }
 }
@@ -163,6 +189,14 @@ impl<T> Default for Params<T> {
 impl<T: Keep> Params<T> {
     /// Takes an event inside the request object; `depth` is 1 for its members.
     pub(crate) fn event(&mut self, depth: usize, event: Event<'_>) -> Result<(), FieldError> {
+        if self.opaque > 0 {
+            if depth > self.opaque {
+                return Ok(());
+            }
+            if depth < self.opaque || matches!(event, Event::Key(_)) {
+                self.opaque = 0;
+            }
+        }
         match event {
             Event::Key(name) => self.key(depth, &name),
             Event::String(text) if self.next != Reference::None => self.reference(&text),
@@ -196,6 +230,9 @@ impl<T: Keep> Params<T> {
             }
             self.seen |= bit;
         }
+        if self.field.holds_data(depth, name) {
+            self.opaque = depth;
+        }
         self.next = match self.field {
             _ if name.is("file_id") => Reference::File,
             Field::Container if depth == 2 && name.is("id") => Reference::Container,
@@ -214,6 +251,7 @@ impl<T: Keep> Params<T> {
             | Field::Tools
             | Field::Fallbacks
             | Field::Thread
+            | Field::Messages
             | Field::Other => Reference::None,
         };
         Ok(())

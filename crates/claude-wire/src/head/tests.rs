@@ -140,6 +140,30 @@ fn a_file_id_that_is_no_string_or_no_id_names_nothing() {
     assert_eq!(head(&body).unwrap().file_ids, ["top"]);
 }
 
+#[test]
+fn a_tools_own_data_names_nothing_and_references_around_it_do() {
+    let body = r#"{"model":"m","tools":[
+        {"name":"t","input_schema":{"properties":{"x":{"examples":[{"file_id":"no"}],"default":{"file_id":"no"}}}},
+         "input_examples":[{"file_id":"no"}],"model":"dear"},
+        {"input_schema":7,"file_id":"tool"}],
+      "messages":[
+        {"role":"assistant","content":[
+          {"type":"tool_use","input":{"file_id":"no","deep":[[{"file_id":"no"}],{"input":{"file_id":"no"}}]},"id":"t1"},
+          {"input":"text","type":"server_tool_use","file_id":"a"},
+          {"inp\u0075t":[{"file_id":"no"}],"type":"tool_use"}, [{"file_id":"b"}]]},
+        {"role":"user","content":[
+          {"type":"tool_result","content":[
+             {"type":"document","source":{"type":"file","file_id":"c"}},
+             {"type":"image","source":{"file_id":"d","type":"file"}},
+             {"type":"tool_use","input":{"file_id":"no"}},
+             {"type":"document","source":{"type":"file","file_id":"e"}}]},
+          {"type":"container_upload","file_id":"f"}]}],
+      "input":{"file_id":"g"}}"#;
+    let head = head(body).unwrap();
+    assert_eq!(head.file_ids, ["tool", "a", "b", "c", "d", "e", "f", "g"]);
+    assert_eq!(head.other_models, ["dear"]);
+}
+
 /// All strings under `file_id`, by serde_json's tree.
 fn file_ids(value: &serde_json::Value, found: &mut Vec<String>) {
     match value {

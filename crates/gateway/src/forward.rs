@@ -328,6 +328,11 @@ fn upstream_refusal(error: &UpstreamError) -> Refusal {
             reason,
             "The upstream answered with a redirect, which is not followed.",
         ),
+        UpstreamError::SwitchedProtocols => Refusal::new(
+            Answer::UpstreamUnreachable,
+            reason,
+            "The upstream switched to another protocol, which was not asked for.",
+        ),
         UpstreamError::Resolve { .. }
         | UpstreamError::NotPublic { .. }
         | UpstreamError::Connect { .. }

@@ -82,7 +82,7 @@ impl<B: RequestBody> UpstreamClient<B> {
     /// was written. `head_timeout` bounds the time from sending to the answer's head.
     ///
     /// # Errors
-    /// [`SendFailure`] with an [`UpstreamError`]; redirects are errors too.
+    /// [`SendFailure`] with an [`UpstreamError`]; redirects and a switch of protocols are errors too.
     pub async fn send(
         &self,
         target: &Target,
@@ -262,6 +262,7 @@ fn accept<B: RequestBody>(
         | StatusCode::SEE_OTHER
         | StatusCode::TEMPORARY_REDIRECT
         | StatusCode::PERMANENT_REDIRECT) => Err(SendFailure::sent(UpstreamError::Redirected(status))),
+        StatusCode::SWITCHING_PROTOCOLS => Err(SendFailure::sent(UpstreamError::SwitchedProtocols)),
         _ => Ok(response),
     }
 }

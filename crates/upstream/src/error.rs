@@ -120,6 +120,10 @@ pub enum UpstreamError {
     /// The upstream wanted to send us elsewhere. It is never followed: a redirect could carry the key away.
     #[error("the upstream answered with a redirect ({0}), which is not followed")]
     Redirected(StatusCode),
+    /// The upstream answered 101: what follows is no HTTP any more. No request asks for that (`Upgrade` is never
+    /// sent), so there is no answer to pass on.
+    #[error("the upstream switched to another protocol, which was not asked for")]
+    SwitchedProtocols,
 }
 
 impl UpstreamError {
@@ -138,7 +142,11 @@ impl UpstreamError {
             | Self::PoolFull { .. }
             | Self::Unsendable(_) => false,
             Self::ClosedBeforeHead { sent, .. } => *sent,
-            Self::Malformed(_) | Self::HeadTimeout(_) | Self::RequestBody(_) | Self::Redirected(_) => true,
+            Self::Malformed(_)
+            | Self::HeadTimeout(_)
+            | Self::RequestBody(_)
+            | Self::Redirected(_)
+            | Self::SwitchedProtocols => true,
         }
     }
 
@@ -160,7 +168,8 @@ impl UpstreamError {
             | Self::Malformed(_)
             | Self::HeadTimeout(_)
             | Self::RequestBody(_)
-            | Self::Redirected(_) => false,
+            | Self::Redirected(_)
+            | Self::SwitchedProtocols => false,
         }
     }
 
@@ -183,6 +192,7 @@ impl UpstreamError {
             Self::HeadTimeout(_) => "head_timeout",
             Self::RequestBody(_) => "request_body",
             Self::Redirected(_) => "redirected",
+            Self::SwitchedProtocols => "switched_protocols",
         }
     }
 

@@ -55,6 +55,7 @@ fn all() -> Vec<Refusal> {
         ForwardError::Upstream(UpstreamError::HeadTimeout(Duration::from_secs(660))).into(),
         ForwardError::Upstream(UpstreamError::PoolFull { open: 9, waiting: 9 }).into(),
         ForwardError::Upstream(UpstreamError::Redirected(StatusCode::FOUND)).into(),
+        ForwardError::Upstream(UpstreamError::SwitchedProtocols).into(),
         ForwardError::Upstream(UpstreamError::ProxyRefused(403)).into(),
         ForwardError::Revoked.into(),
         ForwardError::Entropy(EntropyError).into(),

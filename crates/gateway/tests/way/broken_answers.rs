@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use claviger_domain::ledger::Outcome;
 use claviger_gateway::GatewayConfig;
 use claviger_testkit::{Answer, RawServer};
 
@@ -15,6 +16,19 @@ fn a_stream_that_breaks_before_it_told_its_usage_is_billed_for_its_input() {
     house.send(&house.message(true)).until("event: error");
     let row = settled(&house);
     assert!(row.usage.input_tokens > 0 && row.cost.as_pico() > 0, "{row:?}");
+}
+
+#[test]
+fn a_switch_of_protocols_is_never_relayed() {
+    let upstream = RawServer::start(|_| {
+        Answer::bytes("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    });
+    let house = House::before(&upstream.url());
+    let answer = house.send(&house.message(false)).until("\"request_id\"");
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    assert!(answer.contains(r#"{"type":"error","error":{"type":"api_error""#), "{answer}");
+    let row = settled(&house);
+    assert_eq!((row.outcome, row.attempts), (Outcome::Unknown, 1), "{row:?}");
 }
 
 #[test]

@@ -91,7 +91,8 @@ impl Signal {
             | UpstreamError::ClosedBeforeHead { .. }
             | UpstreamError::Malformed(_)
             | UpstreamError::HeadTimeout(_)
-            | UpstreamError::Redirected(_) => Some(Self::Failed),
+            | UpstreamError::Redirected(_)
+            | UpstreamError::SwitchedProtocols => Some(Self::Failed),
             UpstreamError::PoolFull { .. } | UpstreamError::Unsendable(_) | UpstreamError::RequestBody(_) => {
                 None
             }

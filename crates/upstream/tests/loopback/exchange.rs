@@ -130,6 +130,28 @@ async fn redirects_are_refused_and_never_followed() {
 }
 
 #[tokio::test]
+async fn a_switch_of_protocols_is_refused_and_its_connection_never_used_again() {
+    let server = Server::raw(|mut tcp, n| async move {
+        let mut head = [0; 1024];
+        let _ = tcp.read(&mut head).await;
+        let answer: &[u8] = match n {
+            0 => b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            _ => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        };
+        let _ = tcp.write_all(answer).await;
+        let _ = tcp.read(&mut head).await;
+    })
+    .await;
+    let client = client();
+    let error = open(&client, &server.target(), get("/")).await.expect_err("refused");
+    assert!(matches!(error, UpstreamError::SwitchedProtocols), "{error}");
+    assert!(error.sent() && !error.transient());
+    assert_eq!(client.connections(), (0, 0));
+    assert_eq!(call(&client, &server.target(), get("/")).await, "ok");
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_refused_connection_gives_the_request_back() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = closed.local_addr().expect("address");

@@ -8,7 +8,7 @@ mod inspect;
 
 use std::fmt;
 
-pub use inspect::{Checks, Inspection, TokenKind, inspect};
+pub use inspect::{Checks, Inspection, TokenKind, inspect, inspect_any_brand};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::clock::{Entropy, EntropyError};

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use clap::{Args, Subcommand};
 use claviger_control::api::keys::{CreateKey, LimitsPatch, RevokeKey, UpdateKey};
-use claviger_domain::token::{Brand, inspect};
+use claviger_domain::token::{Brand, inspect, inspect_any_brand};
 use serde_json::json;
 
 use super::{
@@ -43,6 +43,9 @@ pub enum KeyCommand {
     Inspect {
         /// The string, or `-` to read it from standard input
         token: String,
+        /// Judge it by this brand only [default: the one it was made with, or cvg]
+        #[arg(long, value_name = "LETTERS")]
+        brand: Option<String>,
     },
 }
 
@@ -180,7 +183,7 @@ pub fn run(context: &Context, command: KeyCommand) -> Result<(), CliError> {
         KeyCommand::Suspend { id } => verb(context, &id, "suspend"),
         KeyCommand::Resume { id } => verb(context, &id, "resume"),
         KeyCommand::Revoke(args) => revoke(context, &args),
-        KeyCommand::Inspect { token } => inspect_token(context, token),
+        KeyCommand::Inspect { token, brand } => inspect_token(context, token, brand.as_deref()),
     }
 }
 
@@ -259,7 +262,8 @@ fn revoke(context: &Context, args: &RevokeArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn inspect_token(context: &Context, token: String) -> Result<(), CliError> {
+fn inspect_token(context: &Context, token: String, brand: Option<&str>) -> Result<(), CliError> {
+    let brand = brand.map(Brand::parse).transpose().map_err(|e| CliError::usage(format!("--brand: {e}")))?;
     let text = if token == "-" {
         let mut text = String::new();
         let read = std::io::stdin().take(4_096).read_to_string(&mut text);
@@ -268,7 +272,10 @@ fn inspect_token(context: &Context, token: String) -> Result<(), CliError> {
     } else {
         token
     };
-    let answer = inspect(Brand::DEFAULT, &text);
+    let answer = match brand {
+        Some(brand) => inspect(brand, &text),
+        None => inspect_any_brand(Brand::DEFAULT, &text),
+    };
     let value = serde_json::to_value(answer).map_err(|e| CliError::failed(e.to_string()))?;
     context.out.object(&value);
     Ok(())

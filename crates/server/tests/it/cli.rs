@@ -101,6 +101,28 @@ fn a_key_is_inspected_without_asking_anyone() {
 }
 
 #[test]
+fn a_key_of_another_brand_is_inspected_by_its_own() {
+    let node = Claviger::configured_alone("brand = \"abc\"\n");
+    let made = node.json(&["key", "create", "--name", "branded"]);
+    let key = made["key"].as_str().unwrap();
+    assert!(key.starts_with("abc_live_"), "{key}");
+    let inspected = |key: &str, more: &[&str]| {
+        let done = alone(&[&["key", "inspect", key, "--json"], more].concat(), "");
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        done.stdout
+    };
+    let good = r#"{"checks":{"charset":true,"checksum":true,"length":true,"prefix":true},"kind":"live_key","valid":true}"#;
+    assert_eq!(inspected(key, &[]).trim(), good);
+    assert_eq!(inspected(key, &["--brand", "abc"]).trim(), good);
+    insta::assert_snapshot!(inspected(key, &["--brand", "xyz"]), @r#"{"checks":{"charset":false,"checksum":false,"length":true,"prefix":false},"kind":"unknown","valid":false}"#);
+    // Mistyped, nothing in it says whose it was; with the brand named, the one wrong check is.
+    let mistyped = key.replacen("_live_", "_test_", 1);
+    insta::assert_snapshot!(inspected(&mistyped, &[]), @r#"{"checks":{"charset":false,"checksum":false,"length":true,"prefix":false},"kind":"unknown","valid":false}"#);
+    insta::assert_snapshot!(inspected(&mistyped, &["--brand", "abc"]), @r#"{"checks":{"charset":true,"checksum":false,"length":true,"prefix":true},"kind":"test_key","valid":false}"#);
+    assert_eq!(alone(&["key", "inspect", key, "--brand", "ABC"], "").code, 2);
+}
+
+#[test]
 fn exit_codes_are_as_the_help_says() {
     let code = |arguments: &[&str]| alone(arguments, "").code;
     assert_eq!(code(&["key", "inspect", LIVE]), 0);

@@ -67,13 +67,19 @@ impl Claviger {
         node
     }
 
-    /// One that serves, configured by this file's text.
+    /// One that serves, configured by this file's text, with the simulator as its upstream.
     pub fn configured(sim: &Sim, config: &str) -> Self {
+        let node = Self::configured_alone(config);
+        node.connect(sim);
+        node
+    }
+
+    /// One that serves, configured by this file's text.
+    pub fn configured_alone(config: &str) -> Self {
         let mut node = Self::new();
         let file = node.write("claviger.toml", config);
         node.arguments = vec!["--config".to_owned(), file.display().to_string()];
         node.start();
-        node.connect(sim);
         node
     }
 

@@ -54,6 +54,8 @@ pub struct Particulars {
     pub stream: bool,
     /// The request body's length in bytes.
     pub body_length: u64,
+    /// Whether a batch is to be made, which is billed by its results.
+    pub makes_batch: bool,
 }
 
 /// A request with money and a record at stake. Dropped before it is settled, it is booked as one whose client went
@@ -104,6 +106,7 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Lease 
             user_agent: head.user_agent(),
             stream: permit.wants_stream(),
             body_length: permit.payload.length(),
+            makes_batch: matches!(permit.payload, Payload::Batch { .. }),
         },
         live: Arc::clone(&permit.caller.live),
         shared: Arc::clone(shared),
@@ -192,6 +195,29 @@ impl Lease {
         Bill { model: None, usage, cost, flags: RowFlags::ESTIMATED }
     }
 
+    /// The ending of a call of whose answer too little was seen to bill it. A batch may have been created all the
+    /// same, and nobody would ever read its results: it is charged at its reservation. Anything else is billed by
+    /// the bytes on both sides.
+    #[must_use]
+    pub fn lost(&self, otherwise: Outcome, answer_bytes: u64) -> Ending {
+        if self.particulars.makes_batch {
+            self.unknown()
+        } else {
+            Ending::of(otherwise).billed(self.guess(answer_bytes))
+        }
+    }
+
+    /// The ending of a call that the provider may have worked on, or not: charged at its reservation.
+    #[must_use]
+    pub fn unknown(&self) -> Ending {
+        let batch = if self.particulars.makes_batch { RowFlags::BATCH } else { RowFlags::default() };
+        Ending {
+            cost: self.reservation,
+            flags: RowFlags::ESTIMATED.with(batch),
+            ..Ending::of(Outcome::Unknown)
+        }
+    }
+
     /// The record of something made at the provider by this call; the simulator's things are its own.
     #[must_use]
     pub fn made(&self, kind: ResourceKind, id: &str) -> Option<Resource> {
@@ -215,13 +241,7 @@ impl Lease {
 
     /// Books a lost attempt that may have been billed, before another one is made.
     pub fn book_lost(&mut self, detail: &'static str) {
-        let lost = Ending {
-            flags: RowFlags::ESTIMATED,
-            cost: self.reservation,
-            detail: detail.into(),
-            ..Ending::of(Outcome::Unknown)
-        };
-        let row = self.row(lost);
+        let row = self.row(Ending { detail: detail.into(), ..self.unknown() });
         if let Some(slot) = &mut self.slot {
             // Nobody waits for it: it goes with the group of the next attempt's intent.
             drop(slot.book(row, Vec::new()));
@@ -302,8 +322,7 @@ impl Drop for Lease {
             return;
         }
         // Nothing of the answer was seen; the input was read.
-        let ending = Ending::of(Outcome::ClientGone).billed(self.guess(0));
-        let row = self.row(ending);
+        let row = self.row(self.lost(Outcome::ClientGone, 0));
         drop(slot.settle(row, Vec::new()));
     }
 }

@@ -96,16 +96,13 @@ impl Ending {
 /// Books a request that got no answer. Refusals are not held back, so nobody waits for the record.
 pub fn unanswered(lease: Lease, error: &ForwardError) {
     let ending = match error {
-        ForwardError::Upstream(error) if may_be_billed(error) => Ending {
-            cost: lease.reservation(),
-            flags: RowFlags::ESTIMATED,
-            detail: error.label().into(),
-            ..Ending::of(Outcome::Unknown)
-        },
+        ForwardError::Upstream(error) if may_be_billed(error) => {
+            Ending { detail: error.label().into(), ..lease.unknown() }
+        }
         ForwardError::Upstream(error) => {
             Ending { detail: error.label().into(), ..Ending::of(Outcome::Unreachable) }
         }
-        ForwardError::Revoked => Ending::of(Outcome::Cut).billed(lease.guess(0)),
+        ForwardError::Revoked => lease.lost(Outcome::Cut, 0),
         ForwardError::Entropy(_) | ForwardError::BodyGone => {
             lease.release();
             return;

@@ -136,6 +136,13 @@ impl Account {
         self.settle(ending);
     }
 
+    /// Books a call whose answer, which tells no usage, did not come whole.
+    pub fn settle_lost(&mut self, outcome: Outcome, detail: &'static str) {
+        let Some(lease) = &self.lease else { return };
+        let ending = if lease.particulars().makes_batch { lease.unknown() } else { Ending::of(outcome) };
+        self.settle(Ending { detail: detail.into(), ..ending });
+    }
+
     /// Books a call whose usage cannot be read at the most that it can have cost.
     pub fn settle_unreadable(&mut self, outcome: Outcome) {
         let Some(lease) = &self.lease else { return };

@@ -59,12 +59,17 @@ pub(super) async fn relay(
     let (body, made) = match read {
         Ok(read) => read,
         Err(error) => {
-            account.settle_billed(Outcome::UpstreamCut, None, "unreadable");
+            account.settle_lost(Outcome::UpstreamCut, "unreadable");
             return Err(error);
         }
     };
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    account.settle(Ending { made, ..Ending::of(Outcome::Completed) });
+    if made.is_empty() && permit.head.operation == Operation::CreateBatch && !is_simulated(permit) {
+        // Nobody will ever find its results.
+        account.settle_lost(Outcome::Completed, "no_id");
+    } else {
+        account.settle(Ending { made, ..Ending::of(Outcome::Completed) });
+    }
     durable(worker, Wait::on(intent)).await?;
     std::future::poll_fn(|cx| account.poll_durable(cx)).await?;
     Ok(Response::from_parts(parts, ReplyBody::once(body)))

@@ -3,6 +3,7 @@
 
 mod broken_answers;
 mod house;
+mod lost_batches;
 mod ports;
 
 use std::time::Duration;

@@ -277,13 +277,12 @@ impl<'a> Tries<'a> {
     }
 }
 
-/// Whether the provider may have worked on a call that it did not answer. A kept connection that was closed
-/// without a byte was closed for being idle: the call crossed the closing.
+/// Whether the provider may have worked on a call that it did not answer: whatever has left may have arrived, on a
+/// kept connection too. (One that was closed for being idle is mostly seen to be before anything is written to it;
+/// where call and closing cross, nobody can tell that from a call that was read and then lost.)
 #[must_use]
 pub const fn may_be_billed(error: &UpstreamError) -> bool {
-    let harmless =
-        matches!(error, UpstreamError::ClosedBeforeHead { reused: true, .. } | UpstreamError::Redirected(_));
-    error.sent() && !harmless
+    error.sent() && !matches!(error, UpstreamError::Redirected(_))
 }
 
 /// Whether an answer is an event stream.

@@ -1,13 +1,17 @@
 //! Answers that say too much, too little or nothing of themselves, and requests that promise more than they bring.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
-use claviger_domain::ledger::Outcome;
+use claviger_claude_wire::price::PriceTable;
+use claviger_domain::ledger::{Outcome, RowFlags};
 use claviger_gateway::GatewayConfig;
-use claviger_testkit::{Answer, RawServer};
+use claviger_testkit::{Answer, RawServer, eventually};
 
 use super::{JSON, SSE_HEAD, START, chunk, settled};
-use crate::house::{House, Wish};
+use crate::house::{House, Wish, body};
 
 #[test]
 fn a_stream_that_breaks_before_it_told_its_usage_is_billed_for_its_input() {
@@ -76,4 +80,28 @@ fn announcing_large_bodies_holds_up_nobody() {
     let said: String = slow.iter_mut().map(|c| c.within(Duration::from_millis(200))).collect();
     assert_eq!(said, "");
     house.send(&house.message(false)).until(JSON);
+}
+
+#[test]
+fn a_call_lost_on_a_kept_connection_is_charged_before_it_is_sent_again() {
+    let calls = AtomicUsize::new(0);
+    let upstream = RawServer::start(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+        1 => Answer::default().close(),
+        _ => Answer::ok("application/json", JSON),
+    });
+    let house = House::before(&upstream.url());
+    house.send(&house.message(false)).until(JSON);
+    house.send(&house.message(false)).until(JSON);
+    let requests = upstream.take(3);
+    assert_eq!(requests[0].connection, requests[1].connection, "the second call was to reuse the connection");
+    let rows = eventually("three rows", Duration::from_secs(10), || {
+        Some(house.store.rows()).filter(|rows| rows.len() == 3)
+    });
+    let outcomes: Vec<_> = rows.iter().map(|r| r.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Completed, Outcome::Unknown, Outcome::Completed]);
+    let lost = &rows[1];
+    let length = body(false).len() as u64;
+    let worst = PriceTable::builtin().worst_case("claude-opus-5-5", length, Some(9), lost.at.as_micros());
+    assert_eq!(i128::from(lost.cost.as_pico()), worst, "{lost:?}");
+    assert!(lost.flags.has(RowFlags::ESTIMATED) && lost.request_id == rows[2].request_id, "{rows:?}");
 }

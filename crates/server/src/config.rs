@@ -340,6 +340,9 @@ fn upstream(args: &ServeArgs, file: &FileConfig) -> UpstreamCalls {
 }
 
 #[cfg(test)]
+pub mod documented;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

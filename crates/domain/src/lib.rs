@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod limit;
 pub mod mac;
 pub mod money;
+pub mod operator;
 pub mod permission;
 pub mod ports;
 pub mod secret;

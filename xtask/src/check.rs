@@ -24,6 +24,7 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> anyhow::Result<ExitCo
 pub fn lints(workspace: &Workspace, steps: &mut Steps) {
     steps.command("format", workspace.cargo().args(["fmt", "--all", "--check"]));
     steps.step("layers", |_| crate::layers::step(workspace));
+    steps.step("dependencies", |_| crate::dependencies::step(workspace));
     steps.step("documentation", |_| crate::docs::step(workspace));
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.command("clippy", workspace.cargo().args(clippy));

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod clients;
 mod cold_build;
+mod dependencies;
 mod docs;
 mod fuzz;
 mod layers;
@@ -34,6 +35,7 @@ usage: cargo xtask <verb>
   bench        measure against a plain proxy
   layers       import edges, sizes and banned names and calls
   docs         links, the book's table of contents, both READMEs, the settings
+  dependencies licences, banned crates and sources, as deny.toml says
   cold-build   CPU-seconds of a release build from nothing (limit 900)";
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn run(verb: &str, arguments: Arguments) -> anyhow::Result<ExitCode> {
         "bench" => bench::run(&workspace, arguments),
         "layers" => layers::run(&workspace, arguments),
         "docs" => docs::run(&workspace, arguments),
+        "dependencies" => dependencies::run(&workspace, arguments),
         "cold-build" => cold_build::run(&workspace, arguments),
         "" | "help" | "--help" | "-h" => {
             output::line(USAGE);

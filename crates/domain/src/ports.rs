@@ -28,6 +28,13 @@ pub enum StoreError {
     /// The store cannot be reached, is locked, or its disk is full. Nothing was written.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// A value can never be stored: a constraint, an encoding or a range forbids it. Nothing was written; trying again
+    /// is of no use.
+    #[error("the store refuses a value for good ({code})")]
+    Refused {
+        /// The engine's code, such as `SQLSTATE 22021`.
+        code: String,
+    },
     /// The store holds something that cannot be read.
     #[error("the store holds an unreadable {table} row `{id}`: {why}")]
     Corrupt {
@@ -300,6 +307,9 @@ pub trait LedgerStore: Send + Sync + 'static {
     /// Commits one group durably and gives back the chain's new head. A batch item that is already billed is left
     /// out of the group before its leaf is made.
     async fn commit_group(&self, group: &Group) -> Result<Digest, StoreError>;
+    /// Whether the store would take the group now: everything that [`LedgerStore::commit_group`] does but the end.
+    /// Nothing is written. Finds the rows of a group that are [`StoreError::Refused`].
+    async fn would_take(&self, group: &Group) -> Result<(), StoreError>;
     /// Intents without a settlement in chains other than `own` (on one node: of dead incarnations).
     async fn orphans(&self, own: &NodeId) -> Result<Vec<Intent>, StoreError>;
     /// Whose a provider's id is.

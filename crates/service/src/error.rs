@@ -70,6 +70,7 @@ impl From<StoreError> for ServiceError {
                 Self::conflict(what, "changed or taken by someone else meanwhile")
             }
             StoreError::Unavailable(why) => Self::Unavailable(why),
+            StoreError::Refused { .. } => Self::invalid("value", error),
             StoreError::Corrupt { .. } | StoreError::NewerSchema { .. } => Self::Broken(error),
         }
     }

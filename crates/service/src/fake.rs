@@ -335,7 +335,15 @@ impl Store for FakeStore {
 }
 
 impl FakeStore {
+    /// The model `poison` can be stored nowhere.
+    fn refuses(&self, group: &Group) -> Result<(), StoreError> {
+        let is_poisoned = group.rows.iter().any(|row| row.model == "poison");
+        let is_poisoned = is_poisoned || group.resources.iter().any(|made| made.id == "poison");
+        if is_poisoned { Err(StoreError::Refused { code: "of the fake".to_owned() }) } else { Ok(()) }
+    }
+
     fn commit(&self, group: &Group) -> Result<Digest, StoreError> {
+        self.refuses(group)?;
         let mut state = lock(&self.state);
         let chain = state.chains.iter().find(|c| c.chain == group.chain).cloned();
         let chain = chain.filter(|c| c.closed_at.is_none()).ok_or_else(|| conflict("data chain"))?;
@@ -406,6 +414,11 @@ impl LedgerStore for FakeStore {
                 self.commit(group)
             }
         }
+    }
+
+    async fn would_take(&self, group: &Group) -> Result<(), StoreError> {
+        self.up()?;
+        self.refuses(group)
     }
 
     async fn orphans(&self, own: &NodeId) -> Result<Vec<Intent>, StoreError> {

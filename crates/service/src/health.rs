@@ -163,7 +163,14 @@ fn feed(grants: &Grants) -> Part {
 
 fn recording(recorder: &Recorder) -> Part {
     if recorder.is_healthy() {
-        return part("recorder", PartState::Ok, "");
+        return match recorder.set_aside() {
+            0 => part("recorder", PartState::Ok, ""),
+            n => part(
+                "recorder",
+                PartState::Warning,
+                format!("{n} records that the store refuses are set aside"),
+            ),
+        };
     }
     let waiting = format!("the store takes no records; {} bytes are spooled", recorder.spooled_bytes());
     part("recorder", PartState::Failing, waiting)

@@ -5,9 +5,11 @@
 //! [`Receipt`] that resolves once it is durable: in the store, or after 2 s in the spool. If neither takes it, the
 //! receipt fails, the message stays queued, and its slot stays taken until it is durable.
 
+mod aside;
 mod gather;
 mod queue;
 mod recover;
+mod sift;
 mod spool;
 mod writer;
 
@@ -26,6 +28,7 @@ use claviger_domain::{
 };
 use tokio::sync::Notify;
 
+pub(crate) use aside::Aside;
 use gather::Gathered;
 #[cfg(test)]
 pub(crate) use gather::unknown_row;
@@ -33,7 +36,7 @@ use queue::Queue;
 pub use queue::Receipt;
 pub(crate) use recover::{close_dead_chains, drain_leftovers, settle_orphans};
 pub use writer::Writer;
-pub(crate) use writer::WriterParts;
+pub(crate) use writer::{Target, WriterParts};
 
 /// Why no slot could be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +58,10 @@ pub enum RecordError {
     /// The store did not take it within 2 s and it could not be spooled; it stays queued.
     #[error("the record could not be made durable in time")]
     Timeout,
+    /// The store refuses a value of it for good. It is set aside durably, but it is not in the ledger: the answer must
+    /// not end as if it were.
+    #[error("the store refuses the record")]
+    Refused,
     /// The recorder was stopped.
     #[error("the recorder is stopped")]
     Stopped,
@@ -73,6 +80,8 @@ pub struct RecorderStats {
     pub commit_us: u64,
     /// Bytes in the spool now.
     pub spooled_bytes: u64,
+    /// Ledger rows that the store refused for good and that are set aside.
+    pub rows_set_aside: u64,
 }
 
 /// Queue of whatever must be made durable. Cheap to clone.
@@ -91,6 +100,7 @@ pub(crate) struct Shared {
     rows: AtomicU64,
     commit_us: AtomicU64,
     spooled_bytes: AtomicU64,
+    aside: Arc<Aside>,
     /// Told after each thousand groups: a checkpoint is due.
     checkpoint_due: Arc<Notify>,
 }
@@ -101,6 +111,7 @@ impl Recorder {
         most_slots: usize,
         disk_low: Arc<AtomicBool>,
         checkpoint_due: Arc<Notify>,
+        aside: Arc<Aside>,
     ) -> Self {
         Self(Arc::new(Shared {
             chain,
@@ -113,6 +124,7 @@ impl Recorder {
             rows: AtomicU64::new(0),
             commit_us: AtomicU64::new(0),
             spooled_bytes: AtomicU64::new(0),
+            aside,
             checkpoint_due,
         }))
     }
@@ -159,6 +171,12 @@ impl Recorder {
         self.0.spooled_bytes.load(Ordering::Relaxed)
     }
 
+    /// Records that the store refused for good, of earlier starts as well: somebody should look at them.
+    #[must_use]
+    pub fn set_aside(&self) -> u64 {
+        self.0.aside.waiting()
+    }
+
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> RecorderStats {
@@ -168,6 +186,7 @@ impl Recorder {
             rows: self.0.rows.load(Ordering::Relaxed),
             commit_us: self.0.commit_us.load(Ordering::Relaxed),
             spooled_bytes: self.spooled_bytes(),
+            rows_set_aside: self.0.aside.rows(),
         }
     }
 }

@@ -23,7 +23,9 @@ use crate::{
     health::Health,
     jobs::{DiskWatch, Jobs, Retention},
     keys::{KeyDeps, Keys},
-    recorder::{Recorder, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans},
+    recorder::{
+        Aside, Recorder, Target, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans,
+    },
     refusals::Refusals,
     resources::Resources,
     routes::Routes,
@@ -146,15 +148,22 @@ impl Services {
             entropy: Arc::clone(&entropy),
         };
         let secrets = making.run().await?;
-        let (head, chain) = open_chain(&deps).await?;
+        let aside = Aside::new(deps.settings.spool_dir.clone(), deps.settings.spool_max_bytes);
+        let target = Target { ledger: Arc::clone(&ledger), aside: Arc::new(aside) };
+        let (head, chain) = open_chain(&deps, &target).await?;
 
         let health = Health::new();
         let checkpoint_due = Arc::new(Notify::new());
-        let recorder =
-            Recorder::new(chain, deps.settings.slots, health.disk_low(), Arc::clone(&checkpoint_due));
+        let recorder = Recorder::new(
+            chain,
+            deps.settings.slots,
+            health.disk_low(),
+            Arc::clone(&checkpoint_due),
+            Arc::clone(&target.aside),
+        );
         let writer = Writer::new(WriterParts {
             shared: recorder.shared(),
-            ledger: Arc::clone(&ledger),
+            target,
             clock: Arc::clone(&clock),
             spool_dir: deps.settings.spool_dir.clone(),
             spool_max_bytes: deps.settings.spool_max_bytes,
@@ -245,15 +254,18 @@ impl Services {
 }
 
 /// Drains, opens, settles, closes: in this order, each step may be the last before a crash.
-async fn open_chain(deps: &Deps) -> Result<(claviger_domain::ports::ChainHead, NodeId), ServiceError> {
+async fn open_chain(
+    deps: &Deps,
+    target: &Target,
+) -> Result<(claviger_domain::ports::ChainHead, NodeId), ServiceError> {
     let (ledger, clock) = (&deps.ledger, deps.clock.as_ref());
     if let Some(dir) = &deps.settings.spool_dir {
-        drain_leftovers(ledger, dir).await?;
+        drain_leftovers(target, dir).await?;
     }
     let chain = NodeId::generate(deps.entropy.as_ref())?;
     let event = AuditEvent::new(clock.now(), Actor::System, CHAIN_OPEN, chain.as_str());
     ledger.open_chain(&chain, event).await?;
-    let head = settle_orphans(ledger, clock, &chain).await?;
+    let head = settle_orphans(target, clock, &chain).await?;
     close_dead_chains(ledger, clock, &chain).await?;
     Ok((head, chain))
 }

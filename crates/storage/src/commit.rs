@@ -77,6 +77,13 @@ pub(crate) async fn commit(db: &Db, writer: &mut Writer, group: &Group) -> Resul
     // nothing and reads again what is stored.
     let mut own = std::mem::take(writer);
     let mut answer = try_commit(db, &mut own, group).await.map_err(|failure| failure.conflict(DATA_CHAIN));
+    if let Err(StoreError::Refused { code }) = &answer
+        && own.puts_fold_off(group)
+    {
+        // Totals are a sum over many groups: what is refused in them must not stop this one.
+        tracing::error!(%code, "daily totals cannot be written; they wait");
+        answer = try_commit(db, &mut own, group).await.map_err(|failure| failure.conflict(DATA_CHAIN));
+    }
     if matches!(answer, Err(StoreError::Conflict { .. })) {
         // A commit whose connection broke may have gone on in the server until now: what looks like somebody else's
         // record can be this very group.
@@ -86,6 +93,39 @@ pub(crate) async fn commit(db: &Db, writer: &mut Writer, group: &Group) -> Resul
     let head = answer?;
     *writer = own;
     Ok(head)
+}
+
+/// Whether the store would take the group: everything is done, and then rolled back.
+pub(crate) async fn would_take(db: &Db, writer: &mut Writer, group: &Group) -> Result<(), StoreError> {
+    let mut own = std::mem::take(writer);
+    let (state, orphans) = own.load(db, &group.chain).await?;
+    if group.number != state.length + 1 || group.previous != state.head {
+        return Err(StoreError::Conflict { what: DATA_CHAIN });
+    }
+    let late = orphans.settled_by(group);
+    let fresh = fresh_intents(group);
+    let intents = intents::pack_group(fresh.iter().map(|(_, packed)| &**packed), &group.released);
+    let mut tx = db.begin().await?;
+    let answer = write(&mut tx, state, group, (intents, &late)).await;
+    drop(tx);
+    // Nothing was written, and nothing in memory has changed.
+    *writer = own;
+    answer.map(drop).map_err(|failure| failure.conflict(DATA_CHAIN))
+}
+
+/// Everything of a group but the totals.
+async fn write<'a>(
+    tx: &mut Tx,
+    state: &ChainState,
+    group: &'a Group,
+    (intents, late): (Option<Vec<u8>>, &[Orphan]),
+) -> Result<(DataRecord, Cow<'a, [LedgerRow]>), Failure> {
+    settle_orphans(tx, late).await?;
+    let rows = billable(tx, &group.rows, late).await?;
+    let record = record_of(group, &rows);
+    insert(tx, state, &record, intents, &rows).await?;
+    resources::insert(tx, &group.resources).await?;
+    Ok((record, rows))
 }
 
 async fn try_commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Digest, Failure> {
@@ -112,11 +152,7 @@ async fn try_commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Diges
         }
         None => {
             let mut tx = db.begin().await?;
-            settle_orphans(&mut tx, &late).await?;
-            let rows = billable(&mut tx, &group.rows, &late).await?;
-            let record = record_of(group, &rows);
-            insert(&mut tx, state, &record, intents, &rows).await?;
-            resources::insert(&mut tx, &group.resources).await?;
+            let (record, rows) = write(&mut tx, state, group, (intents, &late)).await?;
             if fold {
                 state.write_pending(&mut tx, state.swept_after(&carried)).await?;
             }

@@ -59,6 +59,7 @@ fn transport(error: &sqlx::Error) -> StoreError {
     let unavailable = |text: &str| StoreError::Unavailable(text.to_owned());
     match error {
         sqlx::Error::Io(io) => StoreError::Unavailable(format!("connection failed: {}", io.kind())),
+        sqlx::Error::Encode(_) => StoreError::Refused { code: "not encodable".to_owned() },
         sqlx::Error::Tls(_) => unavailable("the TLS connection to the database failed"),
         sqlx::Error::PoolTimedOut => unavailable("no database connection became free in time"),
         sqlx::Error::PoolClosed => unavailable("the database is closed"),
@@ -68,9 +69,15 @@ fn transport(error: &sqlx::Error) -> StoreError {
     }
 }
 
+/// A row id is taken.
+const SQLITE_CONSTRAINT_ROWID: i64 = 2579;
+
 /// By primary result code; the extended code has it in its low byte (<https://sqlite.org/rescode.html>).
 fn sqlite_failure(code: &str) -> Failure {
     let extended: i64 = code.parse().unwrap_or(1);
+    if extended == SQLITE_CONSTRAINT_ROWID {
+        return Failure::Unique;
+    }
     let why = match extended & 0xff {
         3 | 23 => "access to the database file is denied",
         5 | 6 => "the database is locked by another process",
@@ -80,6 +87,10 @@ fn sqlite_failure(code: &str) -> Failure {
         13 => "the disk is full",
         14 => "the database file cannot be opened",
         11 | 26 => return damaged(extended),
+        // Too big, a constraint, a type that does not fit, a value out of range.
+        18 | 19 | 20 | 25 => {
+            return Failure::Store(StoreError::Refused { code: format!("SQLite code {extended}") });
+        }
         _ => return Failure::Store(StoreError::Unavailable(format!("SQLite answered with code {extended}"))),
     };
     Failure::Store(StoreError::Unavailable(format!("{why} (SQLite code {extended})")))
@@ -104,6 +115,10 @@ fn postgres_failure(code: &str) -> Failure {
         "28000" | "28P01" => "the server refused the login",
         "3D000" => "the database does not exist",
         "42501" => "the login has no right to do this",
+        // A value, a constraint, or a limit of the server stands against it.
+        _ if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
+            return Failure::Store(StoreError::Refused { code: format!("SQLSTATE {code}") });
+        }
         _ if code.starts_with("08") => "the connection failed",
         _ if code.starts_with("53") => "the server is out of resources",
         _ => "the server refused a statement",
@@ -114,6 +129,22 @@ fn postgres_failure(code: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_can_never_be_stored_is_told_from_a_store_that_is_away() {
+        for code in ["19", "275", "1299", "1811", "3091", "20", "18", "25"] {
+            let refused = sqlite_failure(code);
+            assert!(matches!(refused, Failure::Store(StoreError::Refused { .. })), "{code}");
+        }
+        for code in ["22021", "22003", "23514", "23502", "54000"] {
+            let refused = postgres_failure(code);
+            assert!(matches!(refused, Failure::Store(StoreError::Refused { .. })), "{code}");
+        }
+        assert!(matches!(sqlite_failure("2579"), Failure::Unique));
+        for code in ["53100", "08006", "57014", "42P01"] {
+            assert!(matches!(postgres_failure(code), Failure::Store(StoreError::Unavailable(_))), "{code}");
+        }
+    }
 
     #[test]
     fn a_full_disk_and_a_lock_are_unavailability_and_damage_is_not() {

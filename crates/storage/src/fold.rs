@@ -100,7 +100,9 @@ impl Pending {
         }
         ADD_DAYS.execute(tx, values).await?;
         let uses = |(key, delta): (&KeyId, &UseDelta)| {
-            args![key.as_str(), delta.uses, delta.last_used, delta.ip.as_str(), delta.agent.as_str()]
+            // PostgreSQL keeps no NUL in a text, and no total may be refused for one.
+            let [ip, agent] = [&delta.ip, &delta.agent].map(|text| text.replace('\0', ""));
+            args![key.as_str(), delta.uses, delta.last_used, ip, agent]
         };
         ADD_USES.execute(tx, self.uses.iter().flat_map(uses).collect()).await
     }

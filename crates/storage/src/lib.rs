@@ -201,6 +201,9 @@ impl LedgerStore for Database {
         self.written.store(true, Ordering::Relaxed);
         commit::commit(&self.db, &mut *self.writer.lock().await, group).await
     }
+    async fn would_take(&self, group: &Group) -> Result<(), StoreError> {
+        commit::would_take(&self.db, &mut *self.writer.lock().await, group).await
+    }
     async fn orphans(&self, own: &NodeId) -> Result<Vec<Intent>, StoreError> {
         intents::orphans(&self.db, Some(own)).await
     }

@@ -44,6 +44,11 @@ impl Collector for ServiceState {
         let counters = [
             ("claviger_recorder_groups", "Group commits", stats.groups),
             ("claviger_recorder_rows", "Ledger rows committed", stats.rows),
+            (
+                "claviger_recorder_rows_set_aside",
+                "Ledger rows that the store refused for good and that are set aside",
+                stats.rows_set_aside,
+            ),
             ("claviger_recorder_commit_microseconds", "Time spent in group commits", stats.commit_us),
         ];
         for (name, help, value) in counters {

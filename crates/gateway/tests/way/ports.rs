@@ -206,6 +206,9 @@ impl LedgerStore for MemoryStore {
         state.resources.extend(group.resources.iter().cloned());
         Ok(record.head)
     }
+    async fn would_take(&self, _group: &Group) -> Result<(), StoreError> {
+        Ok(())
+    }
     async fn orphans(&self, _own: &NodeId) -> Result<Vec<Intent>, StoreError> {
         Ok(Vec::new())
     }

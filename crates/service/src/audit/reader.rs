@@ -52,9 +52,10 @@ impl From<StoreError> for ReadError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Corrupt { .. } => Self::Unreadable(error.to_string()),
-            StoreError::Conflict { .. } | StoreError::Unavailable(_) | StoreError::NewerSchema { .. } => {
-                Self::Store(error)
-            }
+            StoreError::Conflict { .. }
+            | StoreError::Unavailable(_)
+            | StoreError::Refused { .. }
+            | StoreError::NewerSchema { .. } => Self::Store(error),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::sift::LeftOut;
 use claviger_domain::{
     clock::Timestamp,
     id::{IntentId, NodeId},
@@ -22,11 +23,37 @@ pub(super) struct Gathered {
     pub(super) abandoned: Vec<IntentId>,
     /// Slots that are free once this is durable.
     pub(super) freed: usize,
+    /// Where the part of each message ends.
+    pub(super) ends: Vec<End>,
+}
+
+/// How long the lists were after a message.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct End {
+    intents: usize,
+    rows: usize,
+    resources: usize,
+}
+
+/// The messages of which something is left out of their group, in their order. Intents may have moved in the group: all
+/// messages with one are meant then. (None is refused by itself, as the store keeps them as bytes.)
+pub(super) fn touched(ends: &[End], left_out: &LeftOut) -> Vec<usize> {
+    let mut before = End::default();
+    let mut touched = Vec::new();
+    for (message, end) in ends.iter().enumerate() {
+        let rows = left_out.rows.iter().any(|i| (before.rows..end.rows).contains(i));
+        let resources = left_out.resources.iter().any(|i| (before.resources..end.resources).contains(i));
+        if rows || resources || !left_out.intents.is_empty() && end.intents > before.intents {
+            touched.push(message);
+        }
+        before = *end;
+    }
+    touched
 }
 
 impl Gathered {
     pub(super) fn is_empty(&self) -> bool {
-        let Self { intents, rows, released, resources, abandoned, freed } = self;
+        let Self { intents, rows, released, resources, abandoned, freed, ends: _ } = self;
         intents.is_empty()
             && rows.is_empty()
             && released.is_empty()
@@ -35,11 +62,22 @@ impl Gathered {
             && *freed == 0
     }
 
+    /// A message ends here; its number.
+    pub(super) fn end_message(&mut self) -> usize {
+        self.ends.push(End {
+            intents: self.intents.len(),
+            rows: self.rows.len(),
+            resources: self.resources.len(),
+        });
+        self.ends.len() - 1
+    }
+
     /// An empty one that will likely hold as much without growing.
     pub(super) fn room_for_another(&self) -> Self {
         Self {
             intents: Vec::with_capacity(self.intents.len()),
             rows: Vec::with_capacity(self.rows.len()),
+            ends: Vec::with_capacity(self.ends.len()),
             ..Self::default()
         }
     }
@@ -90,7 +128,8 @@ impl OpenIntents {
     /// its row says all.
     pub(super) fn settle(&mut self, gathered: Gathered, empty: Group) -> Group {
         let at = empty.at;
-        let Gathered { mut intents, mut rows, mut released, resources, abandoned, freed: _ } = gathered;
+        let Gathered { mut intents, mut rows, mut released, resources, abandoned, freed: _, ends: _ } =
+            gathered;
         for id in abandoned {
             let intent = intents.iter().find(|i| i.id == id).or_else(|| self.0.get(&id));
             rows.extend(intent.map(|intent| unknown_row(intent, at, "abandoned")));

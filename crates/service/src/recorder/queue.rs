@@ -7,7 +7,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -75,9 +75,10 @@ impl Queue {
             drop(open);
             let batch = Arc::new(Batch::of(Weak::new()));
             batch.finish(Fate::Stopped);
-            return Receipt { batch, place: None };
+            return Receipt { batch, message: 0, place: None };
         }
         message(&mut open.gathered);
+        let message = open.gathered.end_message();
         let batch = Arc::clone(&open.batch);
         if is_urgent && !open.is_urgent {
             open.is_urgent = true;
@@ -88,7 +89,7 @@ impl Queue {
         if wake {
             self.arrived.notify_one();
         }
-        Receipt { batch, place: None }
+        Receipt { batch, message, place: None }
     }
 
     /// Somebody waits for this batch now.
@@ -191,6 +192,8 @@ const STOPPED: u8 = 3;
 pub(super) struct Batch {
     fate: AtomicU8,
     is_urgent: AtomicBool,
+    /// Messages of which the store refuses something for good, in their order.
+    refused: OnceLock<Vec<usize>>,
     waiting: Mutex<Vec<Option<Waker>>>,
     queue: Weak<Queue>,
 }
@@ -198,7 +201,7 @@ pub(super) struct Batch {
 impl Batch {
     const fn of(queue: Weak<Queue>) -> Self {
         let (fate, is_urgent) = (AtomicU8::new(PENDING), AtomicBool::new(false));
-        Self { fate, is_urgent, waiting: Mutex::new(Vec::new()), queue }
+        Self { fate, is_urgent, refused: OnceLock::new(), waiting: Mutex::new(Vec::new()), queue }
     }
 
     /// Somebody waits for it.
@@ -208,6 +211,14 @@ impl Batch {
         {
             queue.hurry(self);
         }
+    }
+
+    /// Tells all senders at once that they are durable, but those of which something is refused.
+    pub(super) fn finish_without(&self, refused: Vec<usize>) {
+        if !refused.is_empty() {
+            let _ = self.refused.set(refused);
+        }
+        self.finish(Fate::Durable);
     }
 
     /// Tells all senders at once. The first fate counts.
@@ -231,9 +242,11 @@ impl Batch {
         }
     }
 
-    fn poll(&self) -> Poll<Result<(), RecordError>> {
+    fn poll(&self, message: usize) -> Poll<Result<(), RecordError>> {
+        let is_refused = || self.refused.get().is_some_and(|all| all.binary_search(&message).is_ok());
         match self.fate.load(Ordering::Acquire) {
             PENDING => Poll::Pending,
+            DURABLE if is_refused() => Poll::Ready(Err(RecordError::Refused)),
             DURABLE => Poll::Ready(Ok(())),
             LATE => Poll::Ready(Err(RecordError::Timeout)),
             _ => Poll::Ready(Err(RecordError::Stopped)),
@@ -245,6 +258,8 @@ impl Batch {
 #[must_use = "the last byte must not leave before the receipt resolves"]
 pub struct Receipt {
     batch: Arc<Batch>,
+    /// Its number among the batch's messages.
+    message: usize,
     place: Option<usize>,
 }
 
@@ -252,7 +267,7 @@ impl Receipt {
     /// Whether the message is durable already, without waiting; `None`: not decided.
     #[must_use]
     pub fn now(&self) -> Option<Result<(), RecordError>> {
-        match self.batch.poll() {
+        match self.batch.poll(self.message) {
             Poll::Ready(done) => Some(done),
             Poll::Pending => None,
         }
@@ -264,12 +279,12 @@ impl Future for Receipt {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let done @ Poll::Ready(_) = this.batch.poll() {
+        if let done @ Poll::Ready(_) = this.batch.poll(this.message) {
             return done;
         }
         let mut waiting = lock(&this.batch.waiting);
         // Decided between the first look and the lock: `finish` empties the list after it has decided.
-        if let done @ Poll::Ready(_) = this.batch.poll() {
+        if let done @ Poll::Ready(_) = this.batch.poll(this.message) {
             return done;
         }
         match this.place.and_then(|place| waiting.get_mut(place)) {

@@ -14,7 +14,7 @@ use claviger_domain::{
 use super::{
     gather::unknown_row,
     spool::{Leftover, leftovers},
-    writer::{close_event, commit},
+    writer::{Target, close_event, commit},
 };
 use crate::ServiceError;
 
@@ -22,17 +22,17 @@ use crate::ServiceError;
 const ROWS_A_GROUP: usize = 256;
 
 /// Brings to the store what earlier incarnations spooled: each group once, told by its number.
-pub(crate) async fn drain_leftovers(ledger: &Arc<dyn LedgerStore>, dir: &Path) -> Result<(), ServiceError> {
+pub(crate) async fn drain_leftovers(target: &Target, dir: &Path) -> Result<(), ServiceError> {
     let unreadable =
         |error: std::io::Error| ServiceError::Unavailable(format!("the spool cannot be read: {error}"));
     for leftover in leftovers(dir).map_err(unreadable)? {
-        drain(ledger, leftover).await?;
+        drain(target, leftover).await?;
     }
     Ok(())
 }
 
-async fn drain(ledger: &Arc<dyn LedgerStore>, mut leftover: Leftover) -> Result<(), ServiceError> {
-    let chains = ledger.chains().await?;
+async fn drain(target: &Target, mut leftover: Leftover) -> Result<(), ServiceError> {
+    let chains = target.ledger.chains().await?;
     let Some(known) = chains.into_iter().find(|c| c.chain == leftover.chain) else {
         let groups = leftover.frames.len();
         tracing::error!(chain = %leftover.chain, groups, "a spool belongs to a chain that the store does not know");
@@ -43,28 +43,28 @@ async fn drain(ledger: &Arc<dyn LedgerStore>, mut leftover: Leftover) -> Result<
     let mut drained = 0_u64;
     for frame in frames.into_iter().filter(|frame| frame.number > known.length) {
         let group = frame.content.into_group(leftover.chain.clone(), head);
-        head = commit_next(ledger, group).await?;
+        head = commit_next(target, group).await?;
         drained += 1;
     }
     tracing::info!(chain = %leftover.chain, drained, "drained what an earlier start had spooled");
     leftover.remove().map_err(|e| ServiceError::Unavailable(format!("the spool cannot be removed: {e}")))
 }
 
-async fn commit_next(ledger: &Arc<dyn LedgerStore>, group: Group) -> Result<ChainHead, ServiceError> {
+async fn commit_next(target: &Target, group: Group) -> Result<ChainHead, ServiceError> {
     let length = group.number;
-    let head = commit(Arc::clone(ledger), Arc::new(group)).await?;
+    let head = commit(target.clone(), Arc::new(group)).await?.head;
     Ok(ChainHead { length, head })
 }
 
 /// Charges the calls that died with their incarnation at their reservations, in this incarnation's chain, which must
 /// be open and empty. Where the chain stands then.
 pub(crate) async fn settle_orphans(
-    ledger: &Arc<dyn LedgerStore>,
+    target: &Target,
     clock: &dyn Clock,
     chain: &NodeId,
 ) -> Result<ChainHead, ServiceError> {
     let mut head = ChainHead { length: 0, head: Digest::EMPTY };
-    let orphans = ledger.orphans(chain).await?;
+    let orphans = target.ledger.orphans(chain).await?;
     if !orphans.is_empty() {
         tracing::warn!(calls = orphans.len(), "charging calls whose end is unknown at their reservations");
     }
@@ -80,7 +80,7 @@ pub(crate) async fn settle_orphans(
             released: Vec::new(),
             resources: Vec::new(),
         };
-        head = commit_next(ledger, group).await?;
+        head = commit_next(target, group).await?;
     }
     Ok(head)
 }

@@ -1,3 +1,5 @@
+mod refused;
+
 use std::{path::Path, time::Duration};
 
 use claviger_domain::{

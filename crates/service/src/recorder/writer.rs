@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
-    gather::OpenIntents,
+    aside::Aside,
+    gather::{End, OpenIntents, touched},
     queue::{Batch, Fate, LINGER, Taken},
+    sift::{LeftOut, sift},
     spool::Spool,
 };
 
@@ -33,12 +35,12 @@ const LAST_TRIES: Duration = Duration::from_secs(5);
 /// Groups after which a checkpoint is due.
 const CHECKPOINT_GROUPS: u64 = 1_000;
 
-type Attempt = Pin<Box<dyn Future<Output = Result<Digest, StoreError>> + Send>>;
+type Attempt = Pin<Box<dyn Future<Output = Result<Committed, StoreError>> + Send>>;
 
 /// What a writer is made from.
 pub(crate) struct WriterParts {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) ledger: Arc<dyn LedgerStore>,
+    pub(crate) target: Target,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spool_dir: Option<std::path::PathBuf>,
     pub(crate) spool_max_bytes: u64,
@@ -49,7 +51,7 @@ pub(crate) struct WriterParts {
 /// The one writer of this incarnation's data chain. Run it on a thread of its own: it blocks when it spools.
 pub struct Writer {
     shared: Arc<Shared>,
-    ledger: Arc<dyn LedgerStore>,
+    target: Target,
     clock: Arc<dyn Clock>,
     spool: Option<Spool>,
     open: OpenIntents,
@@ -64,6 +66,7 @@ pub struct Writer {
 struct Pending {
     group: Arc<Group>,
     batch: Arc<Batch>,
+    ends: Vec<End>,
     freed: usize,
     /// Its intents are in [`Writer::open`].
     is_remembered: bool,
@@ -71,11 +74,11 @@ struct Pending {
 
 impl Writer {
     pub(crate) fn new(parts: WriterParts) -> Self {
-        let WriterParts { shared, ledger, clock, spool_dir, spool_max_bytes, head } = parts;
+        let WriterParts { shared, target, clock, spool_dir, spool_max_bytes, head } = parts;
         let chain = shared.chain.clone();
         let spool = spool_dir.map(|dir| Spool::new(dir, chain, spool_max_bytes));
         let (open, pending) = (OpenIntents::default(), VecDeque::new());
-        Self { shared, ledger, clock, spool, open, head, assigned: head.length, pending }
+        Self { shared, target, clock, spool, open, head, assigned: head.length, pending }
     }
 
     /// Commits groups until `stop` is cancelled and the queue is empty, then closes the chain. Stop what settles
@@ -110,7 +113,7 @@ impl Writer {
     /// Makes a group of what has gathered.
     fn gather(&mut self, taken: Taken, remember: bool) {
         let Taken { gathered, batch } = taken;
-        let freed = gathered.freed;
+        let (freed, ends) = (gathered.freed, gathered.ends.clone());
         self.assigned += 1;
         let empty = Group {
             chain: self.shared.chain.clone(),
@@ -126,7 +129,7 @@ impl Writer {
         if remember {
             self.open.remember(group.intents.iter().cloned());
         }
-        self.pending.push_back(Pending { group, batch, freed, is_remembered: remember });
+        self.pending.push_back(Pending { group, batch, ends, freed, is_remembered: remember });
     }
 
     /// Commits what has gathered as the only pending group; when the store does not take it in time, goes on until it takes everything.
@@ -137,10 +140,10 @@ impl Writer {
         let mut pause = FIRST_PAUSE;
         while let Some(mut attempt) = self.attempt() {
             match timeout_at(deadline, &mut attempt).await {
-                Ok(Ok(head)) => {
+                Ok(Ok(committed)) => {
                     drop(attempt);
                     self.shared.commit_us.fetch_add(micros_since(begun), Ordering::Relaxed);
-                    return self.committed(head);
+                    return self.committed(committed);
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "a group commit failed and is tried again");
@@ -162,9 +165,9 @@ impl Writer {
         self.absorb();
         while let Some(attempt) = begun.take().or_else(|| self.attempt()) {
             match self.while_absorbing(attempt, stop, &mut last_tries).await {
-                Some(Ok(head)) => {
+                Some(Ok(committed)) => {
                     pause = FIRST_PAUSE;
-                    self.committed(head);
+                    self.committed(committed);
                     continue;
                 }
                 Some(Err(error)) => tracing::warn!(%error, "the store still takes no group commits"),
@@ -238,7 +241,7 @@ impl Writer {
                 break;
             }
             if let Some(done) = self.pending.pop_front() {
-                self.acknowledge(&done);
+                self.acknowledge(&done, &LeftOut::default());
             }
         }
         self.note_spool();
@@ -265,11 +268,12 @@ impl Writer {
                 Arc::clone(first)
             }
         };
-        Some(Box::pin(commit(Arc::clone(&self.ledger), group)))
+        Some(Box::pin(commit(self.target.clone(), group)))
     }
 
     /// The store has the oldest group.
-    fn committed(&mut self, head: Digest) {
+    fn committed(&mut self, committed: Committed) {
+        let Committed { head, left_out } = committed;
         self.head = ChainHead { length: self.head.length + 1, head };
         let groups = self.shared.groups.fetch_add(1, Ordering::Relaxed) + 1;
         if groups.is_multiple_of(CHECKPOINT_GROUPS) {
@@ -283,7 +287,7 @@ impl Writer {
             return self.note_spool();
         }
         let Some(done) = self.pending.pop_front() else { return };
-        self.acknowledge(&done);
+        self.acknowledge(&done, &left_out);
         let Pending { group, is_remembered, .. } = done;
         if let Some(group) = Arc::into_inner(group)
             && !is_remembered
@@ -292,11 +296,13 @@ impl Writer {
         }
     }
 
-    /// It is durable: its senders may go on, its slots are free.
-    fn acknowledge(&self, done: &Pending) {
-        self.shared.rows.fetch_add(done.group.rows.len() as u64, Ordering::Relaxed);
+    /// It is durable: its senders may go on, its slots are free. Whose record is refused must not end its answer.
+    fn acknowledge(&self, done: &Pending, left_out: &LeftOut) {
+        let rows = done.group.rows.len() - left_out.rows.len();
+        self.shared.rows.fetch_add(rows as u64, Ordering::Relaxed);
         self.shared.free(done.freed);
-        done.batch.finish(Fate::Durable);
+        let refused = if left_out.is_empty() { Vec::new() } else { touched(&done.ends, left_out) };
+        done.batch.finish_without(refused);
     }
 
     fn note_spool(&self) {
@@ -314,7 +320,7 @@ impl Writer {
             return;
         }
         let event = close_event(self.clock.now(), &self.shared.chain, self.head, "stopped");
-        let closing = self.ledger.close_chain(&self.shared.chain, event);
+        let closing = self.target.ledger.close_chain(&self.shared.chain, event);
         match tokio::time::timeout(LAST_TRIES, closing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the data chain could not be closed"),
@@ -347,10 +353,62 @@ pub(super) fn close_event(
         .with("why", why)
 }
 
-/// Commits one group. A conflict means that an earlier try, whose end was unclear, had succeeded: nobody else writes
+/// Where groups go.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) ledger: Arc<dyn LedgerStore>,
+    /// What it refuses for good.
+    pub(crate) aside: Arc<Aside>,
+}
+
+/// A group that the store has.
+pub(super) struct Committed {
+    /// The chain's head after it.
+    pub(super) head: Digest,
+    /// What it refused for good and is set aside.
+    pub(super) left_out: LeftOut,
+}
+
+/// Commits one group; what the store refuses for good is set aside first, and the rest is committed without it.
+pub(super) async fn commit(target: Target, group: Arc<Group>) -> Result<Committed, StoreError> {
+    let Target { ledger, aside } = target;
+    let head = match commit_whole(&*ledger, &group).await {
+        Err(StoreError::Refused { code }) => {
+            tracing::error!(chain = %group.chain, number = group.number, %code, "the store refuses a group");
+            commit_good(&*ledger, &aside, &group).await?
+        }
+        done => done?,
+    };
+    Ok(Committed { head, left_out: aside.left_out_of(&group) })
+}
+
+async fn commit_good(ledger: &dyn LedgerStore, aside: &Aside, group: &Group) -> Result<Digest, StoreError> {
+    let left_out = sift(ledger, group).await?;
+    aside.keep(group, &left_out).map_err(|error| {
+        StoreError::Unavailable(format!("what it refuses cannot be set aside: {}", error.kind()))
+    })?;
+    for row in left_out.rows.iter().filter_map(|i| group.rows.get(*i)) {
+        let intent = row.intent.as_ref().map(tracing::field::display);
+        tracing::error!(request_id = %row.request_id, key = %row.party.key, intent, "a ledger row is set aside");
+    }
+    for intent in left_out.intents.iter().filter_map(|i| group.intents.get(*i)) {
+        tracing::error!(intent = %intent.id, request_id = %intent.request_id, "an intent is set aside");
+    }
+    for resource in left_out.resources.iter().filter_map(|i| group.resources.get(*i)) {
+        tracing::error!(key = %resource.key, "a resource is set aside");
+    }
+    match commit_whole(ledger, &left_out.taken_from(group)).await {
+        Err(StoreError::Refused { code }) => {
+            Err(StoreError::Unavailable(format!("the rest of a group is refused, too ({code})")))
+        }
+        done => done,
+    }
+}
+
+/// A conflict means that an earlier try, whose end was unclear, had succeeded: nobody else writes
 /// numbers of this chain.
-pub(super) async fn commit(ledger: Arc<dyn LedgerStore>, group: Arc<Group>) -> Result<Digest, StoreError> {
-    let refused = match ledger.commit_group(&group).await {
+async fn commit_whole(ledger: &dyn LedgerStore, group: &Group) -> Result<Digest, StoreError> {
+    let refused = match ledger.commit_group(group).await {
         Err(refused @ StoreError::Conflict { .. }) => refused,
         done => return done,
     };

@@ -86,6 +86,14 @@ impl Writer {
         *self = Self::default();
     }
 
+    /// Lets totals that are due with this group wait until they are due again; whether any were.
+    pub fn puts_fold_off(&mut self, group: &Group) -> bool {
+        let state = self.chain.as_mut().filter(|(id, _)| *id == group.chain).map(|(_, state)| state);
+        let Some(state) = state.filter(|state| state.is_fold_due(group.at)) else { return false };
+        state.last_fold = group.at;
+        true
+    }
+
     /// The chain's state, from memory or from the store.
     pub async fn load(
         &mut self,

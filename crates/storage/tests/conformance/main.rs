@@ -9,6 +9,7 @@ mod file;
 mod ledger;
 mod orphans;
 mod place;
+mod refused;
 mod reports;
 mod retention;
 mod samples;

@@ -66,6 +66,13 @@ pub enum Actor {
     },
     /// The program itself.
     System,
+    /// Someone who administers, proved by a session or token.
+    Operator {
+        /// The operator's id.
+        id: String,
+        /// Their name.
+        name: String,
+    },
     /// Someone who proved a key.
     Key {
         /// The key's id.

@@ -50,6 +50,9 @@ pub enum AuthFailure {
     /// Past its expiry.
     #[error("key is expired")]
     Expired,
+    /// So far down the ladder that it is refused.
+    #[error("key is deprecated and refused")]
+    Deprecated,
     /// Its workspace was archived.
     #[error("workspace is archived")]
     WorkspaceArchived,
@@ -69,6 +72,7 @@ impl AuthFailure {
             Self::Suspended => "suspended",
             Self::Revoked => "revoked",
             Self::Expired => "expired",
+            Self::Deprecated => "deprecated",
             Self::WorkspaceArchived => "workspace_archived",
         }
     }
@@ -95,8 +99,11 @@ impl Grant {
     /// The [`AuthFailure`] that says why not.
     pub fn check_state(&self, now: Timestamp) -> Result<(), AuthFailure> {
         match self.key.status(now) {
-            KeyStatus::Active if self.workspace_archived => Err(AuthFailure::WorkspaceArchived),
-            KeyStatus::Active => Ok(()),
+            KeyStatus::Active | KeyStatus::Deprecated if self.workspace_archived => {
+                Err(AuthFailure::WorkspaceArchived)
+            }
+            KeyStatus::Deprecated if self.key.is_refused_by_deprecation() => Err(AuthFailure::Deprecated),
+            KeyStatus::Active | KeyStatus::Deprecated => Ok(()),
             KeyStatus::Pending => Err(AuthFailure::Pending),
             KeyStatus::Suspended => Err(AuthFailure::Suspended),
             KeyStatus::Revoked | KeyStatus::Purged => Err(AuthFailure::Revoked),
@@ -163,6 +170,9 @@ mod tests {
             expires_at: Some(NOW.plus_micros(10)),
             revocation: None,
             rotated_from: None,
+            lineage: KeyId::parse("key_0123456789").unwrap(),
+            parent: None,
+            deprecation: None,
             version: 1,
         };
         Grant { key, workspace_archived: false, as_of: 1 }

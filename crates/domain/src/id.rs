@@ -115,6 +115,28 @@ id!(/// One request as the client knows it (`request-id`).
     RequestId, "req_");
 id!(/// One call sent to an upstream, written down before its answer leaves.
     IntentId, "int_");
+id!(/// An operator: a person or machine that administers.
+    OperatorId, "op_");
+id!(/// A session or machine token of an operator.
+    OperatorTokenId, "opt_");
+id!(/// A request that waits for a second person.
+    ApprovalId, "apr_");
+id!(/// A rotation of a client key.
+    RotationId, "rot_");
+id!(/// A wrapped delivery of a key.
+    WrappingId, "wrp_");
+id!(/// A certificate of revocation.
+    CertificateId, "crt_");
+id!(/// A notice.
+    NoticeId, "ntc_");
+id!(/// A channel by which notices go out.
+    ChannelId, "chn_");
+id!(/// A review of what keys may do.
+    ReviewId, "rev_");
+id!(/// A report that was made and is kept.
+    ReportId, "rpt_");
+id!(/// An incident.
+    IncidentId, "inc_");
 id!(/// One incarnation of a node: a new one at every start. Also names its data chain.
     NodeId, "node_");
 

@@ -1,6 +1,7 @@
 //! A key's record and the life it may lead: `pending → active ⇄ suspended → deprecated → revoked | expired →
 //! purged`. A record outlives its key: what was revoked, when and why stays known.
 
+pub mod deprecation;
 pub mod hours;
 pub mod patch;
 pub mod transition;
@@ -11,7 +12,10 @@ use crate::{
     address::CidrList,
     clock::Timestamp,
     id::{KeyId, OwnerId, WorkspaceId},
-    key::hours::HoursOfWeek,
+    key::{
+        deprecation::{Deprecation, DeprecationStage},
+        hours::HoursOfWeek,
+    },
     limit::Limits,
     mac::{KeyMac, PepperVersion},
     permission::Permissions,
@@ -60,6 +64,8 @@ pub enum KeyStatus {
     Pending,
     /// Works.
     Active,
+    /// Works, but on its way out: see [`KeyRecord::deprecation`].
+    Deprecated,
     /// Suspended by an operator.
     Suspended,
     /// Revoked.
@@ -77,6 +83,7 @@ impl KeyStatus {
         match self {
             Self::Pending => "pending",
             Self::Active => "active",
+            Self::Deprecated => "deprecated",
             Self::Suspended => "suspended",
             Self::Revoked => "revoked",
             Self::Expired => "expired",
@@ -217,6 +224,12 @@ pub struct KeyRecord {
     pub revocation: Option<Revocation>,
     /// The key that this one succeeded.
     pub rotated_from: Option<KeyId>,
+    /// The first key of the line of successors that this one stands in: its own id for a key that succeeded none.
+    pub lineage: KeyId,
+    /// The key that minted this one for a process; it dies with it.
+    pub parent: Option<KeyId>,
+    /// Set once the key walks down the ladder.
+    pub deprecation: Option<Deprecation>,
     /// Row version, for optimistic locking.
     pub version: i64,
 }
@@ -233,8 +246,15 @@ impl KeyRecord {
             }
             KeyState::Suspended => KeyStatus::Suspended,
             KeyState::Active if self.not_before.is_some_and(|t| now < t) => KeyStatus::Pending,
+            KeyState::Active if self.deprecation.is_some() => KeyStatus::Deprecated,
             KeyState::Active => KeyStatus::Active,
         }
+    }
+
+    /// Whether the ladder has come to where the key is refused.
+    #[must_use]
+    pub fn is_refused_by_deprecation(&self) -> bool {
+        self.deprecation.is_some_and(|d| d.stage == DeprecationStage::Refused)
     }
 }
 

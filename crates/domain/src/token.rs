@@ -4,10 +4,13 @@
 //! The checksum is for typing errors, scanners and refusing junk before any look-up; it proves nothing.
 
 pub mod base62;
+mod find;
 mod inspect;
+pub mod side;
 
 use std::fmt;
 
+pub use find::{FoundKey, MAX_KEY_LEN, find_keys, masked};
 pub use inspect::{Checks, Inspection, TokenKind, inspect, inspect_any_brand};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 

@@ -51,6 +51,12 @@ macro_rules! columns {
             $prefix,
             "rotated_from, ",
             $prefix,
+            "lineage, ",
+            $prefix,
+            "parent_id, ",
+            $prefix,
+            "deprecation, ",
+            $prefix,
             "version"
         )
     };
@@ -79,12 +85,13 @@ statements! {
     );
     INSERT = concat!(
         "INSERT INTO api_keys (", columns!(""), ") \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
     );
     /// Whatever may change; never id, class and time of creation.
     UPDATE = "UPDATE api_keys SET name = $3, owner_id = $4, workspace_id = $5, mac = $6, pepper_version = $7, \
               hint = $8, state = $9, policy = $10, not_before_us = $11, expires_us = $12, revoked_us = $13, \
-              revoke_reason = $14, revoke_immediate = $15, rotated_from = $16, version = version + 1 \
+              revoke_reason = $14, revoke_immediate = $15, rotated_from = $16, \
+              lineage = $17, parent_id = $18, deprecation = $19, version = version + 1 \
               WHERE id = $1 AND version = $2";
 }
 
@@ -133,13 +140,11 @@ pub(crate) async fn update(tx: &mut Tx, key: &KeyRecord) -> Result<(), Failure> 
     crate::apply::expect_one(touched, "key")
 }
 
-/// What insert and update share: from the owner to the predecessor.
+/// What insert and update share: from the owner to the ladder.
 fn body(key: &KeyRecord) -> Result<Vec<Arg>, Failure> {
-    let policy = serde_json::to_string(&key.policy).map_err(|_| StoreError::Corrupt {
-        table: "api_keys",
-        id: key.id.to_string(),
-        why: "its policy cannot be written as JSON".to_owned(),
-    })?;
+    let policy = written(key, "policy", serde_json::to_string(&key.policy))?;
+    let deprecation =
+        key.deprecation.map(|d| written(key, "deprecation", serde_json::to_string(&d))).transpose()?;
     Ok(args![
         key.owner.as_str(),
         key.workspace.as_str(),
@@ -154,7 +159,19 @@ fn body(key: &KeyRecord) -> Result<Vec<Arg>, Failure> {
         key.revocation.map(|r| r.reason.as_str()),
         key.revocation.map(|r| i64::from(r.immediate)),
         key.rotated_from.as_ref().map(KeyId::as_str),
+        key.lineage.as_str(),
+        key.parent.as_ref().map(KeyId::as_str),
+        deprecation.as_deref(),
     ])
+}
+
+fn written(key: &KeyRecord, what: &str, json: Result<String, serde_json::Error>) -> Result<String, Failure> {
+    let unwritable = |_| StoreError::Corrupt {
+        table: "api_keys",
+        id: key.id.to_string(),
+        why: format!("its {what} cannot be written as JSON"),
+    };
+    Ok(json.map_err(unwritable)?)
 }
 
 fn record(row: &Row) -> Result<KeyRecord, Unreadable> {
@@ -177,12 +194,19 @@ fn record(row: &Row) -> Result<KeyRecord, Unreadable> {
         not_before: row.opt_time("not_before_us")?,
         expires_at: row.opt_time("expires_us")?,
         revocation: revocation(row)?,
-        rotated_from: match row.opt_text("rotated_from")? {
-            Some(text) => Some(KeyId::parse(text).map_err(|_| Unreadable("rotated_from"))?),
+        rotated_from: opt_key(row, "rotated_from")?,
+        lineage: row.parsed("lineage", |t| KeyId::parse(t).ok())?,
+        parent: opt_key(row, "parent_id")?,
+        deprecation: match row.opt_text("deprecation")? {
+            Some(text) => Some(serde_json::from_str(text).map_err(|_| Unreadable("deprecation"))?),
             None => None,
         },
         version: row.int("version")?,
     })
+}
+
+fn opt_key(row: &Row, column: &'static str) -> Result<Option<KeyId>, Unreadable> {
+    row.opt_text(column)?.map(|text| KeyId::parse(text).map_err(|_| Unreadable(column))).transpose()
 }
 
 fn revocation(row: &Row) -> Result<Option<Revocation>, Unreadable> {

@@ -16,7 +16,10 @@ use crate::{
 };
 
 /// In order; a release only ever appends.
-pub(crate) const MIGRATIONS: &[(&str, &str)] = &[("first", include_str!("../migrations/0001_first.sql"))];
+pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
+    ("first", include_str!("../migrations/0001_first.sql")),
+    ("life", include_str!("../migrations/0002_life.sql")),
+];
 
 statements! {
     /// The newest migration that was done. The table is made by the first one.

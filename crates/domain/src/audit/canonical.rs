@@ -62,6 +62,11 @@ impl Canonical {
                 self.int(i64::from(*pid));
             }
             Actor::System => self.text("system"),
+            Actor::Operator { id, name } => {
+                self.text("operator");
+                self.text(id);
+                self.text(name);
+            }
             Actor::Key { id } => {
                 self.text("key");
                 self.text(id);

@@ -2,6 +2,8 @@
 //!
 //! By what the key is at the moment (`already` = [`TransitionError::Already`], `–` = [`TransitionError::Illegal`]):
 //!
+//! A deprecated key is an active one here: see [`super::deprecation`].
+//!
 //! | verb    | pending   | active  | suspended | expired | revoked            | purged  |
 //! |---------|-----------|---------|-----------|---------|--------------------|---------|
 //! | suspend | suspended | suspended | already | –       | –                  | –       |
@@ -84,20 +86,22 @@ pub fn decide(record: &KeyRecord, verb: &KeyVerb, now: Timestamp) -> Result<KeyR
     let from = record.status(now);
     let illegal = Err(TransitionError::Illegal { verb: verb.as_str(), from });
     match (verb, from) {
-        (KeyVerb::Suspend, KeyStatus::Pending | KeyStatus::Active) => {
+        (KeyVerb::Suspend, KeyStatus::Pending | KeyStatus::Active | KeyStatus::Deprecated) => {
             Ok(with_state(record, KeyState::Suspended))
         }
         (KeyVerb::Resume, KeyStatus::Suspended) => Ok(with_state(record, KeyState::Active)),
         (KeyVerb::Suspend, KeyStatus::Suspended)
-        | (KeyVerb::Resume, KeyStatus::Pending | KeyStatus::Active)
+        | (KeyVerb::Resume, KeyStatus::Pending | KeyStatus::Active | KeyStatus::Deprecated)
         | (KeyVerb::Purge, KeyStatus::Purged) => Err(TransitionError::Already(from)),
-        (KeyVerb::Update(patch), KeyStatus::Pending | KeyStatus::Active | KeyStatus::Suspended) => {
-            Ok(patch.apply_to(record, now)?)
-        }
+        (
+            KeyVerb::Update(patch),
+            KeyStatus::Pending | KeyStatus::Active | KeyStatus::Deprecated | KeyStatus::Suspended,
+        ) => Ok(patch.apply_to(record, now)?),
         (
             KeyVerb::Revoke { reason, immediate },
             KeyStatus::Pending
             | KeyStatus::Active
+            | KeyStatus::Deprecated
             | KeyStatus::Suspended
             | KeyStatus::Expired
             | KeyStatus::Revoked,
@@ -108,7 +112,10 @@ pub fn decide(record: &KeyRecord, verb: &KeyVerb, now: Timestamp) -> Result<KeyR
         (KeyVerb::Suspend | KeyVerb::Resume, KeyStatus::Expired | KeyStatus::Revoked | KeyStatus::Purged)
         | (KeyVerb::Update(_), KeyStatus::Expired | KeyStatus::Revoked | KeyStatus::Purged)
         | (KeyVerb::Revoke { .. }, KeyStatus::Purged)
-        | (KeyVerb::Purge, KeyStatus::Pending | KeyStatus::Active | KeyStatus::Suspended) => illegal,
+        | (
+            KeyVerb::Purge,
+            KeyStatus::Pending | KeyStatus::Active | KeyStatus::Deprecated | KeyStatus::Suspended,
+        ) => illegal,
     }
 }
 

@@ -30,7 +30,10 @@ async fn count(shared: &Shared) -> Result<i64, ServiceError> {
     let mut active = 0;
     loop {
         let page = shared.services.keys.list(&filter).await?;
-        active += page.iter().filter(|(key, _)| key.status(now) == KeyStatus::Active).count();
+        active += page
+            .iter()
+            .filter(|(key, _)| matches!(key.status(now), KeyStatus::Active | KeyStatus::Deprecated))
+            .count();
         let full = page.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
         match page.last() {
             Some((last, _)) if full => filter.after = Some(last.id.clone()),

@@ -5,7 +5,10 @@ use claviger_domain::{
     audit::{Actor, AuditEvent, Digest},
     clock::{Entropy, MICROS_PER_SEC, Timestamp},
     id::{CredentialId, IntentId, KeyId, NodeId, OwnerId, RequestId, UpstreamId, WorkspaceId},
-    key::{KeyPolicy, KeyRecord, KeyState, OnDisconnect},
+    key::{
+        KeyPolicy, KeyRecord, KeyState, OnDisconnect,
+        deprecation::{Deprecation, DeprecationStage},
+    },
     ledger::{Group, Intent, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     limit::Limits,
     mac::{KeyMac, PepperVersion},
@@ -113,6 +116,13 @@ impl Samples {
             expires_at: Some(at(5)),
             revocation: None,
             rotated_from: Some(self.public_id().key_id().unwrap()),
+            lineage: self.public_id().key_id().unwrap(),
+            parent: Some(self.public_id().key_id().unwrap()),
+            deprecation: Some(Deprecation {
+                since: at(7),
+                stage: DeprecationStage::Limited,
+                stage_at: at(8),
+            }),
             version: 1,
         }
     }

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     id::{KeyId, OwnerId, WorkspaceId},
-    key::KeyPolicy,
+    key::{
+        KeyPolicy,
+        deprecation::{Deprecation, DeprecationStage},
+    },
     mac::PepperVersion,
     token::{KeyClass, PublicId},
 };
@@ -32,11 +35,18 @@ fn key(status: KeyStatus) -> KeyRecord {
         expires_at: Some(later),
         revocation: None,
         rotated_from: None,
+        lineage: KeyId::parse("key_0123456789").unwrap(),
+        parent: None,
+        deprecation: None,
         version: 3,
     };
     match status {
         KeyStatus::Pending => (key.not_before, key.expires_at) = (Some(later), None),
         KeyStatus::Active => {}
+        KeyStatus::Deprecated => {
+            let stage = DeprecationStage::Warned;
+            key.deprecation = Some(Deprecation { since: NOW, stage, stage_at: NOW });
+        }
         KeyStatus::Suspended => key.state = KeyState::Suspended,
         KeyStatus::Revoked => (key.state, key.revocation) = (KeyState::Revoked, Some(first)),
         KeyStatus::Expired => key.expires_at = Some(NOW),
@@ -56,16 +66,22 @@ fn revoke(reason: RevocationReason, immediate: bool) -> KeyVerb {
 
 #[test]
 fn every_cell_of_the_table_holds() {
-    use KeyStatus::{Active, Expired, Pending, Purged, Revoked, Suspended};
-    let all = [Pending, Active, Suspended, Expired, Revoked, Purged];
+    use KeyStatus::{Active, Deprecated, Expired, Pending, Purged, Revoked, Suspended};
+    let all = [Pending, Active, Deprecated, Suspended, Expired, Revoked, Purged];
     let sharper = revoke(RevocationReason::Compromised, true);
     // `Some(status)`: what it becomes; `None`: illegal; the same status: `already` (update: changed).
-    let table: [(KeyVerb, [Option<KeyStatus>; 6]); 5] = [
-        (KeyVerb::Suspend, [Some(Suspended), Some(Suspended), Some(Suspended), None, None, None]),
-        (KeyVerb::Resume, [Some(Pending), Some(Active), Some(Active), None, None, None]),
-        (rename(), [Some(Pending), Some(Active), Some(Suspended), None, None, None]),
-        (sharper, [Some(Revoked), Some(Revoked), Some(Revoked), Some(Revoked), Some(Revoked), None]),
-        (KeyVerb::Purge, [None, None, None, Some(Purged), Some(Purged), Some(Purged)]),
+    let table: [(KeyVerb, [Option<KeyStatus>; 7]); 5] = [
+        (
+            KeyVerb::Suspend,
+            [Some(Suspended), Some(Suspended), Some(Suspended), Some(Suspended), None, None, None],
+        ),
+        (KeyVerb::Resume, [Some(Pending), Some(Active), Some(Deprecated), Some(Active), None, None, None]),
+        (rename(), [Some(Pending), Some(Active), Some(Deprecated), Some(Suspended), None, None, None]),
+        (
+            sharper,
+            [Some(Revoked), Some(Revoked), Some(Revoked), Some(Revoked), Some(Revoked), Some(Revoked), None],
+        ),
+        (KeyVerb::Purge, [None, None, None, None, Some(Purged), Some(Purged), Some(Purged)]),
     ];
     for (verb, row) in table {
         for (from, expected) in all.into_iter().zip(row) {
@@ -174,7 +190,10 @@ proptest! {
                 record = next;
             }
             let status = record.status(now);
-            let lives = matches!(status, KeyStatus::Pending | KeyStatus::Active | KeyStatus::Suspended);
+            let lives = matches!(
+                status,
+                KeyStatus::Pending | KeyStatus::Active | KeyStatus::Deprecated | KeyStatus::Suspended
+            );
             prop_assert!(!(dead && lives), "revived by {}", verb.as_str());
             dead |= !lives;
             let is = record.revocation.is_some_and(|r| r.reason == RevocationReason::Compromised);

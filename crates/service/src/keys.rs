@@ -191,6 +191,9 @@ impl Keys {
             expires_at,
             revocation: None,
             rotated_from: None,
+            lineage: public_id.key_id().map_err(|e| ServiceError::invalid("id", e))?,
+            parent: None,
+            deprecation: None,
             version: 1,
         };
         check_record(&key).map_err(wish::patch_error)?;

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Brand, CHECKED_LEN, KeyClass, PREFIX_LEN, TOKEN_LEN, base62, checksum};
+use super::{
+    Brand, CHECKED_LEN, KeyClass, PREFIX_LEN, TOKEN_LEN, base62, checksum,
+    side::{SideToken, SideUse},
+};
 
 /// The four checks of the key format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -41,6 +44,10 @@ pub enum TokenKind {
     ProviderOauthToken,
     /// Another secret of the provider's (`sk-ant-…`).
     ProviderOther,
+    /// One of ours that administers (`cvg_oper_…`).
+    OperatorToken,
+    /// One of ours that opens a delivery, once (`cvg_wrap_…`).
+    WrappingToken,
     /// Nothing that is recognised.
     Unknown,
 }
@@ -76,6 +83,11 @@ fn kind(brand: Brand, text: &str) -> TokenKind {
     match class_of(brand, text.as_bytes()) {
         Some(KeyClass::Live) => return TokenKind::LiveKey,
         Some(KeyClass::Test) => return TokenKind::TestKey,
+        None => {}
+    }
+    match SideToken::use_of(brand, text.as_bytes()) {
+        Some(SideUse::Operator) => return TokenKind::OperatorToken,
+        Some(SideUse::Wrapping) => return TokenKind::WrappingToken,
         None => {}
     }
     let Some(rest) = text.strip_prefix("sk-ant-") else { return TokenKind::Unknown };
@@ -172,7 +184,11 @@ mod tests {
         for list in ["valid", "invalid"] {
             for vector in v[list].as_array().unwrap() {
                 let text = vector["token"].as_str().unwrap();
-                assert_eq!(inspect_any_brand(Brand::DEFAULT, text), inspect(Brand::DEFAULT, text), "{text:?}");
+                assert_eq!(
+                    inspect_any_brand(Brand::DEFAULT, text),
+                    inspect(Brand::DEFAULT, text),
+                    "{text:?}"
+                );
             }
         }
     }

@@ -20,10 +20,10 @@ pub enum SideUse {
 }
 
 impl SideUse {
-    const ALL: [Self; 2] = [Self::Operator, Self::Wrapping];
+    pub(super) const ALL: [Self; 2] = [Self::Operator, Self::Wrapping];
 
     /// What stands after the brand.
-    const fn tag(self) -> &'static [u8; 6] {
+    pub(super) const fn tag(self) -> &'static [u8; 6] {
         match self {
             Self::Operator => b"_oper_",
             Self::Wrapping => b"_wrap_",

@@ -239,49 +239,49 @@ impl Place {
     }
 
     fn member(self, name: &Text<'_>) -> Member {
-        let Ok(Some(name)) = name.text() else { return Member::Other };
+        let Ok(Some(name)) = name.bytes() else { return Member::Other };
         match self {
             Self::Message => match &*name {
-                "id" => Member::Word(Word::Id),
-                "model" => Member::Word(Word::Model),
-                "stop_reason" => Member::Word(Word::StopReason),
-                "content" => Member::Opens(Self::Content),
-                "usage" => Member::Opens(Self::Usage),
+                b"id" => Member::Word(Word::Id),
+                b"model" => Member::Word(Word::Model),
+                b"stop_reason" => Member::Word(Word::StopReason),
+                b"content" => Member::Opens(Self::Content),
+                b"usage" => Member::Opens(Self::Usage),
                 _ => Member::Other,
             },
-            Self::StartEvent if &*name == "message" => Member::Opens(Self::Message),
+            Self::StartEvent if &*name == b"message" => Member::Opens(Self::Message),
             Self::DeltaEvent => match &*name {
-                "delta" => Member::Opens(Self::Delta),
-                "usage" => Member::Opens(Self::Usage),
+                b"delta" => Member::Opens(Self::Delta),
+                b"usage" => Member::Opens(Self::Usage),
                 _ => Member::Other,
             },
-            Self::Delta if &*name == "stop_reason" => Member::Word(Word::StopReason),
+            Self::Delta if &*name == b"stop_reason" => Member::Word(Word::StopReason),
             Self::ResultLine => match &*name {
-                "custom_id" => Member::Word(Word::CustomId),
-                "result" => Member::Opens(Self::Result),
+                b"custom_id" => Member::Word(Word::CustomId),
+                b"result" => Member::Opens(Self::Result),
                 _ => Member::Other,
             },
             Self::Result => match &*name {
-                "type" => Member::Word(Word::ResultType),
-                "message" => Member::Opens(Self::Message),
+                b"type" => Member::Word(Word::ResultType),
+                b"message" => Member::Opens(Self::Message),
                 _ => Member::Other,
             },
             Self::Usage => usage_member(&name),
             Self::Iteration => match &*name {
-                "type" => Member::Word(Word::IterationType),
-                "model" => Member::Word(Word::IterationModel),
-                "cache_creation" => Member::Opens(Self::IterationCacheCreation),
+                b"type" => Member::Word(Word::IterationType),
+                b"model" => Member::Word(Word::IterationModel),
+                b"cache_creation" => Member::Opens(Self::IterationCacheCreation),
                 other => count_member(other),
             },
             Self::CacheCreation | Self::IterationCacheCreation => match &*name {
-                "ephemeral_5m_input_tokens" => Member::Count(Count::CacheWrite5m),
-                "ephemeral_1h_input_tokens" => Member::Count(Count::CacheWrite1h),
+                b"ephemeral_5m_input_tokens" => Member::Count(Count::CacheWrite5m),
+                b"ephemeral_1h_input_tokens" => Member::Count(Count::CacheWrite1h),
                 _ => Member::Other,
             },
-            Self::OutputDetails if &*name == "thinking_tokens" => Member::Count(Count::Thinking),
+            Self::OutputDetails if &*name == b"thinking_tokens" => Member::Count(Count::Thinking),
             Self::ServerToolUse => match &*name {
-                "web_search_requests" => Member::Count(Count::WebSearch),
-                "web_fetch_requests" => Member::Count(Count::WebFetch),
+                b"web_search_requests" => Member::Count(Count::WebSearch),
+                b"web_fetch_requests" => Member::Count(Count::WebFetch),
                 _ => Member::Other,
             },
             Self::StartEvent | Self::Delta | Self::OutputDetails | Self::Content | Self::Iterations => {
@@ -291,25 +291,25 @@ impl Place {
     }
 }
 
-fn usage_member(name: &str) -> Member {
+fn usage_member(name: &[u8]) -> Member {
     match name {
-        "cache_creation" => Member::Opens(Place::CacheCreation),
-        "output_tokens_details" => Member::Opens(Place::OutputDetails),
-        "server_tool_use" => Member::Opens(Place::ServerToolUse),
-        "iterations" => Member::Opens(Place::Iterations),
-        "service_tier" => Member::Word(Word::ServiceTier),
-        "inference_geo" => Member::Word(Word::InferenceGeo),
-        "speed" => Member::Word(Word::Speed),
+        b"cache_creation" => Member::Opens(Place::CacheCreation),
+        b"output_tokens_details" => Member::Opens(Place::OutputDetails),
+        b"server_tool_use" => Member::Opens(Place::ServerToolUse),
+        b"iterations" => Member::Opens(Place::Iterations),
+        b"service_tier" => Member::Word(Word::ServiceTier),
+        b"inference_geo" => Member::Word(Word::InferenceGeo),
+        b"speed" => Member::Word(Word::Speed),
         other => count_member(other),
     }
 }
 
-fn count_member(name: &str) -> Member {
+fn count_member(name: &[u8]) -> Member {
     match name {
-        "input_tokens" => Member::Count(Count::Input),
-        "cache_creation_input_tokens" => Member::Count(Count::CacheWrite),
-        "cache_read_input_tokens" => Member::Count(Count::CacheRead),
-        "output_tokens" => Member::Count(Count::Output),
+        b"input_tokens" => Member::Count(Count::Input),
+        b"cache_creation_input_tokens" => Member::Count(Count::CacheWrite),
+        b"cache_read_input_tokens" => Member::Count(Count::CacheRead),
+        b"output_tokens" => Member::Count(Count::Output),
         _ => Member::Other,
     }
 }

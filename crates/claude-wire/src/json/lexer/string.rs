@@ -88,7 +88,7 @@ impl Tokenizer {
                 continue;
             }
             if self.string.tail_len == 0 {
-                at += short_run(chunk.get(at..).unwrap_or_default());
+                at += plain_run(chunk.get(at..).unwrap_or_default());
             }
             match chunk.get(at..) {
                 Some([b'"', ..]) if self.string.tail_len == 0 => return Ok(Outcome::Closed(at)),
@@ -185,11 +185,72 @@ impl Tokenizer {
     }
 }
 
-/// Plain ASCII at the start of `rest`, as far as it is worth looking byte by byte: names and short words end
-/// within it, and for longer runs the wide search pays.
+/// Plain ASCII at the start of `rest`: a few words first, for names are short, then wide blocks.
 #[inline]
-fn short_run(rest: &[u8]) -> usize {
-    const WORTH: usize = 32;
-    let plain = |b: &u8| matches!(b, 0x20..0x7F) && *b != b'"' && *b != b'\\';
-    rest.iter().take(WORTH).take_while(|b| plain(b)).count()
+fn plain_run(rest: &[u8]) -> usize {
+    const NEAR: usize = 16;
+    let near = words_run(rest.get(..NEAR).unwrap_or(rest));
+    if near < NEAR {
+        return near;
+    }
+    let (blocks, _) = rest.get(NEAR..).unwrap_or_default().as_chunks::<32>();
+    let far = NEAR + 32 * blocks.iter().take_while(|block| is_plain(block)).count();
+    far + words_run(rest.get(far..).unwrap_or_default())
+}
+
+/// No early exit: this form is what the compiler turns into wide compares.
+#[inline]
+fn is_plain(block: &[u8; 32]) -> bool {
+    let special = |b: u8| (b < 0x20) | (b >= 0x80) | (b == b'"') | (b == b'\\');
+    !block.iter().fold(false, |found, &b| found | special(b))
+}
+
+/// Plain ASCII at the start of `rest`, eight bytes at a time. In each word the sign of a byte is set where it is none;
+/// a borrow may set more of them, but only behind the first.
+#[inline]
+fn words_run(rest: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const SIGNS: u64 = ONES << 7;
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
+    let (words, tail) = rest.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let quote = zeros(word ^ (ONES * 0x22));
+        let backslash = zeros(word ^ (ONES * 0x5C));
+        let special = (control | quote | backslash | word) & SIGNS;
+        if special != 0 {
+            return i * 8 + special.trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = |b: &u8| matches!(b, 0x20..0x80) && *b != b'"' && *b != b'\\';
+    words.len() * 8 + tail.iter().take_while(|b| plain(b)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn slowly(rest: &[u8]) -> usize {
+        rest.iter().take_while(|b| matches!(b, 0x20..0x80) && !matches!(b, b'"' | b'\\')).count()
+    }
+
+    #[test]
+    fn every_byte_ends_a_plain_run_wherever_it_stands_or_does_not() {
+        for byte in 0..=u8::MAX {
+            for at in 0..120 {
+                let mut text = vec![b'a'; 120];
+                text[at] = byte;
+                assert_eq!(plain_run(&text), slowly(&text), "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn plain_runs_are_as_long_as_byte_by_byte(text in prop::collection::vec(prop_oneof![20 => 0x20_u8..0x80, 1 => any::<u8>()], 0..200)) {
+            prop_assert_eq!(plain_run(&text), slowly(&text));
+        }
+    }
 }

@@ -196,6 +196,16 @@ impl Operation {
     }
 }
 
+/// The ids and tokens from which on a list is asked for: the values of `after_id`, `before_id` and `page`, decoded.
+pub fn cursors(query: Option<&str>) -> impl Iterator<Item = (&'static str, String)> {
+    query.unwrap_or_default().split('&').filter_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        let name = percent_decode(name.as_bytes());
+        let name = ["after_id", "before_id", "page"].into_iter().find(|known| known.as_bytes() == name)?;
+        Some((name, String::from_utf8_lossy(&percent_decode(value.as_bytes())).into_owned()))
+    })
+}
+
 fn known(method: &Method, path: &str) -> Option<Operation> {
     let get = method == Method::GET;
     let post = method == Method::POST;

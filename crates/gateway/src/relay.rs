@@ -54,6 +54,9 @@ pub enum RelayError {
     /// An answer that must be read whole is too large.
     #[error("the upstream's answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// A list in which too much of others' stands before the caller's next item.
+    #[error("the list holds too much of other workspaces")]
+    ListTooLong,
     /// An answer that must be read cannot be.
     #[error("the upstream's answer cannot be read")]
     Unreadable,
@@ -220,6 +223,11 @@ impl From<RelayError> for Refusal {
             RelayError::Record(_) => {
                 Self::new(Answer::Unavailable, "record", "The request could not be recorded.")
             }
+            RelayError::ListTooLong => Self::new(
+                Answer::Unavailable,
+                "list_too_long",
+                "Too many items of other workspaces stand before the next one of this workspace.",
+            ),
             RelayError::Store(_) => Self::new(Answer::Unavailable, "store", "The store does not answer."),
             RelayError::Upstream(_) => {
                 Self::new(Answer::UpstreamUnreachable, "upstream_cut", "The upstream broke its answer off.")

@@ -8,7 +8,12 @@ use claviger_domain::{
 };
 
 use super::{AuthorizeError, Destination, Payload};
-use crate::{authenticate::Caller, path::Operation, receive::Head, worker::Shared};
+use crate::{
+    authenticate::Caller,
+    path::{Operation, cursors},
+    receive::Head,
+    worker::Shared,
+};
 
 /// Checks every id in path and body, and finds the credential that can reach them.
 pub(super) async fn check(
@@ -26,6 +31,17 @@ pub(super) async fn check(
     if let Some(id) = head.operation.resource_id() {
         let kind = if head.operation.endpoint() == Endpoint::Files { "File" } else { "Batch" };
         reach.add(find(shared, &key.workspace, kind, id).await?)?;
+    }
+    if let Operation::ListBatches | Operation::ListFiles = head.operation {
+        let kind = if head.operation == Operation::ListFiles { "File" } else { "Batch" };
+        for (name, id) in cursors(head.uri.query()) {
+            if name != "page" {
+                reach.add(find(shared, &key.workspace, kind, &id).await?)?;
+            } else if let Some(known) = known(shared, &key.workspace, kind, &id).await? {
+                // A token of the provider's own making is nobody's id, but it could be one.
+                reach.add(Some(known))?;
+            }
+        }
     }
     for named in payload.named() {
         reach.add(find(shared, &key.workspace, named.kind, &named.id).await?)?;
@@ -74,14 +90,22 @@ async fn find(
     kind: &'static str,
     id: &str,
 ) -> Result<Option<Resource>, AuthorizeError> {
-    let not_found = || AuthorizeError::NotFound { kind, id: id.into() };
-    match shared.services.resources.find(id).await.map_err(AuthorizeError::Unavailable)? {
-        Some(found) if found.workspace == *workspace => Ok(Some(found)),
-        Some(_) => Err(not_found()),
-        None => {
-            let table = shared.services.routes.snapshot();
-            let bound = table.for_workspace(workspace).any(|e| e.credential.workspace.is_some());
-            if bound { Ok(None) } else { Err(not_found()) }
-        }
+    let found = known(shared, workspace, kind, id).await?;
+    let table = shared.services.routes.snapshot();
+    let bound = || table.for_workspace(workspace).any(|e| e.credential.workspace.is_some());
+    if found.is_some() || bound() { Ok(found) } else { Err(AuthorizeError::NotFound { kind, id: id.into() }) }
+}
+
+/// The workspace's own resource of this id, if anybody is known to have made it.
+async fn known(
+    shared: &Shared,
+    workspace: &WorkspaceId,
+    kind: &'static str,
+    id: &str,
+) -> Result<Option<Resource>, AuthorizeError> {
+    let found = shared.services.resources.find(id).await.map_err(AuthorizeError::Unavailable)?;
+    if found.as_ref().is_some_and(|f| f.workspace != *workspace) {
+        return Err(AuthorizeError::NotFound { kind, id: id.into() });
     }
+    Ok(found)
 }

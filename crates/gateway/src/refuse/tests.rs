@@ -61,6 +61,7 @@ fn all() -> Vec<Refusal> {
         ForwardError::Entropy(EntropyError).into(),
         RelayError::Record(RecordError::Timeout).into(),
         RelayError::TooLarge(1).into(),
+        RelayError::ListTooLong.into(),
     ]
 }
 

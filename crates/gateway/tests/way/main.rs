@@ -3,6 +3,7 @@
 
 mod broken_answers;
 mod house;
+mod lists;
 mod lost_batches;
 mod ports;
 

@@ -217,12 +217,15 @@ impl LedgerStore for MemoryStore {
     }
     async fn resources(
         &self,
-        _workspace: &WorkspaceId,
-        _kind: ResourceKind,
-        _before: Option<&str>,
-        _limit: u32,
+        workspace: &WorkspaceId,
+        kind: ResourceKind,
+        before: Option<&str>,
+        limit: u32,
     ) -> Result<Vec<Resource>, StoreError> {
-        Ok(Vec::new())
+        let state = self.state();
+        let own = state.resources.iter().rev().filter(|r| r.workspace == *workspace && r.kind == kind);
+        let behind = own.skip_while(|r| before.is_some_and(|id| r.id != id));
+        Ok(behind.skip(usize::from(before.is_some())).take(limit as usize).cloned().collect())
     }
     async fn unbilled_batches(&self, _limit: u32) -> Result<Vec<Resource>, StoreError> {
         Ok(Vec::new())

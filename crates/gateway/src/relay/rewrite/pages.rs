@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use claviger_claude_wire::resource::{Page, read_page};
-use http::{Request, Uri, header};
+use claviger_claude_wire::resource::{Page, read_page, read_resource};
+use claviger_domain::tenancy::ResourceKind;
+use http::{Request, StatusCode, Uri, header};
 use serde_json::value::RawValue;
 
 use super::{MOST, RelayError, is_simulated, redirect_results};
@@ -12,18 +13,23 @@ use crate::{
     authorize::Permit,
     body::outgoing::Outgoing,
     headers::{Coding, upstream_headers},
-    path::Operation,
+    path::{Operation, cursors},
     relay::{collect, source::Source},
     reserve::Lease,
     worker::Worker,
 };
 
 /// Pages that are asked for at most to fill one.
-const MOST_PAGES: usize = 20;
+const MOST_PAGES: u32 = 20;
 /// The page size of the API where none is asked for.
 const DEFAULT_LIMIT: usize = 20;
+/// The largest page that the API gives.
+const LARGEST_PAGE: usize = 1_000;
+/// Resources that one look into the store brings.
+const LISTED: u32 = 1_000;
 
-/// The page of what is the caller's own, beginning with the page that came.
+/// The page of what is the caller's own, beginning with the page that came. Whatever it says, cursors included, is
+/// of the caller's own things: from such a cursor the upstream goes on as from any other.
 pub(super) async fn own(
     worker: &Worker,
     permit: &Permit,
@@ -37,24 +43,125 @@ pub(super) async fn own(
     }
     let mut query = Query::of(&permit.head.uri);
     let limit = query.limit();
-    let mut collected = taken(permit, lease, &first, &page, &kept);
-    let (mut last, mut last_body) = (page, first);
-    for _ in 1..MOST_PAGES {
-        let left = limit.saturating_sub(collected.len());
-        if left == 0 || !query.advance(&last, left) {
+    let mut list = List { items: taken(permit, lease, &first, &page, &kept), has_more: false };
+    let mut last = Fetched { body: first, page, kept };
+    for number in 1..MOST_PAGES {
+        let left = limit.saturating_sub(list.items.len());
+        if left == 0 || !query.advance(&last.page, look_ahead(left, number)) {
             break;
         }
-        last_body = fetch(worker, permit, lease, &query).await?;
-        last = read(&last_body)?;
-        let kept = keep(worker, permit, lease, &last).await?;
-        let mut more = taken(permit, lease, &last_body, &last, &kept);
-        if query.backwards {
-            // A page further back stands before what is there.
-            std::mem::swap(&mut more, &mut collected);
+        last = fetch_page(worker, permit, lease, &query).await?;
+        if let Some(length) = last.longer_than(left, query.backwards) {
+            if query.is_by_token() {
+                // The upstream's token leads behind this whole page, so the page is made to end with our last item.
+                query.limit = Some(format!("limit={length}"));
+                last = fetch_page(worker, permit, lease, &query).await?;
+            } else {
+                last.leave_out_beyond(length, query.backwards);
+                list.has_more = true;
+            }
         }
-        collected.append(&mut more);
+        list.add(taken(permit, lease, &last.body, &last.page, &last.kept), query.backwards);
     }
-    write(&last_body, &last, &collected)
+    list.has_more |= last.page.has_more;
+    let buried = list.items.len() < limit && (list.has_more || last.page.next_page.is_some());
+    if buried && !query.backwards && last.page.next_page.is_some() {
+        // The token stands behind another's item, and could name it.
+        return Err(RelayError::ListTooLong);
+    }
+    if buried && list.items.is_empty() {
+        list.items.extend(next_own(worker, permit, lease).await?);
+        list.has_more = !list.items.is_empty();
+    }
+    write(&last, &list)
+}
+
+/// What goes to the caller.
+struct List {
+    items: Vec<Bytes>,
+    has_more: bool,
+}
+
+impl List {
+    fn add(&mut self, mut more: Vec<Bytes>, backwards: bool) {
+        if backwards {
+            // A page further back stands before what is there.
+            std::mem::swap(&mut more, &mut self.items);
+        }
+        self.items.append(&mut more);
+    }
+}
+
+/// A page of the upstream, and which of its items the caller may see.
+struct Fetched {
+    body: Bytes,
+    page: Page,
+    kept: Vec<bool>,
+}
+
+impl Fetched {
+    /// How many items of it reach to the last one that is wanted, if there is anything behind that.
+    fn longer_than(&self, wanted: usize, backwards: bool) -> Option<usize> {
+        let own = |(n, kept): (usize, &bool)| kept.then_some(n + 1);
+        let length = if backwards {
+            self.kept.iter().rev().enumerate().filter_map(own).nth(wanted.checked_sub(1)?)
+        } else {
+            self.kept.iter().enumerate().filter_map(own).nth(wanted.checked_sub(1)?)
+        };
+        length.filter(|length| *length < self.kept.len())
+    }
+
+    fn leave_out_beyond(&mut self, length: usize, backwards: bool) {
+        let beyond = if backwards {
+            let start = self.kept.len().saturating_sub(length);
+            self.kept.get_mut(..start)
+        } else {
+            self.kept.get_mut(length..)
+        };
+        beyond.unwrap_or_default().fill(false);
+    }
+}
+
+/// How large a page to ask for: where the first ones hold little of the caller's, further ones are larger.
+fn look_ahead(left: usize, number: u32) -> usize {
+    let growing = DEFAULT_LIMIT << (2 * number.min(4));
+    left.max(growing).min(LARGEST_PAGE)
+}
+
+/// The caller's next item, where too many of others' stand before it: by what the store says was made. The order is
+/// that of the requests, which is the upstream's but where two were made in the same moment.
+async fn next_own(worker: &Worker, permit: &Permit, lease: &Lease) -> Result<Option<Bytes>, RelayError> {
+    if permit.head.operation == Operation::ListModels || is_simulated(permit) {
+        return Ok(None);
+    }
+    let files = permit.head.operation == Operation::ListFiles;
+    let kind = if files { ResourceKind::File } else { ResourceKind::Batch };
+    let uri = &permit.head.uri;
+    let cursor = |wanted| cursors(uri.query()).find(|(name, _)| *name == wanted).map(|(_, id)| id);
+    let (after, before) = (cursor("after_id"), cursor("before_id"));
+    let workspace = &permit.caller.live.grant.key.workspace;
+    let resources = &worker.shared.services.resources;
+    let mut own = resources.list(workspace, kind, after.as_deref(), LISTED).await?;
+    let whole = own.len() < LISTED as usize;
+    if let Some(before) = before {
+        let newer = own.iter().position(|r| r.id == before);
+        if newer.is_none() && !whole {
+            return Err(RelayError::ListTooLong);
+        }
+        own.truncate(newer.unwrap_or(own.len()));
+        own.reverse();
+    }
+    own.retain(|r| lease.route().credential.as_ref() == Some(&r.credential));
+    let rest = Query::of(uri).rest;
+    for resource in own.iter().take(MOST_PAGES as usize) {
+        let path = format!("{}/{}", uri.path(), resource.id);
+        // What was deleted or has expired is still known here.
+        if let Some(body) = get(worker, permit, lease, with_query(&path, rest.iter())).await? {
+            let object = read_resource(&body).map_err(|_| RelayError::Unreadable)?;
+            return Ok(Some(redirect_results(permit, lease, body, &[object])));
+        }
+    }
+    if whole && own.len() <= MOST_PAGES as usize { Ok(None) } else { Err(RelayError::ListTooLong) }
 }
 
 fn read(body: &[u8]) -> Result<Page, RelayError> {
@@ -96,35 +203,57 @@ fn taken(permit: &Permit, lease: &Lease, body: &Bytes, page: &Page, kept: &[bool
     own.collect()
 }
 
-/// Asks for one more page, by the same credential.
-async fn fetch(worker: &Worker, permit: &Permit, lease: &Lease, query: &Query) -> Result<Bytes, RelayError> {
+/// Asks for one more page.
+async fn fetch_page(
+    worker: &Worker,
+    permit: &Permit,
+    lease: &Lease,
+    query: &Query,
+) -> Result<Fetched, RelayError> {
+    let uri = query.uri(permit.head.uri.path());
+    let body = get(worker, permit, lease, uri).await?.ok_or(RelayError::Unreadable)?;
+    let page = read(&body)?;
+    let kept = keep(worker, permit, lease, &page).await?;
+    Ok(Fetched { body, page, kept })
+}
+
+/// Asks the upstream for something, by the same credential; `None`: it is not there.
+async fn get(
+    worker: &Worker,
+    permit: &Permit,
+    lease: &Lease,
+    uri: Option<Uri>,
+) -> Result<Option<Bytes>, RelayError> {
     let route = lease.route();
     let candidate = worker.candidate(route.credential.as_ref()).ok_or(RelayError::Unreadable)?;
     let mut request = Request::new(Outgoing::Empty);
-    *request.uri_mut() = query.uri(permit.head.uri.path()).ok_or(RelayError::Unreadable)?;
+    *request.uri_mut() = uri.ok_or(RelayError::Unreadable)?;
     let forward_trace = worker.shared.config().forward_trace_headers;
     *request.headers_mut() = upstream_headers(&permit.head.headers, Coding::Identity, forward_trace);
     candidate.key.apply(request.headers_mut(), permit.caller.form);
     let limits = worker.shared.config().upstream;
     let sent = worker.client.send(&candidate.target, request, limits.first_byte).await;
     let answer = sent.map_err(|failure| RelayError::Upstream(failure.error.into()))?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
     let coded = answer.headers().contains_key(header::CONTENT_ENCODING);
     if !answer.status().is_success() || coded {
         return Err(RelayError::Unreadable);
     }
     let mut source = Source::upstream(answer.into_body(), false, limits);
-    let body = collect(&mut source, MOST).await?;
-    Ok(body)
+    collect(&mut source, MOST).await.map(Some)
 }
 
 /// The list as it goes to the caller: the last page's members, with our items and cursors.
-fn write(last_body: &[u8], last: &Page, items: &[Bytes]) -> Result<Bytes, RelayError> {
+fn write(last: &Fetched, list: &List) -> Result<Bytes, RelayError> {
     let members: BTreeMap<&str, &RawValue> =
-        serde_json::from_slice(last_body).map_err(|_| RelayError::Unreadable)?;
+        serde_json::from_slice(&last.body).map_err(|_| RelayError::Unreadable)?;
     let id = |item: Option<&Bytes>| {
-        let id = item.and_then(|b| claviger_claude_wire::resource::read_resource(b).ok()?.id);
+        let id = item.and_then(|b| read_resource(b).ok()?.id);
         serde_json::to_string(&id).unwrap_or_else(|_| "null".to_owned())
     };
+    let items = &list.items;
     let mut out = Vec::with_capacity(items.iter().map(|i| i.len() + 1).sum::<usize>() + 256);
     out.extend_from_slice(b"{\"data\":[");
     for (n, item) in items.iter().enumerate() {
@@ -135,13 +264,18 @@ fn write(last_body: &[u8], last: &Page, items: &[Bytes]) -> Result<Bytes, RelayE
     }
     out.push(b']');
     let (first_id, last_id) = (id(items.first()), id(items.last()));
+    // Whatever else a token is, another's id it is not.
+    let items_left_out = || last.page.items.iter().zip(&last.kept).filter(|(_, kept)| !**kept);
+    let names_another =
+        last.page.next_page.is_some() && items_left_out().any(|(i, _)| i.id == last.page.next_page);
     for (name, value) in members {
         let value = match name {
             "data" => continue,
             "first_id" => first_id.as_str(),
-            // Where nothing of a page was kept, the next one begins behind all that was looked at.
-            "last_id" if items.is_empty() && last.has_more => value.get(),
             "last_id" => last_id.as_str(),
+            "has_more" if list.has_more => "true",
+            "has_more" => "false",
+            "next_page" if names_another => "null",
             _ => value.get(),
         };
         let name = serde_json::to_string(name).map_err(|_| RelayError::Unreadable)?;
@@ -188,8 +322,9 @@ impl Query {
     /// Moves on behind a page, asking for so many; `false` when there is nothing behind it.
     fn advance(&mut self, page: &Page, limit: usize) -> bool {
         let cursor = match (&page.next_page, page.has_more) {
+            (_, true) if self.backwards => page.first_id.as_ref().map(|id| ("before_id", id)),
+            (_, false) if self.backwards => None,
             (Some(next), _) => Some(("page", next)),
-            (None, true) if self.backwards => page.first_id.as_ref().map(|id| ("before_id", id)),
             (None, true) => page.last_id.as_ref().map(|id| ("after_id", id)),
             (None, false) => None,
         };
@@ -199,11 +334,19 @@ impl Query {
         true
     }
 
-    fn uri(&self, path: &str) -> Option<Uri> {
-        let parts = self.rest.iter().chain(&self.limit).chain(&self.cursor);
-        let query = parts.map(String::as_str).collect::<Vec<_>>().join("&");
-        format!("{path}?{query}").parse().ok()
+    /// Whether the list goes on by tokens of the upstream's instead of ids.
+    fn is_by_token(&self) -> bool {
+        self.cursor.as_deref().is_some_and(|c| c.starts_with("page="))
     }
+
+    fn uri(&self, path: &str) -> Option<Uri> {
+        with_query(path, self.rest.iter().chain(&self.limit).chain(&self.cursor))
+    }
+}
+
+fn with_query<'a>(path: &str, parts: impl Iterator<Item = &'a String>) -> Option<Uri> {
+    let query = parts.map(String::as_str).collect::<Vec<_>>().join("&");
+    if query.is_empty() { path.parse().ok() } else { format!("{path}?{query}").parse().ok() }
 }
 
 /// Percent-encodes what may not stand in a query value.

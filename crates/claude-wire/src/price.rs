@@ -164,6 +164,21 @@ impl PriceTable {
             .unwrap_or_default()
     }
 
+    /// The most that a call can cost that may be answered, and billed, by any of several models: the one that was
+    /// asked for, those that it falls back on, those that its tools ask. As [`PriceTable::worst_case`] of the
+    /// dearest.
+    #[must_use]
+    pub fn dearest_case<'m>(
+        &self,
+        models: impl IntoIterator<Item = &'m str>,
+        body_len: u64,
+        max_tokens: Option<u64>,
+        at_unix_micros: i64,
+    ) -> i128 {
+        let cases = models.into_iter().map(|m| self.worst_case(m, body_len, max_tokens, at_unix_micros));
+        cases.max().unwrap_or_default()
+    }
+
     /// What some tokens of one model cost by themselves, without discount and searches.
     fn part(&self, model: &str, counts: &TokenCounts, usage: &Usage, at: i64) -> Cost<'_> {
         let us = usage.inference_geo.as_deref() == Some("us");

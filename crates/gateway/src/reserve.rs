@@ -81,7 +81,8 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Lease 
     let worst = match &permit.payload {
         Payload::Message { body, facts } if head.operation.endpoint() == Endpoint::Messages => {
             let prices = shared.prices.load();
-            prices.worst_case(&facts.model, body.bytes.len() as u64, facts.max_tokens, head.at.as_micros())
+            let models = std::iter::once(&*facts.model).chain(facts.other_models.iter().map(|m| &**m));
+            prices.dearest_case(models, body.bytes.len() as u64, facts.max_tokens, head.at.as_micros())
         }
         // Half the price, rounded up.
         Payload::Batch { facts, .. } => facts.worst_case_pico.saturating_add(1) / 2,

@@ -59,6 +59,8 @@ pub enum Payload {
 pub struct MessageFacts {
     /// The model.
     pub model: Arc<str>,
+    /// Models that may answer, and be billed, beside it: fallbacks, and those that tools ask.
+    pub other_models: Vec<Box<str>>,
     /// Whether an event stream is asked for.
     pub stream: bool,
     /// The most output tokens.
@@ -161,6 +163,7 @@ fn message_facts(body: &Bytes, grant: &Grant) -> Result<MessageFacts, AuthorizeE
     named.dedup();
     Ok(MessageFacts {
         model: Arc::from(&*head.model),
+        other_models: head.other_models.iter().map(|m| Box::from(&**m)).collect(),
         stream: head.stream,
         max_tokens: head.max_tokens,
         named,
@@ -223,7 +226,8 @@ async fn spool_batch(
         scanner.feed(&data, &mut |item: BatchItem| {
             let checked = check_models(grant, &item.model, item.other_models.iter().map(|m| &**m));
             refused = refused.take().or_else(|| checked.err());
-            let worst = prices.worst_case(&item.model, item.params_len, item.max_tokens, at);
+            let models = std::iter::once(&item.model).chain(&item.other_models).map(|m| &**m);
+            let worst = prices.dearest_case(models, item.params_len, item.max_tokens, at);
             facts.worst_case_pico = facts.worst_case_pico.saturating_add(worst);
             name_all(&mut facts.named, "File", item.file_ids.iter().map(|id| &**id));
             name_all(&mut facts.named, "Container", item.container_ids.iter().map(|id| &**id));

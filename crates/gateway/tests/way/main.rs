@@ -6,6 +6,7 @@ mod house;
 mod lists;
 mod lost_batches;
 mod ports;
+mod reservations;
 
 use std::time::Duration;
 

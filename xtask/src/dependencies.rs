@@ -12,9 +12,7 @@ use crate::args::Arguments;
 use crate::output;
 use crate::process;
 use crate::steps::Outcome;
-use crate::workspace::{self, Workspace};
-
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+use crate::workspace::Workspace;
 
 #[derive(Deserialize)]
 struct Rules {
@@ -39,18 +37,11 @@ struct Ban {
     reason: String,
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
+/// What a build of the workspace takes in.
 struct Package {
-    name: String,
-    version: String,
-    license: Option<String>,
-    /// Absent for what is in the workspace.
-    source: Option<String>,
+    /// Its name and version, and where it comes from if that is not the registry.
+    place: String,
+    licence: String,
 }
 
 pub fn run(workspace: &Workspace, arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -65,11 +56,11 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> anyhow::Result<ExitCo
 pub fn step(workspace: &Workspace) -> anyhow::Result<Outcome> {
     let rules = fs::read_to_string(workspace.root().join("deny.toml")).context("read deny.toml")?;
     let rules: Rules = toml::from_str(&rules).context("deny.toml")?;
-    let host = workspace::host()?;
-    let about = ["metadata", "--format-version", "1", "--locked", "--filter-platform", &host];
-    let metadata = process::capture(workspace.cargo().args(about))?;
-    let metadata: Metadata = serde_json::from_str(&metadata).context("cargo metadata")?;
-    let problems: Vec<String> = metadata.packages.iter().filter_map(|p| problem(&rules, p)).collect();
+    let list =
+        ["tree", "--workspace", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}|{l}"];
+    let packages = packages(&process::capture(workspace.cargo().args(list))?);
+    anyhow::ensure!(packages.len() > 1, "cargo tree lists no packages");
+    let problems: Vec<String> = packages.iter().filter_map(|p| problem(&rules, p)).collect();
     for problem in &problems {
         output::line(problem);
     }
@@ -79,22 +70,26 @@ pub fn step(workspace: &Workspace) -> anyhow::Result<Outcome> {
     })
 }
 
+/// The lines of `cargo tree`, each package once, without those of the workspace: they come from a folder.
+fn packages(tree: &str) -> Vec<Package> {
+    let lines: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    let parts = lines.into_iter().filter_map(|line| line.split_once('|'));
+    let foreign = parts.filter(|(place, _)| !place.contains(" (/"));
+    let tidy = |place: &str| place.replace(" (proc-macro)", "");
+    foreign.map(|(place, licence)| Package { place: tidy(place), licence: licence.to_owned() }).collect()
+}
+
 fn problem(rules: &Rules, package: &Package) -> Option<String> {
-    let source = package.source.as_deref()?;
-    let name = format!("{} {}", package.name, package.version);
-    if source != REGISTRY {
-        return Some(format!("{name}: comes from {source}"));
+    let Package { place, licence } = package;
+    if place.contains('(') {
+        return Some(format!("{place}: does not come from the registry"));
     }
-    if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.name == package.name) {
-        return Some(format!("{name}: banned ({})", ban.reason));
+    let name = place.split(' ').next().unwrap_or_default();
+    if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.name == name) {
+        return Some(format!("{place}: banned ({})", ban.reason));
     }
-    match &package.license {
-        None => Some(format!("{name}: names no licence")),
-        Some(licence) if !is_allowed(licence, &rules.licenses.allow) => {
-            Some(format!("{name}: {licence} is not in deny.toml's list"))
-        }
-        Some(_) => None,
-    }
+    let allowed = is_allowed(licence, &rules.licenses.allow);
+    (!allowed).then(|| format!("{place}: its licence {licence:?} is not in deny.toml's list"))
 }
 
 /// Whether an SPDX expression can be met by licences of the list. The old `/` means `OR`.
@@ -189,20 +184,17 @@ mod tests {
             licenses: Licenses { allow: allow() },
             bans: Bans { deny: vec![Ban { name: "ring".to_owned(), reason: "one library".to_owned() }] },
         };
-        let package = |name: &str, license: Option<&str>, source: Option<&str>| Package {
-            name: name.to_owned(),
-            version: "1.0.0".to_owned(),
-            license: license.map(str::to_owned),
-            source: source.map(str::to_owned),
-        };
-        let said = |p: Package| problem(&rules, &p).unwrap_or_default();
-        assert_eq!(said(package("own", None, None)), "");
-        assert_eq!(said(package("good", Some("MIT"), Some(REGISTRY))), "");
-        assert!(said(package("ring", Some("MIT"), Some(REGISTRY))).contains("banned (one library)"));
-        assert!(
-            said(package("far", Some("MIT"), Some("git+https://example.com/far"))).contains("comes from")
+        let tree = "own v0.1.0 (/somewhere/own)|MIT\nring v1.0.0|MIT\nfar v1.0.0 (https://example.com/far#1)|MIT\n\
+                    bare v1.0.0|\nstrict v1.0.0|GPL-3.0-only\ngood v1.0.0 (proc-macro)|MIT\ngood v1.0.0 (proc-macro)|MIT (*)\n";
+        let said: Vec<String> = packages(tree).iter().filter_map(|p| problem(&rules, p)).collect();
+        assert_eq!(
+            said,
+            [
+                "bare v1.0.0: its licence \"\" is not in deny.toml's list",
+                "far v1.0.0 (https://example.com/far#1): does not come from the registry",
+                "ring v1.0.0: banned (one library)",
+                "strict v1.0.0: its licence \"GPL-3.0-only\" is not in deny.toml's list",
+            ]
         );
-        assert!(said(package("bare", None, Some(REGISTRY))).contains("names no licence"));
-        assert!(said(package("strict", Some("GPL-3.0-only"), Some(REGISTRY))).contains("GPL-3.0-only"));
     }
 }

@@ -124,6 +124,26 @@ impl DataDir {
         Ok(path)
     }
 
+    /// Puts an empty file there, which outlives a loss of power; one that is there already stays.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn mark(&self, name: &str) -> io::Result<()> {
+        OpenOptions::new().create(true).append(true).mode(0o600).open(self.file(name))?.sync_all()?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Removes a file, for good even after a loss of power; not being there is as good.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn unmark(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.file(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            Ok(()) | Err(_) => File::open(&self.path)?.sync_all(),
+        }
+    }
+
     /// Lays 64 MB aside, so that a full disk can be relieved for as long as it takes to stop in order. Does nothing
     /// when it is there already or the disk is short anyway.
     pub fn lay_ballast(&self) {

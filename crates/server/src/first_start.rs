@@ -3,7 +3,12 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::Context as _;
-use claviger_domain::{secret::SecretBytes, token::KeyClass};
+use claviger_domain::{
+    key::{KeyState, RevocationReason},
+    ports::KeyFilter,
+    secret::SecretBytes,
+    token::KeyClass,
+};
 use claviger_service::{
     Caller, Services,
     keys::NewKey,
@@ -14,6 +19,14 @@ use crate::{cli::output::Output, config::Config, data_dir::DataDir};
 
 /// Where the Claude API is unless the environment says otherwise.
 const CLAUDE_API: &str = "https://api.anthropic.com";
+
+/// Stands in the data folder from before the first key is made until it was shown: of a key only its MAC is kept, so one
+/// that was made and not shown is lost.
+const UNSHOWN: &str = "first-key.unshown";
+/// Where a live key is written when there is no terminal to show it at.
+const KEY_FILE: &str = "first-key";
+const LIVE_NAME: &str = "first key";
+const TEST_NAME: &str = "first test key";
 
 /// What was found in the environment.
 struct Found {
@@ -28,6 +41,16 @@ pub struct FirstKey {
     text: SecretBytes,
 }
 
+/// Whether there is no key yet, or the first one was made by a process that ended before it could show it.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn is_due(services: &Services, data: &DataDir) -> anyhow::Result<bool> {
+    let filter = KeyFilter { limit: 1, ..KeyFilter::default() };
+    let none = services.keys.list(&filter).await.context("looking for keys")?.is_empty();
+    Ok(none || data.file(UNSHOWN).exists())
+}
+
 /// Imports what may be imported and makes the first key.
 ///
 /// # Errors
@@ -35,21 +58,43 @@ pub struct FirstKey {
 pub async fn run(
     services: &Services,
     config: &Config,
+    data: &DataDir,
     import: bool,
     out: Output,
 ) -> anyhow::Result<FirstKey> {
     let caller = Caller::system();
+    if data.file(UNSHOWN).exists() {
+        take_back(services, data, &caller, out).await?;
+    }
+    data.mark(UNSHOWN).context("noting that the first key is yet to be shown")?;
+    // An earlier first start may have come as far as this.
+    let sealed = services.upstreams.credentials().await.context("looking for credentials")?;
     let imported = match found(config) {
+        _ if !sealed.is_empty() => true,
         Some(found) if import || confirmed(&found, out) => {
             seal(services, found, &caller, out).await?;
             true
         }
         Some(_) | None => false,
     };
-    let name = if imported { "first key" } else { "first test key" };
+    let name = if imported { LIVE_NAME } else { TEST_NAME };
     let new = NewKey { name: name.to_owned(), test: !imported, ..NewKey::default() };
     let (record, token, _) = services.keys.create(new, &caller).await.context("making the first key")?;
     Ok(FirstKey { class: record.class, text: SecretBytes::new(token.expose().to_vec()) })
+}
+
+/// Revokes the first key that nobody saw, so that another can take its place. One that was used was seen.
+async fn take_back(services: &Services, data: &DataDir, caller: &Caller, out: Output) -> anyhow::Result<()> {
+    let oldest = KeyFilter { limit: 10, ..KeyFilter::default() };
+    for (key, used) in services.keys.list(&oldest).await.context("looking for the first key")? {
+        let ours = key.name == LIVE_NAME || key.name == TEST_NAME;
+        if ours && key.state == KeyState::Active && used.last_used_at.is_none() {
+            let revoked = services.keys.revoke(&key.id, RevocationReason::Rotation, true, caller).await;
+            revoked.context("revoking the first key, which was never shown")?;
+            out.note(&format!("The first key ({}) was never shown: it is revoked and replaced.", key.id));
+        }
+    }
+    data.unmark(KEY_FILE).context("removing the file of a key that is revoked")
 }
 
 /// The provider key in the environment, unless it is one of ours or leads back to ourselves.
@@ -94,7 +139,11 @@ async fn seal(services: &Services, found: Found, caller: &Caller, out: Output) -
         kind: claviger_domain::upstream::UpstreamKind::Anthropic,
         base_url: found.base_url,
     };
-    let upstream = services.upstreams.add(new, caller).await.context("adding the first upstream")?;
+    let present = services.upstreams.list().await.context("looking for upstreams")?;
+    let upstream = match present.into_iter().find(|u| u.name == new.name && u.base_url == new.base_url) {
+        Some(upstream) => upstream,
+        None => services.upstreams.add(new, caller).await.context("adding the first upstream")?,
+    };
     let new = NewCredential {
         upstream: upstream.id.to_string(),
         name: Some("imported".to_owned()),
@@ -118,7 +167,7 @@ pub fn tell(first: &FirstKey, data: &DataDir, gateway: &str, out: Output) -> any
         out.line(&format!("key: {text}"));
         text
     } else {
-        let path = data.write_private("first-key", format!("{text}\n").as_bytes());
+        let path = data.write_private(KEY_FILE, format!("{text}\n").as_bytes());
         let path = path.context("writing the first key")?;
         out.line(&format!("key: written to {} (only you can read it)", path.display()));
         format!("$(cat '{}')", path.display())
@@ -145,7 +194,7 @@ pub fn tell(first: &FirstKey, data: &DataDir, gateway: &str, out: Output) -> any
         "save: {} holds the database and the master key that opens it; `{program} backup --to DIR` copies both",
         data.path().display()
     ));
-    Ok(())
+    data.unmark(UNSHOWN).context("noting that the first key was shown")
 }
 
 /// How the next commands are called: by name where the shell finds it, else by path; with the data folder when it is

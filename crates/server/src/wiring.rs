@@ -3,6 +3,7 @@
 pub mod offline;
 mod settings;
 mod sink;
+mod takeover;
 pub mod vault;
 
 use std::{sync::Arc, time::Duration};
@@ -131,19 +132,20 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let control_stop = CancellationToken::new();
     serve_control(&tasks, control, &data, state, &control_stop)?;
 
-    if is_first(&services).await? {
-        let first = first_start::run(&services, &start.config, start.args.import_env, start.out).await?;
+    if first_start::is_due(&services, &data).await? {
+        let import = start.args.import_env;
+        let first = first_start::run(&services, &start.config, &data, import, start.out).await?;
         first_start::tell(&first, &data, &gateway_url, start.out)?;
     }
     start.out.line(&format!("ready gateway={gateway_url} control={control_url}"));
     notify_ready();
 
-    until_stopped(&start, &gateway).await?;
+    let last = until_stopped(&start, &gateway).await?;
     tracing::info!(
-        drain_secs = start.config.drain_timeout.as_secs(),
+        drain_secs = last.drain_timeout.as_secs(),
         "stopping: no new calls, those in flight may finish"
     );
-    workers.stop(start.config.drain_timeout).await;
+    workers.stop(last.drain_timeout).await;
     beside.stop().await;
     control_stop.cancel();
     finish(&tasks).await;
@@ -224,11 +226,6 @@ fn serve_control(
     Ok(())
 }
 
-async fn is_first(services: &Services) -> anyhow::Result<bool> {
-    let filter = claviger_domain::ports::KeyFilter { limit: 1, ..Default::default() };
-    Ok(services.keys.list(&filter).await.context("looking for keys")?.is_empty())
-}
-
 /// Waits for what still runs in the background.
 async fn finish(tasks: &Tasks) {
     tasks.stop.cancel();
@@ -259,8 +256,10 @@ fn notify_ready() {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
-/// Waits for the word to stop; reads settings again when told to or when their files change.
-async fn until_stopped(start: &Start, gateway: &Gateway) -> anyhow::Result<()> {
+/// Waits for the word to stop; reads settings again when told to or when their files change. Returns the settings that
+/// were in force last.
+async fn until_stopped(start: &Start, gateway: &Gateway) -> anyhow::Result<Config> {
+    let mut config = start.config.clone();
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let files: Vec<_> = [start.config.file.as_deref()]
@@ -271,26 +270,32 @@ async fn until_stopped(start: &Start, gateway: &Gateway) -> anyhow::Result<()> {
     let mut changes = Changes::watch(&files)?;
     loop {
         tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            () = changes.next() => reload(start, gateway),
+            _ = term.recv() => return Ok(config),
+            _ = interrupt.recv() => return Ok(config),
+            () = changes.next() => config = reload(start, config, gateway),
         }
     }
 }
 
 /// Takes over what can change while running. Settings that are wrong change nothing.
-fn reload(start: &Start, gateway: &Gateway) {
-    let config = match Config::resolve(start.data.clone(), &start.args) {
-        Ok(config) => config,
-        Err(error) => return tracing::error!(%error, "settings were not taken over"),
+fn reload(start: &Start, running: Config, gateway: &Gateway) -> Config {
+    let new = match Config::resolve(start.data.clone(), &start.args) {
+        Ok(new) => new,
+        Err(error) => {
+            tracing::error!(%error, "settings were not taken over");
+            return running;
+        }
     };
+    let (config, waiting) = takeover::take_over(&running, new);
     if let Err(error) = apply(start, &config, gateway) {
-        return tracing::error!(error = %format!("{error:#}"), "settings were not taken over");
+        tracing::error!(error = %format!("{error:#}"), "settings were not taken over");
+        return running;
     }
-    for name in settings::needs_restart(&start.config, &config) {
+    for name in waiting {
         tracing::warn!(setting = name, "changed, but takes a restart");
     }
     tracing::info!("settings were read again");
+    config
 }
 
 fn apply(start: &Start, config: &Config, gateway: &Gateway) -> anyhow::Result<()> {

@@ -115,25 +115,3 @@ pub fn gateway(config: &Config) -> GatewayConfig {
     g.stream.early_keepalive = config.early_keepalive;
     g
 }
-
-/// The settings that differ and are only read at a start.
-#[must_use]
-pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let list = [
-        ("data", old.data != new.data),
-        ("listen", old.listen != new.listen),
-        ("control", old.control != new.control),
-        ("database", old.database != new.database),
-        ("brand", old.brand != new.brand),
-        ("workers", old.workers != new.workers),
-        ("max_staleness", old.max_staleness != new.max_staleness),
-        ("upstream", old.upstream != new.upstream),
-        ("ledger.durability", old.durability != new.durability),
-        ("ledger.retention", old.retention != new.retention),
-        ("audit.checkpoint_file", old.checkpoint_file != new.checkpoint_file),
-        ("limits", old.limits != new.limits),
-        ("tls", old.tls.is_some() != new.tls.is_some()),
-        ("log.format", old.log.format != new.log.format),
-    ];
-    list.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
-}

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
+use claviger_testkit::eventually;
 use serde_json::Value;
 
 use crate::{
@@ -220,6 +221,78 @@ fn an_import_never_replaces_a_sealed_key() {
     let mut node = node.with_environment("ANTHROPIC_API_KEY", "sk-ant-api03-another-key-0123456789");
     node.start();
     assert_eq!(node.json(&["credential", "list"]), before);
+}
+
+/// The one whose state is this, of the keys that `key list` gives.
+fn ids_in(node: &Claviger, status: &str) -> Vec<String> {
+    let list = node.json(&["key", "list"]);
+    let all = list.as_array().unwrap().iter();
+    all.filter(|k| k["status"] == status).map(|k| k["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Starts it with nobody reading what it prints, and kills it once the first key is made.
+fn killed_before_the_key_was_shown(node: &Claviger, arguments: &[&str]) -> String {
+    let mut command = node.command();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]).args(arguments);
+    let mut process = Process::unread(command);
+    let made = eventually("the first key", STOP, || {
+        let list = node.cli(&["key", "list", "--json"]);
+        let list: Value = serde_json::from_str(&list.stdout).unwrap_or_default();
+        Some(list.get(0)?["id"].as_str()?.to_owned())
+    });
+    process.kill();
+    made
+}
+
+#[test]
+fn a_first_key_that_was_never_shown_is_replaced() {
+    let mut node = Claviger::new();
+    let lost = killed_before_the_key_was_shown(&node, &[]);
+    node.start();
+    let key = line(&node.process().lines(), "key: ").to_owned();
+    assert!(!key.contains(&lost["key_".len()..]), "{key}");
+    assert_eq!(wire::message(node.gateway(), &key, &say("hello")).status, 200);
+    assert_eq!(ids_in(&node, "revoked"), [lost.as_str()]);
+    let audit = node.json(&["audit", "list"]);
+    let of_it = audit.as_array().unwrap().iter().find(|r| r["action"] == "key.revoke");
+    assert!(of_it.is_some_and(|r| r["target"] == lost.as_str()), "{audit}");
+
+    let before = (ids_in(&node, "active"), ids_in(&node, "revoked"));
+    assert_eq!(before.0.len(), 1);
+    assert!(node.stop().success());
+    node.start();
+    assert_eq!(node.process().lines().len(), 1, "only the ready line: {:?}", node.process().lines());
+    assert_eq!((ids_in(&node, "active"), ids_in(&node, "revoked")), before);
+}
+
+#[test]
+fn a_first_live_key_that_was_never_shown_is_replaced_and_nothing_is_imported_twice() {
+    let sim = Sim::start();
+    let mut node = Claviger::new()
+        .with_arguments(&["--import-env"])
+        .with_environment("ANTHROPIC_API_KEY", SECRET)
+        .with_environment("ANTHROPIC_BASE_URL", &sim.url());
+    let lost = killed_before_the_key_was_shown(&node, &["--import-env"]);
+    node.start();
+    let path = node.data().join("first-key");
+    let key = fs::read_to_string(&path).unwrap().trim().to_owned();
+    assert!(key.starts_with("cvg_live_") && !key.contains(&lost["key_".len()..]), "{key}");
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(wire::message(node.gateway(), &key, &say("hello")).status, 200);
+    assert_eq!(ids_in(&node, "revoked"), [lost]);
+    for kind in ["credential", "upstream"] {
+        assert_eq!(node.json(&[kind, "list"]).as_array().unwrap().len(), 1, "{kind}");
+    }
+
+    // Cut off between the import and the key: the start after it goes on from there.
+    assert!(node.stop().success());
+    let url = format!("sqlite:{}", node.data().join("claviger.db").display());
+    assert!(claviger_testkit::sql::execute(&url, "DELETE FROM api_keys") > 0);
+    fs::remove_file(&path).unwrap();
+    node.start();
+    let key = fs::read_to_string(&path).unwrap().trim().to_owned();
+    assert_eq!(wire::message(node.gateway(), &key, &say("hello")).status, 200);
+    assert_eq!(node.json(&["credential", "list"]).as_array().unwrap().len(), 1);
 }
 
 #[test]

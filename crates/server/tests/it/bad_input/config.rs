@@ -102,3 +102,25 @@ fn a_change_that_is_wrong_changes_nothing_and_a_right_one_holds() {
     node.process().signal(Signal::HUP);
     eventually("the new setting", Duration::from_secs(10), || (ask() == 200).then_some(()));
 }
+
+#[test]
+fn what_takes_a_restart_is_said_and_not_half_taken_over() {
+    let node = Claviger::configured_alone("brand = \"abc\"\n");
+    let made = node.json(&["key", "create", "--name", "simulated", "--test"]);
+    let key = made["key"].as_str().unwrap();
+    assert!(key.starts_with("abc_test_"), "{key}");
+    node.write("claviger.toml", "brand = \"xyz\"\ninsecure_plaintext = true\n");
+    node.process().signal(Signal::HUP);
+    eventually("the settings being read", Duration::from_secs(10), || {
+        node.process().errors().iter().any(|l| l.contains("settings were read again")).then_some(())
+    });
+    let said = node.process().errors().join("\n");
+    for name in ["brand", "insecure_plaintext"] {
+        assert!(said.contains(&format!("\"setting\":\"{name}\"")), "{name}: {said}");
+    }
+    assert_eq!(
+        wire::message(node.gateway(), key, &say("hello")).status,
+        200,
+        "keys of the old brand still open"
+    );
+}

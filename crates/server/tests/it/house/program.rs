@@ -75,6 +75,9 @@ pub struct Process {
     child: Child,
     out: Arc<Mutex<Vec<String>>>,
     errors: Arc<Mutex<Vec<String>>>,
+    /// Kept open, or printing would fail.
+    #[expect(dead_code, reason = "it is there to be held")]
+    unread: Option<std::io::PipeReader>,
 }
 
 impl Process {
@@ -82,7 +85,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let (out, errors) = (gather(child.stdout.take()), gather(child.stderr.take()));
-        Self { child, out, errors }
+        Self { child, out, errors, unread: None }
     }
 
     /// The same with its standard input open; `None` when there is no such program.
@@ -90,7 +93,22 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().ok()?;
         let (out, errors) = (gather(child.stdout.take()), gather(child.stderr.take()));
-        Some(Self { child, out, errors })
+        Some(Self { child, out, errors, unread: None })
+    }
+
+    /// The same with a standard output that takes nothing: whoever prints waits for ever.
+    pub fn unread(mut command: Command) -> Self {
+        let (reader, mut full) = std::io::pipe().unwrap();
+        let flags = rustix::fs::fcntl_getfl(&full).unwrap();
+        rustix::fs::fcntl_setfl(&full, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+        for size in [4096, 1] {
+            while full.write_all(&vec![b'.'; size]).is_ok() {}
+        }
+        rustix::fs::fcntl_setfl(&full, flags).unwrap();
+        command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let errors = gather(child.stderr.take());
+        Self { child, out: Arc::default(), errors, unread: Some(reader) }
     }
 
     pub fn type_in(&mut self, text: &str) {

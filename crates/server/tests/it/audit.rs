@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use claviger_testkit::sql;
+use claviger_testkit::{PostgresDatabase, sql};
 use serde_json::Value;
 
 use crate::{
@@ -16,12 +16,29 @@ struct Past {
     node: Claviger,
     key: Key,
     kept: PathBuf,
+    /// Its database, unless that is SQLite in its data folder.
+    database: Option<PostgresDatabase>,
 }
 
 impl Past {
     fn made() -> Self {
+        Self::made_on(None)
+    }
+
+    /// `None`, said in a line, where there is no PostgreSQL.
+    fn made_on_postgres() -> Option<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Some(Self::made_on(Some(runtime.block_on(claviger_testkit::postgres())?)))
+    }
+
+    fn made_on(database: Option<PostgresDatabase>) -> Self {
         let sim = Sim::start();
-        let mut node = Claviger::before(&sim, &[]);
+        let mut node = Claviger::new();
+        if let Some(database) = &database {
+            node = node.with_environment("CLAVIGER_DATABASE", database.url());
+        }
+        node.start();
+        node.connect(&sim);
         let key = node.key(&[]);
         for n in 0..12 {
             let prompt = format!("call {n}");
@@ -33,7 +50,7 @@ impl Past {
         assert!(node.stop().success());
         let lines = fs::read_to_string(node.data().join("checkpoints.jsonl")).expect("checkpoints");
         let kept = node.write("kept.json", lines.lines().last().expect("a checkpoint"));
-        let past = Self { sim, node, key, kept };
+        let past = Self { sim, node, key, kept, database };
         let good = past.verify(&["--against", past.kept()]);
         assert_eq!(good.code, 0, "{}{}", good.stdout, good.stderr);
         past
@@ -44,7 +61,8 @@ impl Past {
     }
 
     fn url(&self) -> String {
-        format!("sqlite:{}", self.node.data().join("claviger.db").display())
+        let own = || format!("sqlite:{}", self.node.data().join("claviger.db").display());
+        self.database.as_ref().map_or_else(own, |database| database.url().to_owned())
     }
 
     fn verify(&self, arguments: &[&str]) -> Done {
@@ -53,7 +71,11 @@ impl Past {
 
     /// Does this to the database; then the verification must name a record of a chain whose name holds `chain`.
     fn is_found(statement: &str, chain: &str) {
-        let past = Self::made();
+        Self::made().finds(statement, chain);
+    }
+
+    fn finds(&self, statement: &str, chain: &str) {
+        let past = self;
         let changed = sql::execute(&past.url(), statement);
         assert!(changed > 0, "it changed nothing: {statement}");
         let bad = past.verify(&[]);
@@ -158,12 +180,34 @@ fn a_data_chain_that_is_gone_is_found() {
 }
 
 #[test]
+fn on_postgres_a_stopped_node_is_proven_and_every_kind_of_change_is_found() {
+    for (statement, chain) in [
+        (
+            "UPDATE audit SET event = replace(event, 'key.update', 'key.delete') WHERE event LIKE '%key.update%'",
+            "control",
+        ),
+        ("DELETE FROM audit WHERE number = 4", "control"),
+        ("UPDATE ledger SET cost_pusd = cost_pusd - 1 WHERE id = (SELECT MIN(id) + 3 FROM ledger)", "node"),
+        ("DELETE FROM data_records WHERE id = (SELECT MIN(id) FROM data_records)", "node"),
+    ] {
+        let Some(past) = Past::made_on_postgres() else { return };
+        past.finds(statement, chain);
+    }
+    let Some(past) = Past::made_on_postgres() else { return };
+    assert!(sql::execute(&past.url(), CUT) > 0);
+    let bad = past.verify(&["--against", past.kept()]);
+    assert_eq!(bad.code, 5, "{}{}", bad.stdout, bad.stderr);
+    assert!(!past.node.data().join("claviger.db").exists(), "it was SQLite that was verified");
+}
+
+/// As one would who knows the format: the head is set back as well, and the checkpoints behind it are gone.
+const CUT: &str = "UPDATE audit_head SET length = length - 1, head = (SELECT head FROM audit a WHERE a.number = length - 1); \
+                   DELETE FROM audit WHERE number = (SELECT MAX(number) FROM audit); DELETE FROM checkpoints";
+
+#[test]
 fn a_tail_that_was_cut_is_found_against_a_checkpoint() {
     let past = Past::made();
-    // As one would who knows the format: the head is set back as well, and the checkpoints behind it are gone.
-    let cut = "UPDATE audit_head SET length = length - 1, head = (SELECT head FROM audit a WHERE a.number = length - 1); \
-               DELETE FROM audit WHERE number = (SELECT MAX(number) FROM audit); DELETE FROM checkpoints";
-    assert!(sql::execute(&past.url(), cut) > 0);
+    assert!(sql::execute(&past.url(), CUT) > 0);
     let bad = past.verify(&["--against", past.kept()]);
     assert_eq!(bad.code, 5, "{}{}", bad.stdout, bad.stderr);
 }

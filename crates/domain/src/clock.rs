@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Microseconds in one second.
 pub const MICROS_PER_SEC: i64 = 1_000_000;
+/// Microseconds in one hour.
+pub const MICROS_PER_HOUR: i64 = 3_600 * MICROS_PER_SEC;
 /// Microseconds in one day of 24 hours.
 pub const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SEC;
 
@@ -13,6 +15,9 @@ pub const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SEC;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The last moment there is: never, for a wait.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// From microseconds since the epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {

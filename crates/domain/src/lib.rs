@@ -1,7 +1,7 @@
 //! The rules of Claviger: values and decisions, with no IO, no async runtime, no ambient time and no
 //! ambient randomness. To be read in this order: [`clock`], [`id`], [`secret`], [`token`], [`mac`], [`money`],
 //! [`permission`], [`address`], [`limit`], [`key`], [`grant`], [`tenancy`], [`upstream`], [`ledger`], [`audit`],
-//! [`ports`].
+//! [`schedule`], [`notice`], [`ports`].
 
 pub mod address;
 pub mod audit;
@@ -13,10 +13,14 @@ pub mod ledger;
 pub mod limit;
 pub mod mac;
 pub mod money;
+pub mod notice;
 pub mod operator;
 pub mod permission;
 pub mod ports;
+pub mod rotation;
+pub mod schedule;
 pub mod secret;
 pub mod tenancy;
 pub mod token;
 pub mod upstream;
+pub mod wrapping;

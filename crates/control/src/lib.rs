@@ -1,37 +1,51 @@
 //! The control plane: health, metrics, and the operations by which Claviger is administered.
 
+pub mod answer;
 pub mod api;
+pub mod describe;
 pub mod extract;
+pub mod gate;
 pub mod health;
+pub mod input;
 pub mod listen;
+pub mod openapi;
+pub mod operation;
 pub mod problem;
 pub mod state;
 
-use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, routing::get};
+use axum::{Router, http::StatusCode, routing::get};
 
 use problem::Problem;
 use state::{ControlState, Process};
 
 pub use state::Boxed;
 
-/// Largest body of an operation, in bytes.
-const MAX_BODY: usize = 1 << 20;
-
-/// All routes of the control plane. Who may use which is decided by each operation's extractor, so the same router
+/// All routes of the control plane. Who may use which is decided by each operation's gate, so the same router
 /// stands behind both doors.
 pub fn router(state: ControlState) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
-        .nest("/admin/v1", api::routes())
+        .nest(openapi::PREFIX, api::routes(&state))
         .fallback(unknown)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .method_not_allowed_fallback(other_method)
         .with_state(state)
 }
 
 async fn unknown() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such operation; they are below /admin/v1")
+    let why =
+        "there is no such operation; they are below /admin/v1, and /admin/v1/openapi.json describes them";
+    Problem::new(StatusCode::NOT_FOUND, "not_found", why)
+}
+
+/// The answer's `Allow` names those that are there.
+async fn other_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path has other methods; `Allow` names them",
+    )
 }
 
 /// What the binary must bring.

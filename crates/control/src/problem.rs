@@ -7,9 +7,10 @@ use axum::{
 };
 use claviger_service::ServiceError;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What went wrong, for people and programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// A short name for the kind of problem, stable over releases.
     #[serde(rename = "type")]

@@ -27,7 +27,8 @@ const MAX_LIFETIME_SECS: u64 = 100 * 366 * 86_400;
 /// How often a change is decided anew when someone else changed the key meanwhile.
 const TRIES: u32 = 5;
 const DEFAULT_PAGE: u32 = 100;
-const MAX_PAGE: u32 = 1_000;
+/// A page of 1,000, and one more that tells whether there are more.
+const MAX_PAGE: u32 = 1_001;
 
 /// Limits as asked for: `None` leaves the default or the present value, `Some(None)` lifts the limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -208,7 +209,7 @@ impl Keys {
         Ok((key, token, KeyUse::default()))
     }
 
-    /// Keys by creation, with how much each was used. A `limit` of 0 means 100; at most 1,000 are given.
+    /// Keys by creation, with how much each was used. A `limit` of 0 means 100; at most 1,001 are given.
     ///
     /// # Errors
     /// [`ServiceError::Unavailable`].

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::{
     extract::{Body, Operator},
@@ -13,10 +14,11 @@ use crate::{
 };
 
 /// Body of `POST /admin/v1/backup`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MakeBackup {
     /// An absolute path to a folder that is not there yet or is empty.
+    #[schema(value_type = String, pattern = "^/")]
     pub to: PathBuf,
 }
 

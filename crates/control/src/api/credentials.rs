@@ -1,23 +1,21 @@
 //! Operations on credentials.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State};
 use claviger_domain::{id::CredentialId, secret::SecretBytes};
 use claviger_service::upstreams::NewCredential;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{page::Page, view::CredentialView};
 use crate::{
-    extract::{Body, Operator},
+    answer::{Made, One},
+    extract::{Body, Operator, Paging, Path},
     problem::Problem,
     state::ControlState,
 };
 
 /// Body of `POST /admin/v1/credentials`. It holds a secret, so it has no `Debug`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddCredential {
     /// The upstream, by id or name.
@@ -37,7 +35,7 @@ pub async fn add(
     State(state): State<ControlState>,
     operator: Operator,
     Body(body): Body<AddCredential>,
-) -> Result<(StatusCode, Json<CredentialView>), Problem> {
+) -> Result<Made<CredentialView>, Problem> {
     let new = NewCredential {
         upstream: body.upstream,
         name: body.name,
@@ -45,15 +43,17 @@ pub async fn add(
         secret: SecretBytes::new(body.secret.into_bytes()),
     };
     let made = state.services.upstreams.add_credential(new, &operator.caller).await?;
-    Ok((StatusCode::CREATED, Json(made.into())))
+    Ok(Made(made.into()))
 }
 
 /// `GET /admin/v1/credentials`
 pub async fn list(
     State(state): State<ControlState>,
     _operator: Operator,
+    paging: Paging,
 ) -> Result<Json<Page<CredentialView>>, Problem> {
-    Ok(Json(Page::whole(state.services.upstreams.credentials().await?)))
+    let rows = state.services.upstreams.credentials().await?;
+    Page::cut(rows, &paging, |row| row.id.to_string()).map(Json)
 }
 
 /// `DELETE /admin/v1/credentials/{id}`
@@ -61,7 +61,7 @@ pub async fn remove(
     State(state): State<ControlState>,
     operator: Operator,
     Path(id): Path<String>,
-) -> Result<Json<CredentialView>, Problem> {
+) -> Result<One<CredentialView>, Problem> {
     let id = CredentialId::parse(&id).map_err(|e| Problem::invalid("id", e.to_string()))?;
-    Ok(Json(state.services.upstreams.remove_credential(&id, &operator.caller).await?.into()))
+    Ok(One(state.services.upstreams.remove_credential(&id, &operator.caller).await?.into()))
 }

@@ -11,12 +11,13 @@ pub mod update;
 use claviger_domain::{clock::Timestamp, id::KeyId, key::OnDisconnect};
 use claviger_service::keys::{Expiry, LimitsPatch as ServiceLimits};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::time::Moment;
 use crate::problem::Problem;
 
 /// Limits as they are set: absent leaves the limit as it is (or at its default), 0 lifts it.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsPatch {
     /// Requests a second.
@@ -50,10 +51,11 @@ impl From<LimitsPatch> for ServiceLimits {
 }
 
 /// Body of `POST /admin/v1/keys`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateKey {
     /// Its name.
+    #[schema(required = true, min_length = 1, max_length = 128)]
     pub name: String,
     /// Make a test key.
     pub test: bool,
@@ -84,7 +86,7 @@ pub struct CreateKey {
 }
 
 /// Body of `PATCH /admin/v1/keys/{id}`: what is absent stays.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateKey {
     /// Its name.
@@ -110,7 +112,7 @@ pub struct UpdateKey {
 }
 
 /// Body of `POST /admin/v1/keys/{id}/revoke`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeKey {
     /// EXPIRED, COMPROMISED, ROTATION, USER_REQUEST, SECURITY_POLICY.

@@ -1,21 +1,19 @@
 //! Operations on owners.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{page::Page, view::OwnerView};
 use crate::{
-    extract::{Body, Operator},
+    answer::{Made, One},
+    extract::{Body, Operator, Paging, Path},
     problem::Problem,
     state::ControlState,
 };
 
 /// Body of `POST /admin/v1/owners`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateOwner {
     /// Its name.
@@ -30,18 +28,20 @@ pub async fn create(
     State(state): State<ControlState>,
     operator: Operator,
     Body(body): Body<CreateOwner>,
-) -> Result<(StatusCode, Json<OwnerView>), Problem> {
+) -> Result<Made<OwnerView>, Problem> {
     let tenants = &state.services.tenants;
     let made = tenants.create_owner(&body.name, body.email.as_deref(), &operator.caller).await?;
-    Ok((StatusCode::CREATED, Json(made.into())))
+    Ok(Made(made.into()))
 }
 
 /// `GET /admin/v1/owners`
 pub async fn list(
     State(state): State<ControlState>,
     _operator: Operator,
+    paging: Paging,
 ) -> Result<Json<Page<OwnerView>>, Problem> {
-    Ok(Json(Page::whole(state.services.tenants.owners().await?)))
+    let rows = state.services.tenants.owners().await?;
+    Page::cut(rows, &paging, |row| row.id.to_string()).map(Json)
 }
 
 /// `POST /admin/v1/owners/{id}/archive`
@@ -49,8 +49,8 @@ pub async fn archive(
     State(state): State<ControlState>,
     operator: Operator,
     Path(id): Path<String>,
-) -> Result<Json<OwnerView>, Problem> {
+) -> Result<One<OwnerView>, Problem> {
     let tenants = &state.services.tenants;
     let owner = tenants.owner(&id).await?;
-    Ok(Json(tenants.archive_owner(&owner.id, &operator.caller).await?.into()))
+    Ok(One(tenants.archive_owner(&owner.id, &operator.caller).await?.into()))
 }

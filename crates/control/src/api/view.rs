@@ -9,11 +9,47 @@ use claviger_domain::{
     upstream::{CredentialRecord, UpstreamRecord},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::time::Moment;
+use crate::answer::Versioned;
+
+/// Rates and concurrency of a key; `null`: no limit of that kind.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+pub struct LimitsView {
+    /// Requests a second.
+    pub rps: Option<u32>,
+    /// Requests a minute.
+    pub rpm: Option<u32>,
+    /// Requests an hour.
+    pub rph: Option<u32>,
+    /// Requests a UTC day.
+    pub rpd: Option<u32>,
+    /// Requests in flight at once.
+    pub concurrency: Option<u32>,
+}
+
+impl From<Limits> for LimitsView {
+    fn from(limits: Limits) -> Self {
+        let Limits { rps, rpm, rph, rpd, concurrency } = limits;
+        Self { rps, rpm, rph, rpd, concurrency }
+    }
+}
+
+macro_rules! versioned {
+    ($($view:ty),+) => {
+        $(impl Versioned for $view {
+            fn version(&self) -> i64 {
+                self.version
+            }
+        })+
+    };
+}
+
+versioned!(KeyView, WorkspaceView, OwnerView, UpstreamView, CredentialView);
 
 /// A key, without the key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct KeyView {
     /// Its id.
     pub id: String,
@@ -47,7 +83,7 @@ pub struct KeyView {
     /// Address blocks; empty: anywhere.
     pub allow_ip: Vec<String>,
     /// Rates and concurrency.
-    pub limits: Limits,
+    pub limits: LimitsView,
     /// Uses in its whole life.
     pub max_uses: Option<u64>,
     /// When in the week it may be used.
@@ -91,7 +127,7 @@ impl KeyView {
             endpoints: policy.permissions.endpoints.iter().map(|e| e.as_str().to_owned()).collect(),
             scopes: policy.permissions.scopes.words(),
             allow_ip: policy.allow_ip.entries(),
-            limits: policy.limits,
+            limits: policy.limits.into(),
             max_uses: policy.max_uses,
             hours: policy.hours.clone().map(String::from),
             on_disconnect: policy.on_disconnect.as_str().to_owned(),
@@ -107,7 +143,7 @@ impl KeyView {
 }
 
 /// A workspace.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceView {
     /// Its id.
     pub id: String,
@@ -137,7 +173,7 @@ impl From<WorkspaceRecord> for WorkspaceView {
 }
 
 /// An owner.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OwnerView {
     /// Its id.
     pub id: String,
@@ -167,7 +203,7 @@ impl From<OwnerRecord> for OwnerView {
 }
 
 /// An upstream.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UpstreamView {
     /// Its id.
     pub id: String,
@@ -200,7 +236,7 @@ impl From<UpstreamRecord> for UpstreamView {
 }
 
 /// A credential: never the provider key, only a hint of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CredentialView {
     /// Its id.
     pub id: String,
@@ -236,13 +272,14 @@ impl From<CredentialRecord> for CredentialView {
 }
 
 /// One audit record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AuditView {
     /// Its number in the control chain.
     pub number: i64,
     /// When.
     pub timestamp: Moment,
     /// Who.
+    #[schema(value_type = Object)]
     pub actor: serde_json::Value,
     /// What.
     pub action: String,
@@ -263,6 +300,7 @@ pub struct AuditView {
     /// The client's program.
     pub user_agent: String,
     /// What else is known.
+    #[schema(value_type = Object)]
     pub details: serde_json::Map<String, serde_json::Value>,
     /// The record's hash, hex.
     pub leaf: String,

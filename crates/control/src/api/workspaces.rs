@@ -1,22 +1,20 @@
 //! Operations on workspaces.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State};
 use claviger_domain::tenancy::Environment;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{page::Page, view::WorkspaceView};
 use crate::{
-    extract::{Body, Operator},
+    answer::{Made, One},
+    extract::{Body, Operator, Paging, Path},
     problem::Problem,
     state::ControlState,
 };
 
 /// Body of `POST /admin/v1/workspaces`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateWorkspace {
     /// Its name.
@@ -35,7 +33,7 @@ pub async fn create(
     State(state): State<ControlState>,
     operator: Operator,
     Body(body): Body<CreateWorkspace>,
-) -> Result<(StatusCode, Json<WorkspaceView>), Problem> {
+) -> Result<Made<WorkspaceView>, Problem> {
     let environment = Environment::parse(&body.environment).ok_or_else(|| {
         Problem::invalid(
             "environment",
@@ -44,15 +42,17 @@ pub async fn create(
     })?;
     let tenants = &state.services.tenants;
     let made = tenants.create_workspace(&body.name, environment, &operator.caller).await?;
-    Ok((StatusCode::CREATED, Json(made.into())))
+    Ok(Made(made.into()))
 }
 
 /// `GET /admin/v1/workspaces`
 pub async fn list(
     State(state): State<ControlState>,
     _operator: Operator,
+    paging: Paging,
 ) -> Result<Json<Page<WorkspaceView>>, Problem> {
-    Ok(Json(Page::whole(state.services.tenants.workspaces().await?)))
+    let rows = state.services.tenants.workspaces().await?;
+    Page::cut(rows, &paging, |row| row.id.to_string()).map(Json)
 }
 
 /// `POST /admin/v1/workspaces/{id}/archive`
@@ -60,8 +60,8 @@ pub async fn archive(
     State(state): State<ControlState>,
     operator: Operator,
     Path(id): Path<String>,
-) -> Result<Json<WorkspaceView>, Problem> {
+) -> Result<One<WorkspaceView>, Problem> {
     let tenants = &state.services.tenants;
     let workspace = tenants.workspace(&id).await?;
-    Ok(Json(tenants.archive_workspace(&workspace.id, &operator.caller).await?.into()))
+    Ok(One(tenants.archive_workspace(&workspace.id, &operator.caller).await?.into()))
 }

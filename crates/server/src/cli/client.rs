@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use super::output::CliError;
 
+/// Rows that are asked for at a time.
+const PAGE: u32 = 1_000;
+
 /// Talks to the process that owns a data folder.
 pub struct Client {
     socket: PathBuf,
@@ -30,6 +33,27 @@ impl Client {
     /// [`CliError`]: not running, refused, or unreadable.
     pub fn get(&self, path: &str) -> Result<Value, CliError> {
         self.call(Method::GET, path, None)
+    }
+
+    /// All rows of a list, page after page.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn list(&self, path: &str) -> Result<Value, CliError> {
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let whole = format!("{path}{joint}limit={PAGE}");
+        let mut rows = Vec::new();
+        let mut from = whole.clone();
+        loop {
+            let mut page = self.get(&from)?;
+            if let Some(data) = page["data"].as_array_mut() {
+                rows.append(data);
+            }
+            match page["next"].as_str() {
+                Some(next) => from = format!("{whole}&after={}", segment(next)),
+                None => return Ok(Value::Array(rows)),
+            }
+        }
     }
 
     /// POST with a JSON body.

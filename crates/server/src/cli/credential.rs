@@ -66,7 +66,7 @@ pub fn run(context: &Context, command: CredentialCommand) -> Result<(), CliError
                 AddCredential { upstream: args.upstream, workspace: args.workspace, name: args.name, secret };
             context.out.object(&client.post("/admin/v1/credentials", &body)?);
         }
-        CredentialCommand::List => context.out.rows(COLUMNS, &client.get("/admin/v1/credentials")?["data"]),
+        CredentialCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/credentials")?),
         CredentialCommand::Remove { id } => {
             context.out.object(&client.delete(&format!("/admin/v1/credentials/{}", segment(&id)))?);
         }

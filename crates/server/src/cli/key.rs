@@ -226,8 +226,8 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
 
 fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
     let path = format!("/admin/v1/keys{}", query(&[("workspace", args.workspace), ("owner", args.owner)]));
-    let rows = context.client()?.get(&path)?;
-    context.out.rows(COLUMNS, &rows["data"]);
+    let rows = context.client()?.list(&path)?;
+    context.out.rows(COLUMNS, &rows);
     Ok(())
 }
 

@@ -48,7 +48,7 @@ pub fn run(context: &Context, command: OwnerCommand) -> Result<(), CliError> {
         OwnerCommand::Create { name, email } => {
             context.out.object(&client.post("/admin/v1/owners", &CreateOwner { name, email })?);
         }
-        OwnerCommand::List => context.out.rows(COLUMNS, &client.get("/admin/v1/owners")?["data"]),
+        OwnerCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/owners")?),
         OwnerCommand::Archive { owner } => {
             let path = format!("/admin/v1/owners/{}/archive", segment(&owner));
             context.out.object(&client.post(&path, &json!({}))?);

@@ -51,7 +51,7 @@ pub fn run(context: &Context, command: UpstreamCommand) -> Result<(), CliError> 
         UpstreamCommand::Add { name, kind, base_url } => {
             context.out.object(&client.post("/admin/v1/upstreams", &AddUpstream { name, kind, base_url })?);
         }
-        UpstreamCommand::List => context.out.rows(COLUMNS, &client.get("/admin/v1/upstreams")?["data"]),
+        UpstreamCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/upstreams")?),
         UpstreamCommand::Probe { upstream } => {
             let path = format!("/admin/v1/upstreams/{}/probe", segment(&upstream));
             let report = client.post(&path, &json!({}))?;

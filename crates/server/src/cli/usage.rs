@@ -89,11 +89,11 @@ pub fn run(context: &Context, args: &UsageArgs) -> Result<(), CliError> {
             ("until", args.until.clone()),
         ])
     );
-    let rows = &context.client()?.get(&path)?["data"];
+    let rows = context.client()?.list(&path)?;
     if args.csv {
-        context.out.raw(&csv(rows));
+        context.out.raw(&csv(&rows));
     } else {
-        context.out.rows(COLUMNS, rows);
+        context.out.rows(COLUMNS, &rows);
     }
     Ok(())
 }

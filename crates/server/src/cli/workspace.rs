@@ -48,7 +48,7 @@ pub fn run(context: &Context, command: WorkspaceCommand) -> Result<(), CliError>
         WorkspaceCommand::Create { name, environment } => {
             context.out.object(&client.post("/admin/v1/workspaces", &CreateWorkspace { name, environment })?);
         }
-        WorkspaceCommand::List => context.out.rows(COLUMNS, &client.get("/admin/v1/workspaces")?["data"]),
+        WorkspaceCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/workspaces")?),
         WorkspaceCommand::Archive { workspace } => {
             let path = format!("/admin/v1/workspaces/{}/archive", segment(&workspace));
             context.out.object(&client.post(&path, &json!({}))?);

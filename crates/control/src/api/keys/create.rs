@@ -1,10 +1,11 @@
 //! `POST /admin/v1/keys`
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::extract::State;
 use claviger_service::keys::{Expiry, NewKey};
 
 use super::{CreateKey, expiry, moment, on_disconnect};
 use crate::{
+    answer::Made,
     api::view::KeyView,
     extract::{Body, Operator},
     problem::Problem,
@@ -16,7 +17,7 @@ pub async fn create(
     State(state): State<ControlState>,
     operator: Operator,
     Body(body): Body<CreateKey>,
-) -> Result<(StatusCode, Json<KeyView>), Problem> {
+) -> Result<Made<KeyView>, Problem> {
     let new = NewKey {
         name: body.name,
         test: body.test,
@@ -36,5 +37,5 @@ pub async fn create(
     let (record, token, usage) = state.services.keys.create(new, &operator.caller).await?;
     let mut view = KeyView::of(&record, &usage, state.clock.now());
     view.key = Some(String::from_utf8_lossy(token.expose()).into_owned());
-    Ok((StatusCode::CREATED, Json(view)))
+    Ok(Made(view))
 }

@@ -1,15 +1,13 @@
 //! `POST /admin/v1/keys/{id}/revoke`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::extract::State;
 use claviger_domain::key::RevocationReason;
 
 use super::{RevokeKey, key_id};
 use crate::{
+    answer::One,
     api::view::KeyView,
-    extract::{Body, Operator},
+    extract::{Body, Operator, Path},
     problem::Problem,
     state::ControlState,
 };
@@ -20,12 +18,12 @@ pub async fn revoke(
     operator: Operator,
     Path(id): Path<String>,
     Body(body): Body<RevokeKey>,
-) -> Result<Json<KeyView>, Problem> {
+) -> Result<One<KeyView>, Problem> {
     let reason = RevocationReason::parse(&body.reason).ok_or_else(|| {
         let expected = "EXPIRED, COMPROMISED, ROTATION, USER_REQUEST or SECURITY_POLICY";
         Problem::invalid("reason", format!("`{}`: expected {expected}", body.reason))
     })?;
     let (record, usage) =
         state.services.keys.revoke(&key_id(&id)?, reason, body.now, &operator.caller).await?;
-    Ok(Json(KeyView::of(&record, &usage, state.clock.now())))
+    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
 }

@@ -1,19 +1,22 @@
 //! `GET /admin/v1/keys/{id}`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::extract::State;
 
 use super::key_id;
-use crate::{api::view::KeyView, extract::Operator, problem::Problem, state::ControlState};
+use crate::{
+    answer::One,
+    api::view::KeyView,
+    extract::{Operator, Path},
+    problem::Problem,
+    state::ControlState,
+};
 
 /// Shows one key.
 pub async fn show(
     State(state): State<ControlState>,
     _operator: Operator,
     Path(id): Path<String>,
-) -> Result<Json<KeyView>, Problem> {
+) -> Result<One<KeyView>, Problem> {
     let (record, usage) = state.services.keys.show(&key_id(&id)?).await?;
-    Ok(Json(KeyView::of(&record, &usage, state.clock.now())))
+    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
 }

@@ -1,21 +1,24 @@
 //! `POST /admin/v1/keys/{id}/suspend` and `…/resume`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::extract::State;
 
 use super::key_id;
-use crate::{api::view::KeyView, extract::Operator, problem::Problem, state::ControlState};
+use crate::{
+    answer::One,
+    api::view::KeyView,
+    extract::{Operator, Path},
+    problem::Problem,
+    state::ControlState,
+};
 
 /// Refuses a key until it is resumed.
 pub async fn suspend(
     State(state): State<ControlState>,
     operator: Operator,
     Path(id): Path<String>,
-) -> Result<Json<KeyView>, Problem> {
+) -> Result<One<KeyView>, Problem> {
     let (record, usage) = state.services.keys.suspend(&key_id(&id)?, &operator.caller).await?;
-    Ok(Json(KeyView::of(&record, &usage, state.clock.now())))
+    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
 }
 
 /// Lets a suspended key work again.
@@ -23,7 +26,7 @@ pub async fn resume(
     State(state): State<ControlState>,
     operator: Operator,
     Path(id): Path<String>,
-) -> Result<Json<KeyView>, Problem> {
+) -> Result<One<KeyView>, Problem> {
     let (record, usage) = state.services.keys.resume(&key_id(&id)?, &operator.caller).await?;
-    Ok(Json(KeyView::of(&record, &usage, state.clock.now())))
+    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
 }

@@ -1,15 +1,13 @@
 //! `PATCH /admin/v1/keys/{id}`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::extract::State;
 use claviger_service::keys::KeyPatch;
 
 use super::{UpdateKey, expiry, key_id, on_disconnect};
 use crate::{
+    answer::One,
     api::view::KeyView,
-    extract::{Body, IfMatch, Operator},
+    extract::{Body, IfMatch, Operator, Path},
     problem::Problem,
     state::ControlState,
 };
@@ -21,7 +19,7 @@ pub async fn update(
     Path(id): Path<String>,
     IfMatch(version): IfMatch,
     Body(body): Body<UpdateKey>,
-) -> Result<Json<KeyView>, Problem> {
+) -> Result<One<KeyView>, Problem> {
     let patch = KeyPatch {
         name: body.name,
         models: body.models,
@@ -36,5 +34,5 @@ pub async fn update(
         expires: body.expires_in.as_deref().map(expiry).transpose()?,
     };
     let (record, usage) = state.services.keys.update(&key_id(&id)?, patch, version, &operator.caller).await?;
-    Ok(Json(KeyView::of(&record, &usage, state.clock.now())))
+    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
 }

@@ -1,0 +1,88 @@
+//! What operations answer with beside plain JSON.
+
+use axum::{
+    Json,
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::describe::{Answer, Shape};
+
+/// Something whose row has a version.
+pub trait Versioned {
+    /// The row's version, for `ETag` and `If-Match`.
+    fn version(&self) -> i64;
+}
+
+fn tagged<T: Versioned + Serialize>(status: StatusCode, view: T) -> Response {
+    let tag = HeaderValue::try_from(format!("\"{}\"", view.version()));
+    let mut response = (status, Json(view)).into_response();
+    // Digits between quotes are always a header's value.
+    if let Ok(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// One row: 200, with its version as `ETag`.
+pub struct One<T>(pub T);
+
+impl<T: Versioned + Serialize> IntoResponse for One<T> {
+    fn into_response(self) -> Response {
+        tagged(StatusCode::OK, self.0)
+    }
+}
+
+impl<T: ToSchema> Answer for One<T> {
+    fn describe(shape: &mut Shape) {
+        shape.answer::<T>(StatusCode::OK, "application/json", true);
+    }
+}
+
+/// A row that was made: 201, with its version as `ETag`.
+pub struct Made<T>(pub T);
+
+impl<T: Versioned + Serialize> IntoResponse for Made<T> {
+    fn into_response(self) -> Response {
+        tagged(StatusCode::CREATED, self.0)
+    }
+}
+
+impl<T: ToSchema> Answer for Made<T> {
+    fn describe(shape: &mut Shape) {
+        shape.answer::<T>(StatusCode::CREATED, "application/json", true);
+    }
+}
+
+/// Something that was made and has no version: 201.
+pub struct Created<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+impl<T: ToSchema> Answer for Created<T> {
+    fn describe(shape: &mut Shape) {
+        shape.answer::<T>(StatusCode::CREATED, "application/json", false);
+    }
+}
+
+/// Lines of JSON, as they come.
+pub struct Lines(pub Body);
+
+impl IntoResponse for Lines {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/x-ndjson")], self.0).into_response()
+    }
+}
+
+impl Answer for Lines {
+    fn describe(shape: &mut Shape) {
+        shape.answer::<String>(StatusCode::OK, "application/x-ndjson", false);
+    }
+}

@@ -1,0 +1,160 @@
+//! What stands before every operation: who asks, whether they may, whether the request is one that the operation
+//! knows.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::{
+    extract,
+    operation::{Access, Operation},
+    problem::Problem,
+    state::ControlState,
+};
+
+/// Largest body of an operation, in bytes.
+pub const MAX_BODY: usize = 1 << 20;
+/// The longest that a body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is known of an operation when a request for it comes.
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    state: ControlState,
+    access: Access,
+    method: Method,
+    path: &'static str,
+    query: BTreeSet<String>,
+    takes_body: bool,
+}
+
+impl Gate {
+    /// The gate of one operation.
+    #[must_use]
+    pub fn new(operation: &Operation, state: ControlState) -> Self {
+        Self(Arc::new(Inner {
+            state,
+            access: operation.access,
+            method: operation.method.clone(),
+            path: operation.path,
+            query: operation.shape.query.clone(),
+            takes_body: operation.shape.body.is_some(),
+        }))
+    }
+}
+
+/// A request for an operation, read to its end.
+pub struct Asked<'a> {
+    /// The operation's method.
+    pub method: &'a Method,
+    /// The operation's path below `/admin/v1`, with `{names}`.
+    pub path: &'static str,
+    /// The request's head.
+    pub head: &'a Parts,
+    /// Its body.
+    pub body: &'a Bytes,
+}
+
+/// Lets a request through to its operation, or answers with a problem.
+pub async fn pass(State(Gate(gate)): State<Gate>, request: Request, next: Next) -> Response {
+    match enter(&gate, request).await {
+        Ok(request) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn enter(gate: &Inner, request: Request) -> Result<Request, Problem> {
+    let (mut head, body) = request.into_parts();
+    let operator = match gate.access {
+        Access::Operator(verb) => Some((verb, extract::authenticate(&gate.state, &head).await?)),
+        Access::Anyone => None,
+    };
+    check_query(&gate.query, head.uri.query().unwrap_or_default())?;
+    let body = read(&head, body).await?;
+    if !gate.takes_body && !is_nothing(&body) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid", "this operation takes no body"));
+    }
+    if let Some((verb, operator)) = operator {
+        let asked = Asked { method: &gate.method, path: gate.path, head: &head, body: &body };
+        let operator = extract::authorize(&gate.state, operator, verb, &asked).await?;
+        head.extensions.insert(operator);
+    }
+    Ok(Request::from_parts(head, Body::from(body)))
+}
+
+/// A query parameter that the operation does not know is a mistake, not something to be passed over.
+fn check_query(known: &BTreeSet<String>, query: &str) -> Result<(), Problem> {
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let name = pair.split('=').next().unwrap_or_default();
+        if !known.contains(name) {
+            let names = known.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let expected =
+                if names.is_empty() { "none is taken".to_owned() } else { format!("expected {names}") };
+            let shown: String = name.chars().take(64).collect();
+            return Err(Problem::invalid(&shown, format!("no such query parameter: {expected}")));
+        }
+    }
+    Ok(())
+}
+
+fn too_large() -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body may have {MAX_BODY} bytes"))
+}
+
+async fn read(head: &Parts, body: Body) -> Result<Bytes, Problem> {
+    let announced =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(all)) => Ok(all.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", "the body did not come whole"))
+        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come in time")),
+    }
+}
+
+/// Nothing, or an object with nothing in it, as programs send that always send one.
+fn is_nothing(body: &Bytes) -> bool {
+    let text = body.trim_ascii();
+    text.is_empty()
+        || (text.first() == Some(&b'{')
+            && text.last() == Some(&b'}')
+            && text[1..text.len() - 1].trim_ascii().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_query_parameter_is_named() {
+        let known = BTreeSet::from(["limit".to_owned(), "after".to_owned()]);
+        assert!(check_query(&known, "limit=3&after=x").is_ok());
+        assert!(check_query(&known, "").is_ok());
+        let problem = check_query(&known, "limit=3&color=red").unwrap_err();
+        assert_eq!((problem.status, problem.field.as_deref()), (400, Some("color")));
+    }
+
+    #[test]
+    fn only_an_empty_object_counts_as_no_body() {
+        for nothing in ["", " ", "{}", "{ }\n"] {
+            assert!(is_nothing(&Bytes::from_static(nothing.as_bytes())), "{nothing}");
+        }
+        for something in ["{", "}", "[]", "{\"a\":1}", "null"] {
+            assert!(!is_nothing(&Bytes::from_static(something.as_bytes())), "{something}");
+        }
+    }
+}

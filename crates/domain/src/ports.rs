@@ -3,6 +3,8 @@
 //! Domain functions return [`Change`]s; [`Store::apply`] compares row versions and writes changes, audit event and
 //! feed entry in one transaction, or nothing. `Conflict` means: load and decide again.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use crate::{
@@ -53,6 +55,15 @@ pub enum StoreError {
         /// The newest that this release knows.
         known: i64,
     },
+}
+
+/// How one day's totals stand to its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayCheck {
+    /// The day, as a number of days since the epoch (UTC).
+    pub day: i64,
+    /// A key whose totals are not the sum of its rows; `None`: all are.
+    pub differs: Option<String>,
 }
 
 /// One row to be written. Updates carry the row as it shall be; its `version` is the one that was read, and the
@@ -337,8 +348,23 @@ pub trait LedgerStore: Send + Sync + 'static {
         number: i64,
         limit: u32,
     ) -> Result<Vec<DataRecord>, StoreError>;
-    /// The ledger rows of one group, in their order; empty once retention took them.
-    async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError>;
+    /// The ledger rows of the groups from the first number to the last, each group's in their order. A group that has no
+    /// rows, or whose rows retention took, is not there.
+    async fn rows_of(
+        &self,
+        chain: &NodeId,
+        first: i64,
+        last: i64,
+    ) -> Result<BTreeMap<i64, Vec<LedgerRow>>, StoreError>;
+    /// The ledger rows of one group, likewise.
+    async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError> {
+        Ok(self.rows_of(chain, number, number).await?.remove(&number).unwrap_or_default())
+    }
+    /// The position in its chain of a ledger row that no record of the chain covers; `None`: there is none.
+    async fn stray_row(&self, chain: &NodeId) -> Result<Option<i64>, StoreError>;
+    /// Holds the next day's totals after `day` against the rows that they sum up; days without all of their rows are
+    /// left out. `None`: no day is left.
+    async fn check_totals(&self, day: i64) -> Result<Option<DayCheck>, StoreError>;
     /// Keeps a signed checkpoint.
     async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
     /// The newest checkpoint.

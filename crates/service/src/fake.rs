@@ -1,7 +1,7 @@
 //! An in-memory store whose failures are given by the test. What real stores do is covered by the conformance suite.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,8 +18,8 @@ use claviger_domain::{
     money::PicoUsd,
     permission::Endpoint,
     ports::{
-        Applied, ChainHead, Change, DataChain, FeedEntry, FeedKind, FeedPage, KeyFilter, LedgerStore,
-        SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
+        Applied, ChainHead, Change, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, KeyFilter,
+        LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
     },
     secret::SecretBytes,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
@@ -62,6 +62,8 @@ pub(crate) struct State {
     pub(crate) rows: HashMap<(NodeId, i64), Vec<LedgerRow>>,
     pub(crate) intents: Vec<(NodeId, Intent)>,
     pub(crate) resources: Vec<Resource>,
+    /// What is said of the only day.
+    pub(crate) wrong_total: Option<DayCheck>,
     pub(crate) billed: HashSet<(String, String)>,
     pub(crate) checkpoints: Vec<Checkpoint>,
     /// Requests of today and uses, as a store would count them.
@@ -473,9 +475,29 @@ impl LedgerStore for FakeStore {
         Ok(after.take(limit as usize).cloned().collect())
     }
 
-    async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError> {
+    async fn rows_of(
+        &self,
+        chain: &NodeId,
+        first: i64,
+        last: i64,
+    ) -> Result<BTreeMap<i64, Vec<LedgerRow>>, StoreError> {
         self.up()?;
-        Ok(lock(&self.state).rows.get(&(chain.clone(), number)).cloned().unwrap_or_default())
+        let state = lock(&self.state);
+        let of_it = state.rows.iter().filter(|((of, n), _)| of == chain && (first..=last).contains(n));
+        Ok(of_it.map(|((_, number), rows)| (*number, rows.clone())).collect())
+    }
+
+    async fn stray_row(&self, chain: &NodeId) -> Result<Option<i64>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let covered = |number| state.data.iter().any(|r| r.chain == *chain && r.number == number);
+        Ok(state.rows.keys().filter(|(of, n)| of == chain && !covered(*n)).map(|(_, n)| *n).min())
+    }
+
+    async fn check_totals(&self, day: i64) -> Result<Option<DayCheck>, StoreError> {
+        self.up()?;
+        let wrong = lock(&self.state).wrong_total.clone().filter(|wrong| wrong.day > day);
+        Ok(wrong)
     }
 
     async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {

@@ -4,7 +4,6 @@ use claviger_domain::{
     audit::{AuditEvent, DataRecord, Digest},
     clock::Timestamp,
     id::NodeId,
-    ledger::LedgerRow,
     ports::{DataChain, StoreError},
 };
 
@@ -12,7 +11,6 @@ use crate::{
     audit,
     engine::{Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
-    ledger,
 };
 
 /// What a chain is called when it is not as its writer believes.
@@ -175,6 +173,18 @@ pub(crate) async fn last_record(tx: &mut Tx, no: ChainNo) -> Result<Option<Recor
     Ok(row.map(|row| read("data_records", &row, RecordRow::read)).transpose()?)
 }
 
+/// The records from the first number to the last.
+pub(crate) async fn records_between(
+    tx: &mut Tx,
+    no: ChainNo,
+    first: i64,
+    last: i64,
+) -> Result<Vec<RecordRow>, Failure> {
+    let count = last.saturating_sub(first).saturating_add(1).max(0);
+    let rows = tx.rows(RECORDS_AFTER, args![no.id(first) - 1, no.id(last) + 1, count]).await?;
+    Ok(rows.iter().map(|row| read("data_records", row, RecordRow::read)).collect::<Result<_, _>>()?)
+}
+
 /// Writes the chain's first line together with the event that says so.
 pub(crate) async fn open(db: &Db, chain: &NodeId, event: &AuditEvent) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
@@ -216,15 +226,4 @@ pub(crate) async fn records_after(
         Ok(DataRecord { chain: chain.clone(), number, at, rows, leaf, head })
     };
     rows.iter().map(|row| read("data_records", row, record)).collect()
-}
-
-pub(crate) async fn group_rows(db: &Db, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError> {
-    let mut tx = db.snapshot().await?;
-    let Some(chain) = find(&mut tx, chain).await? else { return Ok(Vec::new()) };
-    if number <= chain.retired {
-        return Ok(Vec::new());
-    }
-    let Some(record) = record(&mut tx, chain.no, number).await? else { return Ok(Vec::new()) };
-    let rows = tx.rows(ledger::BETWEEN, args![record.first_row, record.last_row() + 1]).await?;
-    rows.iter().map(|row| read("ledger", row, ledger::record)).collect()
 }

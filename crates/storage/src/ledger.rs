@@ -24,6 +24,10 @@ macro_rules! columns {
 statements! {
     /// A stretch of one chain.
     BETWEEN = concat!("SELECT ", columns!(), " FROM ledger WHERE id >= $1 AND id < $2 ORDER BY id");
+    /// So many of a stretch.
+    BETWEEN_SOME = concat!(
+        "SELECT ", columns!(), " FROM ledger WHERE id >= $1 AND id < $2 ORDER BY id LIMIT $3"
+    );
     /// Folded rows of a stretch of time: what daily totals hold as well.
     FOLDED_IN_TIME = concat!(
         "SELECT ", columns!(), " FROM ledger \

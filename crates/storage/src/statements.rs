@@ -5,7 +5,8 @@ use crate::{
     bulk::Bulk,
     chains, checkpoints, commit,
     engine::{Db, sqlite},
-    feed, fold, intents, keys, ledger, migrate, resources, retention, secrets, tenants, upstreams, usage,
+    feed, fold, intents, keys, ledger, migrate, proof, resources, retention, secrets, tenants, upstreams,
+    usage,
 };
 
 /// By aggregate.
@@ -18,6 +19,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("keys", keys::STATEMENTS),
     ("ledger", ledger::STATEMENTS),
     ("migrate", migrate::STATEMENTS),
+    ("proof", proof::STATEMENTS),
     ("resources", resources::STATEMENTS),
     ("retention", retention::STATEMENTS),
     ("secrets", secrets::STATEMENTS),

@@ -153,9 +153,7 @@ async fn each_total(
     mut take: impl FnMut(&DayKey, &DayTotal) + Send,
 ) -> Result<(), StoreError> {
     let mut tx = db.snapshot().await?;
-    let first_day = tx.row(FIRST_DAY, args![]).await?;
-    let first_day = first_day.map(|row| read("retention", &row, |row| row.int("first_day"))).transpose()?;
-    let cover = Cover::new(span.0, span.1, first_day.unwrap_or(i64::MIN));
+    let cover = Cover::new(span.0, span.1, first_day(&mut tx).await?);
     let narrowed = |from: i64, until: i64| [args![from, until], only.args()].concat();
     if cover.days.0 < cover.days.1 {
         let days = if only.key.is_some() { DAYS_OF_KEY } else { DAYS };
@@ -194,6 +192,25 @@ async fn unfolded(
     })
     .await?;
     Ok(pending)
+}
+
+/// Days before this one are only known as totals.
+pub(crate) async fn first_day(tx: &mut Tx) -> Result<i64, Failure> {
+    let row = tx.row(FIRST_DAY, args![]).await?;
+    let day = row.map(|row| read("retention", &row, |row| row.int("first_day"))).transpose()?;
+    Ok(day.unwrap_or(i64::MIN))
+}
+
+/// All totals of one day.
+pub(crate) async fn totals_of_day(tx: &mut Tx, day: i64) -> Result<BTreeMap<DayKey, DayTotal>, Failure> {
+    let mut totals = BTreeMap::new();
+    let values = vec![Arg::Int(day), Arg::Int(day.saturating_add(1)), Arg::OptText(None), Arg::OptText(None)];
+    tx.each(DAYS, values, |row| {
+        totals.extend([read("usage_days", &row, |row| Ok((day_key(row)?, DayTotal::read(row)?)))?]);
+        Ok(())
+    })
+    .await?;
+    Ok(totals)
 }
 
 fn day_key(row: &Row) -> Result<DayKey, Unreadable> {

@@ -242,8 +242,22 @@ impl LedgerStore for MemoryStore {
     async fn data_after(&self, _c: &NodeId, _n: i64, _limit: u32) -> Result<Vec<DataRecord>, StoreError> {
         Ok(Vec::new())
     }
-    async fn group_rows(&self, _chain: &NodeId, _number: i64) -> Result<Vec<LedgerRow>, StoreError> {
-        Ok(Vec::new())
+    async fn rows_of(
+        &self,
+        _chain: &NodeId,
+        _first: i64,
+        _last: i64,
+    ) -> Result<std::collections::BTreeMap<i64, Vec<LedgerRow>>, StoreError> {
+        Ok(std::collections::BTreeMap::new())
+    }
+    async fn stray_row(&self, _chain: &NodeId) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+    async fn check_totals(
+        &self,
+        _day: i64,
+    ) -> Result<Option<claviger_domain::ports::DayCheck>, StoreError> {
+        Ok(None)
     }
     async fn put_checkpoint(&self, _checkpoint: &Checkpoint) -> Result<(), StoreError> {
         Ok(())

@@ -103,6 +103,7 @@ impl Follower {
                 Ok(())
             }
             Line::Control(record) => self.control(record),
+            Line::Fault(bad) => Err(bad.clone()),
             Line::Data { record, rows } => self.data(record, rows),
         }
     }

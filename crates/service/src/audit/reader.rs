@@ -7,14 +7,19 @@ use claviger_domain::{
     audit::{AuditRecord, DataRecord, checkpoint::Checkpoint},
     id::NodeId,
     ledger::LedgerRow,
-    ports::{DataChain, LedgerStore, Store, StoreError},
+    ports::{DataChain, DayCheck, LedgerStore, Store, StoreError},
 };
 use serde::{Deserialize, Serialize};
 
+use super::BadRecord;
 use crate::ServiceError;
 
 /// Records a page.
 const PAGE: u32 = 500;
+/// Ledger rows that are held at a time, unless one group has more.
+const ROWS_AT_ONCE: i64 = 5_000;
+/// What bad totals are filed under; their number is the day since the epoch.
+const TOTALS: &str = "daily totals";
 
 /// One piece of the audit log. A log is: the newest checkpoint if there is one, the control chain, then data chain by
 /// data chain, each in order.
@@ -24,7 +29,10 @@ pub enum Line {
     /// The newest checkpoint that the store keeps.
     Checkpoint(Checkpoint),
     /// A record of the control chain.
-    Control(AuditRecord),
+    Control(Box<AuditRecord>),
+    /// What the store finds wrong with itself beside the chains: rows that no record covers, totals that are not the
+    /// sum of their rows.
+    Fault(BadRecord),
     /// A group commit with its ledger rows; none when retention took them.
     Data {
         /// The record.
@@ -88,6 +96,8 @@ pub struct StoreReader {
     buffered: VecDeque<Line>,
     /// The last record read of the chain at the front.
     position: i64,
+    /// The last day whose totals were held against their rows.
+    day: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +107,9 @@ enum Stage {
     /// The rest of the control chain: it holds the openings of all chains that are known now.
     ControlTail,
     Data,
+    /// Totals come last: what they sum up is proven then.
+    Totals,
+    End,
 }
 
 impl StoreReader {
@@ -112,6 +125,7 @@ impl StoreReader {
             chains: VecDeque::new(),
             buffered: VecDeque::new(),
             position: 0,
+            day: i64::MIN,
         }
     }
 
@@ -135,6 +149,14 @@ impl StoreReader {
                 }
             }
             Stage::Data => self.fill_data().await?,
+            Stage::Totals => match self.ledger.check_totals(self.day).await? {
+                Some(DayCheck { day, differs }) => {
+                    self.day = day;
+                    self.buffered.extend(differs.map(|key| wrong_total(day, &key)));
+                }
+                None => self.stage = Stage::End,
+            },
+            Stage::End => {}
         }
         Ok(())
     }
@@ -144,29 +166,60 @@ impl StoreReader {
         let Some(last) = page.last() else { return Ok(false) };
         // A number that does not grow would be read for ever; the verifier finds the fault in it.
         self.control = last.number.max(self.control.saturating_add(1));
-        self.buffered.extend(page.into_iter().map(Line::Control));
+        self.buffered.extend(page.into_iter().map(Box::new).map(Line::Control));
         Ok(true)
     }
 
     async fn fill_data(&mut self) -> Result<(), ReadError> {
-        let Some(chain) = self.chains.front() else { return Ok(()) };
+        let Some(chain) = self.chains.front() else {
+            self.stage = Stage::Totals;
+            return Ok(());
+        };
         let mut page = self.ledger.data_after(&chain.chain, self.position, PAGE).await?;
         page.retain(|record| record.number <= chain.length);
-        let Some(last) = page.last() else {
+        if page.is_empty() {
+            let stray = self.ledger.stray_row(&chain.chain).await?;
+            self.buffered.extend(stray.map(|row| stray_row(chain, self.position, row)));
             self.chains.pop_front();
             self.position = 0;
             return Ok(());
+        }
+        page.truncate(fitting(&page));
+        let mut rows = loop {
+            let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
+            match self.ledger.rows_of(&chain.chain, first.number, last.number).await {
+                // Fewer, until the unreadable one stands alone: what comes before it is good.
+                Err(StoreError::Corrupt { .. }) if page.len() > 1 => page.truncate(page.len() / 2),
+                read => break read?,
+            }
         };
-        self.position = last.number.max(self.position.saturating_add(1));
         for record in page {
-            let rows = match record.rows {
-                0 => Vec::new(),
-                _ => self.ledger.group_rows(&chain.chain, record.number).await?,
-            };
+            self.position = record.number.max(self.position.saturating_add(1));
+            let rows = rows.remove(&record.number).unwrap_or_default();
             self.buffered.push_back(Line::Data { record, rows });
         }
         Ok(())
     }
+}
+
+/// How many of the records have rows that may be held at a time: one at least.
+fn fitting(page: &[DataRecord]) -> usize {
+    let mut rows = 0_i64;
+    let fits = |record: &&DataRecord| {
+        rows = rows.saturating_add(record.rows.max(0));
+        rows <= ROWS_AT_ONCE
+    };
+    page.iter().take_while(fits).count().max(1)
+}
+
+fn stray_row(chain: &DataChain, length: i64, row: i64) -> Line {
+    let why = format!("the ledger holds row {row} of this chain, which no record covers");
+    Line::Fault(BadRecord { chain: chain.chain.to_string(), number: length + 1, why })
+}
+
+fn wrong_total(day: i64, key: &str) -> Line {
+    let why = format!("the totals of {key} on day {day} since the epoch are not the sum of its ledger rows");
+    Line::Fault(BadRecord { chain: TOTALS.to_owned(), number: day, why })
 }
 
 #[async_trait]
@@ -176,7 +229,7 @@ impl AuditReader for StoreReader {
             if let Some(line) = self.buffered.pop_front() {
                 return Ok(Some(line));
             }
-            if self.stage == Stage::Data && self.chains.is_empty() {
+            if self.stage == Stage::End {
                 return Ok(None);
             }
             self.fill().await?;

@@ -3,6 +3,7 @@ use claviger_domain::{
     clock::MICROS_PER_DAY,
     id::NodeId,
     money::PicoUsd,
+    ports::DayCheck,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +127,38 @@ async fn every_edited_deleted_or_moved_record_is_found() {
     }
 }
 
+#[tokio::test]
+async fn rows_behind_a_closed_chain_and_totals_that_do_not_add_up_are_found() {
+    type Edit = (&'static str, fn(&mut State), (usize, i64));
+    let edits: [Edit; 2] = [
+        (
+            "a row behind the end",
+            |s| {
+                let chain = s.chains[0].chain.clone();
+                s.rows.insert((chain, 6), vec![row(&intent(77))]);
+            },
+            (0, 6),
+        ),
+        (
+            "a total",
+            |s| s.wrong_total = Some(DayCheck { day: 20_000, differs: Some("key_0123456789".to_owned()) }),
+            (1, 20_000),
+        ),
+    ];
+    for (what, edit, (place, number)) in edits {
+        let log = log().await;
+        log.edit(edit);
+        let first = lock(&log.house.store.state).chains[0].chain.to_string();
+        let named = [first, "daily totals".to_owned()][place].clone();
+        let verdict = log.verify().await;
+        let found = verdict.bad.as_ref().map(|b| (b.chain.clone(), b.number));
+        assert_eq!(found, Some((named, number)), "{what}: {:?}", verdict.bad);
+        let exported = log.export().await;
+        let offline = verify(&mut ExportFile::new(exported.as_slice()), None).await.unwrap();
+        assert_eq!(offline.bad, verdict.bad, "{what}, exported");
+    }
+}
+
 /// The rows of one group of the first chain.
 fn rows(state: &mut State, number: i64) -> &mut Vec<claviger_domain::ledger::LedgerRow> {
     let chain = state.chains[0].chain.clone();
@@ -171,6 +204,7 @@ async fn a_cut_tail_or_a_rolled_back_store_is_found_against_a_kept_checkpoint() 
     log.edit(|s| {
         let second = s.chains[1].chain.clone();
         s.data.retain(|r| r.chain != second || r.number <= 2);
+        s.rows.retain(|(chain, number), _| *chain != second || *number <= 2);
         let last = s.data.iter().rfind(|r| r.chain == second).unwrap().clone();
         (s.chains[1].length, s.chains[1].head) = (2, last.head);
         s.checkpoints.clear();

@@ -1,7 +1,7 @@
 //! Verifying a whole log.
 
 use claviger_domain::audit::checkpoint::Checkpoint;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{AuditReader, ReadError, follow::Follower};
 
@@ -22,9 +22,9 @@ pub struct Verdict {
 }
 
 /// The first record that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadRecord {
-    /// `control`, a data chain's node id, or `checkpoint`.
+    /// `control`, a data chain's node id, `checkpoint` or `daily totals`.
     pub chain: String,
     /// Its number in the chain.
     pub number: i64,
@@ -32,7 +32,7 @@ pub struct BadRecord {
     pub why: String,
 }
 
-/// Verifies a log: every record of every chain, every ledger row, the newest checkpoint, and with `against` that the
+/// Verifies a log: every record of every chain, every ledger row, the daily totals of rows that are still kept, the newest checkpoint, and with `against` that the
 /// log still leads to a checkpoint that was kept elsewhere.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ mod file;
 mod ledger;
 mod orphans;
 mod place;
+mod proof;
 mod refused;
 mod reports;
 mod retention;

@@ -189,7 +189,7 @@ impl From<AuthorizeError> for Refusal {
                 let refusal = Self::new(Answer::EncodingUnsupported, "body_encoded", text);
                 Self { error_code: Some(ENCODING_UNSUPPORTED), ..refusal }
             }
-            AuthorizeError::Body(error) => error.into(),
+            AuthorizeError::Body(error) => (&error).into(),
             AuthorizeError::Malformed(_) | AuthorizeError::Batch(_) => {
                 Self::new(Answer::InvalidRequest, "body_malformed", text)
             }
@@ -201,8 +201,8 @@ impl From<AuthorizeError> for Refusal {
     }
 }
 
-impl From<BodyError> for Refusal {
-    fn from(error: BodyError) -> Self {
+impl From<&BodyError> for Refusal {
+    fn from(error: &BodyError) -> Self {
         let text = error.to_string();
         match error {
             BodyError::TooLarge { .. } => {

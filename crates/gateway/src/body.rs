@@ -12,9 +12,10 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::budget::{BodyBudget, BudgetShare};
+use crate::config::PaceLimits;
 
-/// A body that keeps at least this many bytes a second coming is never given up.
-const LEAST_RATE: u64 = 1024;
+/// The longest that a body is read only to be thrown away.
+const DISCARDING: Duration = Duration::from_secs(60);
 /// What a body takes of the budget before any of it has come.
 const FIRST_SHARE: usize = 64 * 1024;
 
@@ -58,7 +59,7 @@ pub async fn read_whole(
     mut body: Incoming,
     limit: u64,
     budget: &BodyBudget,
-    idle: Duration,
+    pace: PaceLimits,
 ) -> Result<Whole, BodyError> {
     let announced = body.size_hint().exact();
     if announced.is_some_and(|length| length > limit) {
@@ -70,7 +71,7 @@ pub async fn read_whole(
         return Err(BodyError::NoMemory);
     }
     let mut share = budget.take(room.min(FIRST_SHARE)).ok_or(BodyError::NoMemory)?;
-    let mut pace = Pace::new(idle);
+    let mut pace = Pace::new(pace);
     let Some(first) = next_data(&mut body, &mut pace).await? else {
         return Ok(Whole { bytes: Bytes::new(), _share: share });
     };
@@ -118,47 +119,88 @@ pub async fn next_data(body: &mut Incoming, pace: &mut Pace) -> Result<Option<By
     .await
 }
 
-/// Whether a body comes fast enough: never silent for longer than `idle`, and in the long run no slower than
-/// [`LEAST_RATE`]. No timer is made for a body that is there already.
+/// Whether a body comes fast enough: a bucket of time that bytes fill, by [`PaceLimits::least_rate`], and that waiting
+/// for more empties. No timer is made for a body that is there already.
 #[derive(Debug)]
 pub struct Pace {
-    idle: Duration,
+    limits: PaceLimits,
+    /// When it was first waited for.
     began: Option<Instant>,
-    received: u64,
+    /// When it is too slow if nothing comes until then.
+    due: Option<Instant>,
+    /// Bytes that came since `due` was found.
+    fresh: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pace {
     /// A pace that begins with the first wait.
     #[must_use]
-    pub const fn new(idle: Duration) -> Self {
-        Self { idle, began: None, received: 0, timer: None }
+    pub const fn new(limits: PaceLimits) -> Self {
+        Self { limits, began: None, due: None, fresh: 0, timer: None }
     }
 
     fn came(&mut self, bytes: usize) {
-        self.received += bytes as u64;
+        self.fresh += bytes as u64;
         self.timer = None;
     }
 
     fn poll_limit(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
         let now = Instant::now();
+        let PaceLimits { idle, least_rate, total } = self.limits;
         let began = *self.began.get_or_insert(now);
-        let earned = began + self.idle + Duration::from_secs(self.received / LEAST_RATE);
-        let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(earned.min(now + idle))));
-        timer.as_mut().poll(cx)
+        let nanos = self.fresh.saturating_mul(1_000_000_000) / u64::from(least_rate.max(1));
+        let earned = self.due.unwrap_or(now + idle).checked_add(Duration::from_nanos(nanos));
+        let due = earned.unwrap_or(now + idle).min(now + idle).min(began + total);
+        self.due = Some(due);
+        self.fresh = 0;
+        self.timer.get_or_insert_with(|| Box::pin(sleep_until(due))).as_mut().poll(cx)
     }
 }
 
 /// Reads on and throws away, so that a client that is still sending gets to read the refusal. Stops after
 /// `most` bytes, or when the body is slow.
 pub async fn discard(mut body: Incoming, most: u64) {
-    let mut pace = Pace::new(Duration::from_secs(5));
+    let idle = Duration::from_secs(5);
+    let mut pace = Pace::new(PaceLimits { idle, total: DISCARDING, ..PaceLimits::default() });
     let mut left = most;
     while let Ok(Some(data)) = next_data(&mut body, &mut pace).await {
         left = left.saturating_sub(data.len() as u64);
         if left == 0 {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PaceLimits =
+        PaceLimits { idle: Duration::from_secs(30), least_rate: 1_000, total: Duration::from_secs(3_600) };
+
+    /// Seconds until a body is given up of which so many bytes come every so often.
+    async fn given_up_after(first: usize, then: usize, every: Duration) -> u64 {
+        let (mut pace, began) = (Pace::new(LIMITS), Instant::now());
+        let late = async |pace: &mut Pace| {
+            tokio::time::timeout(every, poll_fn(|cx| pace.poll_limit(cx))).await.is_ok()
+        };
+        pace.came(first);
+        while !late(&mut pace).await {
+            pace.came(then);
+        }
+        began.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_a_trickle_and_an_endless_body_are_given_up() {
+        let second = Duration::from_secs(1);
+        assert_eq!(given_up_after(0, 0, 3_600 * second).await, 30);
+        // Half the rate: every second costs half of one.
+        assert_eq!(given_up_after(0, 500, second).await, 59);
+        assert_eq!(given_up_after(0, 1, second).await, 30);
+        // A start of 32 MB earns nothing: else it would earn hours.
+        assert_eq!(given_up_after(32 << 20, 1, second).await, 30);
+        assert_eq!(given_up_after(0, 29_000, 29 * second).await, 3_600);
     }
 }

@@ -97,8 +97,25 @@ pub struct BodyLimits {
     pub files: u64,
     /// Memory for all bodies held at once (512 MB); beyond it: 529 before reading.
     pub memory: usize,
-    /// The longest silence inside a body (30 s); a body slower than 1 KB/s after that is given up too.
+    /// How slowly they may come.
+    pub pace: PaceLimits,
+}
+
+/// How slowly a body may come. All three bounds hold: the whole of a body, and its memory, is held for no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaceLimits {
+    /// The longest silence, and what a body may fall behind its least rate (30 s).
     pub idle: Duration,
+    /// Bytes a second that must come in the long run (1 KiB); a quick start earns no more than `idle` ahead.
+    pub least_rate: u32,
+    /// The longest time in all (1 h).
+    pub total: Duration,
+}
+
+impl Default for PaceLimits {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30), least_rate: 1024, total: Duration::from_secs(3_600) }
+    }
 }
 
 impl Default for BodyLimits {
@@ -108,7 +125,7 @@ impl Default for BodyLimits {
             batches: 256 * 1024 * 1024,
             files: 501 * 1024 * 1024,
             memory: 512 * 1024 * 1024,
-            idle: Duration::from_secs(30),
+            pace: PaceLimits::default(),
         }
     }
 }

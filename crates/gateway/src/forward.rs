@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     authorize::Permit,
-    body::outgoing::Outgoing,
+    body::{BodyError, outgoing::Outgoing},
     headers::{self, Coding, is_chunked},
     path::AnswerKind,
     refuse::Refusal,
@@ -309,6 +309,13 @@ impl From<ForwardError> for Refusal {
 fn upstream_refusal(error: &UpstreamError) -> Refusal {
     let reason = error.label();
     match error {
+        // The client's own body was at fault, while it was passed on.
+        UpstreamError::RequestBody(error)
+            if let Some(fault) =
+                std::error::Error::source(error).and_then(|e| e.downcast_ref::<BodyError>()) =>
+        {
+            fault.into()
+        }
         UpstreamError::HeadTimeout(_) => {
             Refusal::new(Answer::UpstreamTimeout, reason, "The upstream did not answer in time.")
         }

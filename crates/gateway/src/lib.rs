@@ -32,7 +32,7 @@ pub mod worker;
 use std::{io, sync::Arc, time::Duration};
 
 use claviger_claude_wire::price::PriceTable;
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, PaceLimits};
 pub use listen::bind;
 use listen::{Acceptor, Crowd};
 use prometheus_client::{encoding::text::encode, registry::Registry};

@@ -140,6 +140,12 @@ pub struct ClientBounds {
     pub connections_per_address: usize,
     /// Bytes of request bodies held at once.
     pub body_budget: u64,
+    /// Silence after which a request body is given up.
+    pub body_idle: Duration,
+    /// Bytes of a request body that must come in a second.
+    pub body_least_rate: u64,
+    /// The longest that a request body may take.
+    pub body_timeout: Duration,
 }
 
 /// How upstreams are called.
@@ -319,6 +325,9 @@ fn bounds(file: &FileConfig) -> ClientBounds {
         connections: limits.connections.unwrap_or(1_024),
         connections_per_address: limits.connections_per_address.unwrap_or(256),
         body_budget: limits.body_budget.unwrap_or(Size(512 << 20)).0,
+        body_idle: span(limits.body_idle, 30),
+        body_least_rate: limits.body_least_rate.unwrap_or(Size(1 << 10)).0,
+        body_timeout: span(limits.body_timeout, 3_600),
     }
 }
 

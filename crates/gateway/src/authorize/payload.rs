@@ -112,7 +112,7 @@ pub(super) async fn read(
                 }
                 return Err(BodyError::TooLarge { limit: limits.messages }.into());
             }
-            let body = read_whole(body, limits.messages, &shared.budget, limits.idle).await?;
+            let body = read_whole(body, limits.messages, &shared.budget, limits.pace).await?;
             let facts = message_facts(&body.bytes, grant)?;
             Ok(Payload::Message { body, facts })
         }
@@ -215,7 +215,7 @@ async fn spool_batch(
     let mut scanner = BatchScanner::new();
     let mut facts = BatchFacts::default();
     let mut refused = None;
-    let (mut length, mut pace) = (0_u64, Pace::new(limits.idle));
+    let (mut length, mut pace) = (0_u64, Pace::new(limits.pace));
     let prices = shared.prices.load();
     let at = head.at.as_micros();
     while let Some(data) = next_data(&mut body, &mut pace).await? {
@@ -256,7 +256,7 @@ impl Payload {
             Self::Message { body, .. } => Some(Outgoing::whole(body.bytes.clone(), chunked)),
             Self::Batch { spool, .. } => Some(Outgoing::Spooled { reader: spool.reader(), chunked }),
             Self::Streamed { body, limit } => {
-                body.take().map(|body| Outgoing::streamed(body, *limit, shared.config().body.idle))
+                body.take().map(|body| Outgoing::streamed(body, *limit, shared.config().body.pace))
             }
         }
     }

@@ -3,7 +3,6 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{BodyError, Pace, spool::SpoolReader};
+use crate::config::PaceLimits;
 
 /// What is sent.
 #[derive(Debug)]
@@ -53,8 +53,8 @@ impl Outgoing {
 
     /// A body to be passed on while it comes, of at most `limit` bytes.
     #[must_use]
-    pub const fn streamed(body: Incoming, limit: u64, idle: Duration) -> Self {
-        Self::Streamed { body, pace: Pace::new(idle), left: limit, limit }
+    pub const fn streamed(body: Incoming, limit: u64, pace: PaceLimits) -> Self {
+        Self::Streamed { body, pace: Pace::new(pace), left: limit, limit }
     }
 }
 

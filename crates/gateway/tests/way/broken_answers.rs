@@ -1,6 +1,7 @@
 //! Answers that say too much, too little or nothing of themselves, and requests that promise more than they bring.
 
 use std::{
+    io::Write,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -104,4 +105,32 @@ fn a_call_lost_on_a_kept_connection_is_charged_before_it_is_sent_again() {
     let worst = PriceTable::builtin().worst_case("claude-opus-5-5", length, Some(9), lost.at.as_micros());
     assert_eq!(i128::from(lost.cost.as_pico()), worst, "{lost:?}");
     assert!(lost.flags.has(RowFlags::ESTIMATED) && lost.request_id == rows[2].request_id, "{rows:?}");
+}
+
+#[test]
+fn a_body_that_trickles_is_told_so_and_costs_nothing() {
+    let upstream = RawServer::start(|_| Answer::ok("application/json", JSON));
+    let mut config = GatewayConfig::default();
+    config.body.pace.idle = Duration::from_millis(300);
+    let house = House::with(&upstream.url(), Wish { config, ..Wish::default() });
+    for path in ["/v1/messages", "/v1/messages/batches", "/v1/files"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: h\r\nx-api-key: {}\r\ncontent-length: 70000\r\n\r\n{{",
+            house.key
+        );
+        let mut slow = house.send(&head);
+        let mut said = String::new();
+        // Never silent for as long as it may be, and far below the least rate.
+        for _ in 0..100 {
+            slow.0.write_all(b" ").unwrap();
+            said = slow.within(Duration::from_millis(50));
+            if !said.is_empty() {
+                break;
+            }
+        }
+        said += &slow.rest().0;
+        assert!(said.starts_with("HTTP/1.1 408") && said.contains("connection: close"), "{path}: {said}");
+        assert!(said.contains(r#"{"type":"error","error":{"type":"timeout_error""#), "{path}: {said}");
+    }
+    assert!(house.store.rows().iter().all(|row| row.cost.as_pico() == 0));
 }

@@ -86,6 +86,12 @@ pub struct LimitsSection {
     pub connections_per_address: Option<usize>,
     /// Memory for request bodies in all.
     pub body_budget: Option<Size>,
+    /// Silence after which a request body is given up.
+    pub body_idle: Option<Span>,
+    /// Bytes of a request body that must come in a second, in the long run.
+    pub body_least_rate: Option<Size>,
+    /// The longest that a request body may take in all.
+    pub body_timeout: Option<Span>,
 }
 
 /// `[upstream]`

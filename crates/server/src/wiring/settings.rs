@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use anyhow::{Context as _, bail};
 use claviger_claude_wire::price::PriceTable;
 use claviger_domain::secret::SecretBytes;
-use claviger_gateway::GatewayConfig;
+use claviger_gateway::{GatewayConfig, PaceLimits};
 use claviger_upstream::{PoolLimits, ProxyConfig, Transport, UpstreamConfig};
 use rustls::sign::CertifiedKey;
 
@@ -108,6 +108,11 @@ pub fn gateway(config: &Config) -> GatewayConfig {
     g.connection.total = config.limits.connections;
     g.connection.per_address = config.limits.connections_per_address;
     g.body.memory = usize::try_from(config.limits.body_budget).unwrap_or(usize::MAX);
+    g.body.pace = PaceLimits {
+        idle: config.limits.body_idle,
+        least_rate: u32::try_from(config.limits.body_least_rate).unwrap_or(u32::MAX),
+        total: config.limits.body_timeout,
+    };
     g.upstream.first_byte = config.upstream.first_byte_timeout;
     g.upstream.stream_idle = config.upstream.idle_timeout;
     g.upstream.total = config.upstream.total_timeout;

@@ -3,6 +3,10 @@
 //! Domain functions return [`Change`]s; [`Store::apply`] compares row versions and writes changes, audit event and
 //! feed entry in one transaction, or nothing. `Conflict` means: load and decide again.
 
+pub mod jobs;
+pub mod notices;
+pub mod operators;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -10,12 +14,20 @@ use async_trait::async_trait;
 use crate::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::Timestamp,
-    id::{KeyId, NodeId, OwnerId, WorkspaceId},
+    id::{KeyId, NodeId, OperatorId, OwnerId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
+    notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
+    operator::{approval::ApprovalRecord, record::OperatorRecord, token::OperatorTokenRecord},
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
+};
+
+use self::{
+    jobs::{JobLease, JobStore},
+    notices::{NoticeStore, ReportRecord},
+    operators::{OperatorStore, StepUp},
 };
 
 /// A store could not do what was asked.
@@ -92,6 +104,36 @@ pub enum Change {
     UpdateCredential(CredentialRecord),
     /// A sealed secret of our own (pepper, signing key, wrapped data key), by name; replaces.
     PutSecret(SealedSecret),
+    /// A notice, and its deliveries by every channel that it concerns. One that was raised before is left out.
+    RaiseNotice(Box<NoticeRecord>),
+    /// A new channel.
+    InsertChannel(Box<ChannelRecord>),
+    /// A changed channel.
+    UpdateChannel(Box<ChannelRecord>),
+    /// How a delivery stands by an operator's word.
+    UpdateDelivery(DeliveryRecord),
+    /// A report to be kept.
+    InsertReport(Box<ReportRecord>),
+    /// A new operator.
+    InsertOperator(Box<OperatorRecord>),
+    /// A changed operator. The step that was used last stays as it is.
+    UpdateOperator(Box<OperatorRecord>),
+    /// A code of the second factor is used up; a conflict when it or a later one was before.
+    UseTotpStep(OperatorId, i64),
+    /// A new session, machine's token or break-glass code.
+    InsertOperatorToken(Box<OperatorTokenRecord>),
+    /// A changed one. The moment of its last use stays as it is.
+    UpdateOperatorToken(Box<OperatorTokenRecord>),
+    /// Ends the sessions and machines' tokens of an operator.
+    EndOperatorTokens(OperatorId, Timestamp),
+    /// A fresh proof of the second factor. Those that are over are forgotten.
+    InsertStepUp(StepUp),
+    /// A request that waits for a second person.
+    InsertApproval(Box<ApprovalRecord>),
+    /// What has become of it.
+    UpdateApproval(Box<ApprovalRecord>),
+    /// The rest is written only if this job still runs under this fencing token.
+    HoldLease(JobLease),
 }
 
 /// A secret of our own, sealed under the master key.
@@ -274,7 +316,7 @@ pub struct ChainHead {
 
 /// Keys, workspaces, owners, upstreams, credentials, secrets, the feed and the control chain.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: NoticeStore + JobStore + Send + Sync + 'static {
     /// Writes all changes, their feed entries and the audit event in one transaction, or nothing.
     async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError>;
     /// The feed after `seq`, at most `limit` mutations.

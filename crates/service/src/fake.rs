@@ -1,5 +1,7 @@
 //! An in-memory store whose failures are given by the test. What real stores do is covered by the conformance suite.
 
+mod notices;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
@@ -30,6 +32,7 @@ use claviger_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use self::notices::NoticeState;
 use crate::{Background, Deps, Services, Settings, lock::lock};
 
 /// What the next group commits do.
@@ -66,6 +69,7 @@ pub(crate) struct State {
     pub(crate) wrong_total: Option<DayCheck>,
     pub(crate) billed: HashSet<(String, String)>,
     pub(crate) checkpoints: Vec<Checkpoint>,
+    pub(crate) notices: NoticeState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
 }
@@ -140,7 +144,7 @@ impl FakeStore {
     }
 }
 
-fn conflict(what: &'static str) -> StoreError {
+pub(crate) fn conflict(what: &'static str) -> StoreError {
     StoreError::Conflict { what }
 }
 
@@ -156,8 +160,10 @@ macro_rules! update {
     }};
 }
 
-fn write(state: &mut State, change: Change) -> Result<(FeedKind, String), StoreError> {
-    Ok(match change {
+/// What changed, for the feed; `None`: nobody reacts to it.
+fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>, StoreError> {
+    let Some(change) = state.notices.write(change)? else { return Ok(None) };
+    Ok(Some(match change {
         Change::InsertKey(key) => {
             let id = key.id.to_string();
             state.keys.push(*key);
@@ -217,7 +223,13 @@ fn write(state: &mut State, change: Change) -> Result<(FeedKind, String), StoreE
             state.secrets.push(secret);
             (FeedKind::Secret, id)
         }
-    })
+        Change::RaiseNotice(_)
+        | Change::InsertChannel(_)
+        | Change::UpdateChannel(_)
+        | Change::UpdateDelivery(_)
+        | Change::InsertReport(_)
+        | Change::HoldLease(_) => return Ok(None),
+    }))
 }
 
 #[async_trait]
@@ -227,7 +239,7 @@ impl Store for FakeStore {
         let mut state = lock(&self.state);
         let mut entries = Vec::new();
         for change in changes {
-            entries.push(write(&mut state, change)?);
+            entries.extend(write(&mut state, change)?);
         }
         if !entries.is_empty() {
             state.seq += 1;

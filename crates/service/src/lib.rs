@@ -17,6 +17,7 @@ pub mod grants;
 pub mod health;
 pub mod jobs;
 pub mod keys;
+pub mod notices;
 pub mod recorder;
 pub mod refusals;
 pub mod resources;

@@ -23,6 +23,7 @@ use crate::{
     health::Health,
     jobs::{DiskWatch, Jobs, Retention},
     keys::{KeyDeps, Keys},
+    notices::Notices,
     recorder::{
         Aside, Recorder, Target, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans,
     },
@@ -108,6 +109,8 @@ pub struct Services {
     pub routes: Routes,
     /// Issuing and changing keys.
     pub keys: Keys,
+    /// What people are told.
+    pub notices: Notices,
     /// Workspaces and owners.
     pub tenants: Tenants,
     /// Adding and removing upstreams and credentials.
@@ -231,6 +234,7 @@ impl Services {
                 tenants: tenants.clone(),
                 grants: grants.clone(),
             }),
+            notices: Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy)),
             upstreams: Upstreams::new(UpstreamDeps {
                 store: Arc::clone(store),
                 sealer: Arc::clone(&deps.sealer),

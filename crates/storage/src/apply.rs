@@ -10,7 +10,7 @@ use crate::{
     audit,
     engine::{Db, Tx},
     failure::Failure,
-    feed, keys, secrets, tenants, upstreams,
+    feed, jobs, keys, notices, secrets, tenants, upstreams,
 };
 
 /// How often a transaction that had to give way to another is begun again.
@@ -33,8 +33,9 @@ async fn once(db: &Db, changes: &[Change], event: &AuditEvent) -> Result<Applied
     let mut entries = Vec::with_capacity(changes.len());
     for change in changes {
         write(&mut tx, change).await?;
-        let entry = entry(change);
-        if !entries.contains(&entry) {
+        if let Some(entry) = entry(change)
+            && !entries.contains(&entry)
+        {
             entries.push(entry);
         }
     }
@@ -57,18 +58,31 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::InsertCredential(credential) => upstreams::insert_credential(tx, credential).await,
         Change::UpdateCredential(credential) => upstreams::update_credential(tx, credential).await,
         Change::PutSecret(secret) => secrets::put(tx, secret).await,
+        Change::RaiseNotice(notice) => notices::raise(tx, notice).await,
+        Change::InsertChannel(channel) => notices::insert_channel(tx, channel).await,
+        Change::UpdateChannel(channel) => notices::update_channel(tx, channel).await,
+        Change::UpdateDelivery(delivery) => notices::put_delivery(tx, delivery).await,
+        Change::InsertReport(report) => notices::insert_report(tx, report).await,
+        Change::HoldLease(lease) => jobs::hold(tx, lease).await,
     }
 }
 
-fn entry(change: &Change) -> (FeedKind, &str) {
-    match change {
+/// What running nodes must hear of; `None`: nobody reacts to it.
+fn entry(change: &Change) -> Option<(FeedKind, &str)> {
+    Some(match change {
         Change::InsertKey(key) | Change::UpdateKey(key) => (FeedKind::Key, key.id.as_str()),
         Change::InsertWorkspace(w) | Change::UpdateWorkspace(w) => (FeedKind::Workspace, w.id.as_str()),
         Change::InsertOwner(o) | Change::UpdateOwner(o) => (FeedKind::Owner, o.id.as_str()),
         Change::InsertUpstream(u) | Change::UpdateUpstream(u) => (FeedKind::Upstream, u.id.as_str()),
         Change::InsertCredential(c) | Change::UpdateCredential(c) => (FeedKind::Credential, c.id.as_str()),
         Change::PutSecret(s) => (FeedKind::Secret, s.name.as_str()),
-    }
+        Change::RaiseNotice(_)
+        | Change::InsertChannel(_)
+        | Change::UpdateChannel(_)
+        | Change::UpdateDelivery(_)
+        | Change::InsertReport(_)
+        | Change::HoldLease(_) => return None,
+    })
 }
 
 /// An update that touched no row met another version.

@@ -19,6 +19,7 @@ use crate::{
 pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("first", include_str!("../migrations/0001_first.sql")),
     ("life", include_str!("../migrations/0002_life.sql")),
+    ("notices", include_str!("../migrations/0003_notices.sql")),
 ];
 
 statements! {

@@ -5,7 +5,7 @@ use crate::{
     bulk::Bulk,
     chains, checkpoints, commit,
     engine::{Db, sqlite},
-    feed, fold, intents, keys, ledger, migrate, proof, resources, retention, secrets, tenants, upstreams,
+    feed, fold, intents, jobs, keys, ledger, migrate, notices, resources, retention, secrets, tenants, upstreams,
     usage,
 };
 
@@ -16,10 +16,11 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("checkpoints", checkpoints::STATEMENTS),
     ("feed", feed::STATEMENTS),
     ("intents", intents::STATEMENTS),
+    ("jobs", jobs::STATEMENTS),
     ("keys", keys::STATEMENTS),
     ("ledger", ledger::STATEMENTS),
     ("migrate", migrate::STATEMENTS),
-    ("proof", proof::STATEMENTS),
+    ("notices", notices::STATEMENTS),
     ("resources", resources::STATEMENTS),
     ("retention", retention::STATEMENTS),
     ("secrets", secrets::STATEMENTS),

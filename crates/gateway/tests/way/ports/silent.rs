@@ -1,0 +1,76 @@
+//! What a gateway never asks of its store: always empty.
+
+use async_trait::async_trait;
+use claviger_domain::{
+    clock::Timestamp,
+    id::{ChannelId, NoticeId, ReportId},
+    notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
+    ports::{
+        StoreError,
+        jobs::{JobClaim, JobEnd, JobLease, JobRecord, JobRun, JobStore},
+        notices::{NoticeFilter, NoticeStore, ReportRecord},
+    },
+};
+
+use super::MemoryStore;
+
+#[async_trait]
+impl NoticeStore for MemoryStore {
+    async fn channels(&self) -> Result<Vec<ChannelRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn notice(&self, _id: &NoticeId) -> Result<Option<NoticeRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn notices(&self, _filter: &NoticeFilter) -> Result<Vec<NoticeRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn deliveries(&self, _notice: &NoticeId) -> Result<Vec<DeliveryRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn due_channels(&self, _now: Timestamp) -> Result<Vec<ChannelId>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn due_deliveries(
+        &self,
+        _channel: &ChannelId,
+        _now: Timestamp,
+        _limit: u32,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn put_delivery(&self, _delivery: &DeliveryRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn report(&self, _id: Option<&ReportId>) -> Result<Option<ReportRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn forget_notices(&self, _before: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl JobStore for MemoryStore {
+    async fn jobs(&self) -> Result<Vec<JobRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn job_runs(&self, _name: &str, _limit: u32) -> Result<Vec<JobRun>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn add_job(&self, _name: &str, _next_run_at: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn move_job(&self, _seen: &JobRecord, _next_run_at: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn claim_job(&self, _claim: &JobClaim) -> Result<Option<JobLease>, StoreError> {
+        Ok(None)
+    }
+    async fn renew_job(&self, _lease: &JobLease, _until: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn end_job(&self, _lease: &JobLease, _end: &JobEnd, _now: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}

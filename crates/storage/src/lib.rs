@@ -20,6 +20,7 @@ mod notices;
 mod open;
 mod packing;
 mod ports;
+mod proof;
 mod resources;
 mod retention;
 mod secrets;
@@ -29,6 +30,7 @@ mod upstreams;
 mod usage;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -41,7 +43,7 @@ use claviger_domain::{
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
     ports::{
-        Applied, ChainHead, Change, DataChain, FeedPage, KeyFilter, LedgerStore, SealedSecret, Store,
+        Applied, ChainHead, Change, DataChain, DayCheck, FeedPage, KeyFilter, LedgerStore, SealedSecret, Store,
         StoreError, UsageQuery, UsageTotal,
     },
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
@@ -242,8 +244,19 @@ impl LedgerStore for Database {
     ) -> Result<Vec<DataRecord>, StoreError> {
         chains::records_after(&self.db, chain, number, limit).await
     }
-    async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError> {
-        chains::group_rows(&self.db, chain, number).await
+    async fn rows_of(
+        &self,
+        chain: &NodeId,
+        first: i64,
+        last: i64,
+    ) -> Result<BTreeMap<i64, Vec<LedgerRow>>, StoreError> {
+        proof::rows_of(&self.db, chain, first, last).await
+    }
+    async fn stray_row(&self, chain: &NodeId) -> Result<Option<i64>, StoreError> {
+        proof::stray_row(&self.db, chain).await
+    }
+    async fn check_totals(&self, day: i64) -> Result<Option<DayCheck>, StoreError> {
+        proof::check_totals(&self.db, day).await
     }
     async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         checkpoints::put(&self.db, checkpoint).await

@@ -5,7 +5,7 @@ use crate::{
     bulk::Bulk,
     chains, checkpoints, commit,
     engine::{Db, sqlite},
-    feed, fold, intents, jobs, keys, ledger, migrate, notices, resources, retention, secrets, tenants, upstreams,
+    feed, fold, intents, jobs, keys, ledger, migrate, notices, proof, resources, retention, secrets, tenants, upstreams,
     usage,
 };
 
@@ -20,6 +20,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("keys", keys::STATEMENTS),
     ("ledger", ledger::STATEMENTS),
     ("migrate", migrate::STATEMENTS),
+    ("proof", proof::STATEMENTS),
     ("notices", notices::STATEMENTS),
     ("resources", resources::STATEMENTS),
     ("retention", retention::STATEMENTS),

@@ -23,7 +23,7 @@ struct Package {
     is_present: fn() -> bool,
 }
 
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 6] = [
     Package {
         name: "postgresql",
         purpose: "the second storage engine",
@@ -39,6 +39,7 @@ const PACKAGES: [Package; 5] = [
         purpose: "moves the clock of the real binary",
         is_present: || has("faketime"),
     },
+    Package { name: "curl", purpose: "runs the line that a first start prints", is_present: || has("curl") },
     Package { name: "g++", purpose: "links the fuzz targets", is_present: || has("c++") || has("g++") },
     Package {
         name: "python3-venv",

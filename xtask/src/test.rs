@@ -3,14 +3,16 @@
 //! Needs no root and installs only under `target/`. What is not on PATH is skipped and listed; with
 //! `CI=true` a skip is a failure.
 
+use std::fs;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use crate::args::Arguments;
 use crate::check;
 use crate::fuzz;
+use crate::output;
 use crate::postgres::{self, Cluster};
-use crate::steps::{OnSkip, Outcome, Steps};
+use crate::steps::{OnSkip, Outcome, Steps, run_as_step};
 use crate::suites::{self, Peers};
 use crate::workspace::Workspace;
 
@@ -42,7 +44,15 @@ fn tests(workspace: &Workspace, steps: &mut Steps) {
     };
     let mut rust = check::test_runner(workspace, &["--workspace"]);
     export(&mut rust);
-    steps.command("Rust tests", &mut rust);
+    let skipped = workspace.target().join("tests-left-out.txt");
+    steps.step("Rust tests", |deadline| {
+        // Not being there is as good as being removed.
+        let _ = fs::remove_file(&skipped);
+        let outcome = run_as_step(rust.env("CLAVIGER_TEST_SKIPPED", &skipped), deadline)?;
+        let list = fs::read_to_string(&skipped).unwrap_or_default();
+        list.lines().for_each(|why| output::line(&format!("skipped: {why}")));
+        Ok(outcome)
+    });
     let mut examples = workspace.cargo();
     steps.command("documentation tests", examples.args(["test", "--workspace", "--doc", "--quiet"]));
     suites::run(workspace, &peers, export, steps);

@@ -26,4 +26,4 @@ pub use folder::data_folder;
 pub use http::{Framing, RawRequest};
 pub use postgres::{POSTGRES_URL, PostgresDatabase, postgres};
 pub use raw_server::{Answer, RawServer};
-pub use wait::{eventually, free_port, skip, steady_port};
+pub use wait::{eventually, free_port, impossible, skip, steady_port};

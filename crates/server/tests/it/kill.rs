@@ -2,6 +2,7 @@
 
 mod clients;
 mod disk;
+mod ground;
 pub mod rounds;
 mod unsynced;
 

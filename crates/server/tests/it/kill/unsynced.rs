@@ -19,7 +19,7 @@ const LOSSES: u64 = 5;
 
 #[test]
 fn unsynced() {
-    let Some(mut disk) = Disk::mount() else { return };
+    let Some(mut disk) = Disk::mount("kill::unsynced::unsynced") else { return };
     let mut plan = plan();
     plan.rounds = std::env::var(super::ROUNDS).map_or(LOSSES, |_| plan.rounds);
     let node = Claviger::new().with_data(&disk.path().join("data"));
@@ -45,7 +45,7 @@ fn unsynced() {
 /// The proof that the test can fail: told not to sync, the gateway loses what clients saw.
 #[test]
 fn without_syncing_the_loss_is_seen() {
-    let Some(mut disk) = Disk::mount() else { return };
+    let Some(mut disk) = Disk::mount("kill::unsynced::without_syncing_the_loss_is_seen") else { return };
     let mut node = node_on_port(Claviger::new().with_data(&disk.path().join("data")));
     node.start();
     assert!(node.stop().success());

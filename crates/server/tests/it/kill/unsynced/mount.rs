@@ -15,7 +15,10 @@ use fuser::{
 };
 use tempfile::TempDir;
 
-use super::tree::{Kind, Tree};
+use super::{
+    super::ground::Refused,
+    tree::{Kind, Tree},
+};
 
 /// Nobody else changes the tree.
 const TTL: Duration = Duration::from_secs(60);
@@ -31,14 +34,14 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// An empty disk; `None`, said in a line, where this user or machine cannot mount one.
-    pub fn mount() -> Option<Self> {
+    /// An empty disk; `None` where this user cannot mount one: then the test has run elsewhere, or it is listed.
+    pub fn mount(test: &'static str) -> Option<Self> {
         let tree = Arc::new(Mutex::new(Tree::new()));
         let folder = tempfile::Builder::new().prefix("claviger-disk-").tempdir().unwrap();
         match attach(&tree, folder.path()) {
             Ok(session) => Some(Self { tree, folder, session: Some(session) }),
             Err(error) => {
-                eprintln!("skipped: no disk that forgets can be mounted here ({error})");
+                Refused { test, why: error.to_string(), device: Some("/dev/fuse") }.go_elsewhere();
                 None
             }
         }

@@ -36,6 +36,8 @@ pub struct FileConfig {
     pub drain_timeout: Option<Span>,
     /// Serve and call plain http beyond loopback.
     pub insecure_plaintext: Option<bool>,
+    /// Pass `traceparent`, `tracestate` and `baggage` on to upstreams.
+    pub forward_trace_headers: Option<bool>,
     /// A price file that overrides the built-in one.
     pub prices: Option<PathBuf>,
     /// Oldest view of the change feed that is still believed.

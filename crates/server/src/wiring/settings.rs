@@ -101,6 +101,7 @@ pub fn gateway(config: &Config) -> GatewayConfig {
         brand: config.brand,
         trusted_proxies: config.trusted_proxies.clone(),
         public_url: config.public_url.as_deref().map(|u| u.trim_end_matches('/').to_owned()),
+        forward_trace_headers: config.forward_trace_headers,
         insecure_plaintext: config.insecure_plaintext,
         spool_dir: Some(config.data.join(BODIES)),
         ..GatewayConfig::default()
@@ -119,4 +120,24 @@ pub fn gateway(config: &Config) -> GatewayConfig {
     g.stream.ping_after = config.ping_after;
     g.stream.early_keepalive = config.early_keepalive;
     g
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::documented::settings;
+
+    #[test]
+    fn what_the_file_says_of_the_data_plane_reaches_it() {
+        let with = |name: &str| {
+            let all = settings();
+            gateway(&all.iter().find(|s| s.name() == name).unwrap().changed().resolved())
+        };
+        let default = GatewayConfig::default();
+        assert!(!default.forward_trace_headers && with("forward_trace_headers").forward_trace_headers);
+        assert_ne!(with("limits.body_idle").body.pace.idle, default.body.pace.idle);
+        assert_ne!(with("limits.body_least_rate").body.pace.least_rate, default.body.pace.least_rate);
+        assert_ne!(with("limits.body_timeout").body.pace.total, default.body.pace.total);
+        assert_eq!(with("upstream.dns_ttl").body, default.body);
+    }
 }

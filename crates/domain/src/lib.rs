@@ -17,6 +17,7 @@ pub mod money;
 pub mod notice;
 pub mod operator;
 pub mod permission;
+pub mod policy;
 pub mod ports;
 pub mod rotation;
 pub mod schedule;

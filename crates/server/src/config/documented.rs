@@ -52,7 +52,9 @@ impl Setting {
             toml::Value::Integer(n) => (n + 1).into(),
             toml::Value::Array(_) => toml::Value::Array(Vec::new()),
             toml::Value::String(text) => other_text(text).into(),
-            odd => panic!("{} has a value of a kind that no setting has: {odd}", self.name()),
+            odd @ (toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_)) => {
+                panic!("{} has a value of a kind that no setting has: {odd}", self.name())
+            }
         };
         Self { section: self.section.clone(), key: self.key.clone(), value }
     }
@@ -113,13 +115,12 @@ pub fn settings() -> Vec<Setting> {
     let table: toml::Table = uncommented().parse().unwrap();
     let mut found = Vec::new();
     for (name, value) in table {
-        match value {
-            toml::Value::Table(section) => found.extend(section.into_iter().map(|(key, value)| Setting {
-                section: Some(name.clone()),
-                key,
-                value,
-            })),
-            value => found.push(Setting { section: None, key: name, value }),
+        let Some(section) = value.as_table() else {
+            found.push(Setting { section: None, key: name, value });
+            continue;
+        };
+        for (key, value) in section {
+            found.push(Setting { section: Some(name.clone()), key: key.clone(), value: value.clone() });
         }
     }
     found

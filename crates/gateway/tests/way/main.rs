@@ -3,6 +3,7 @@
 
 mod broken_answers;
 mod house;
+mod http2;
 mod lists;
 mod lost_batches;
 mod ports;

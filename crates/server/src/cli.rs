@@ -5,10 +5,14 @@ mod backup;
 pub mod client;
 mod completions;
 mod credential;
+mod env;
+mod holder;
 mod key;
 mod limits;
+mod openapi;
 pub mod output;
 mod owner;
+mod scan;
 mod serve;
 mod status;
 mod upstream;
@@ -29,7 +33,7 @@ use output::{CliError, Output};
     version,
     propagate_version = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 claviger is not running, 4 refused or invalid, \
-                  5 verification failed."
+                  5 verification failed or keys found."
 )]
 pub struct Cli {
     /// Data folder [default: $XDG_DATA_HOME/claviger or ~/.local/share/claviger]
@@ -71,12 +75,18 @@ pub enum Command {
     /// The record of what happened, and its proof
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Write a key into a program's .env file, or check what the program misses
+    Env(Box<env::EnvArgs>),
+    /// Find keys that stand in files
+    Scan(scan::ScanArgs),
     /// Copy the database and the master key to a folder
     Backup(backup::BackupArgs),
     /// How the running claviger does
     Status,
     /// Print a completion script
     Completions(completions::CompletionsArgs),
+    /// Print the document that describes the admin API (OpenAPI 3.1)
+    Openapi,
 }
 
 /// What every command gets.
@@ -121,8 +131,11 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
         Command::Audit(command) => audit::run(&context, command),
+        Command::Env(args) => env::run(&context, *args),
+        Command::Scan(args) => scan::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
         Command::Status => status::run(&context),
         Command::Completions(args) => completions::run(&args),
+        Command::Openapi => openapi::run(&context),
     }
 }

@@ -38,6 +38,8 @@ fn the_help_names_every_command() {
       limits       Limits and what is left of them
       usage        Requests, tokens and cost
       audit        The record of what happened, and its proof
+      env          Write a key into a program's .env file, or check what the program misses
+      scan         Find keys that stand in files
       backup       Copy the database and the master key to a folder
       status       How the running claviger does
       completions  Print a completion script
@@ -51,7 +53,7 @@ fn the_help_names_every_command() {
       -V, --version     Print version
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 claviger is not running, 4 refused or invalid, 5
-    verification failed.
+    verification failed or keys found.
     "#);
 }
 
@@ -67,6 +69,8 @@ fn every_command_explains_itself() {
         "limits",
         "usage",
         "audit",
+        "env",
+        "scan",
         "backup",
         "status",
         "completions",

@@ -15,7 +15,7 @@ use claviger_testkit::data_folder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use program::{Done, Process, run};
+pub use program::{Done, Process, claviger, run};
 pub use sim::Sim;
 
 /// The longest that a start may take: with a loaded machine and an unoptimised build in mind.

@@ -13,6 +13,7 @@ mod audit;
 mod bad_input;
 mod cli;
 mod first_start;
+mod handover;
 mod house;
 mod kill;
 mod limits;

@@ -1,5 +1,11 @@
 //! Those who administer: what each role may do, and what needs a second proof or a second person.
 
+pub mod access;
+pub mod approval;
+pub mod lockout;
+pub mod name;
+pub mod record;
+pub mod token;
 pub mod verb;
 
 use serde::{Deserialize, Serialize};

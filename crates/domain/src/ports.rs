@@ -3,6 +3,7 @@
 //! Domain functions return [`Change`]s; [`Store::apply`] compares row versions and writes changes, audit event and
 //! feed entry in one transaction, or nothing. `Conflict` means: load and decide again.
 
+pub mod idempotency;
 pub mod jobs;
 pub mod notices;
 pub mod operators;
@@ -25,6 +26,7 @@ use crate::{
 };
 
 use self::{
+    idempotency::IdempotencyStore,
     jobs::{JobLease, JobStore},
     notices::{NoticeStore, ReportRecord},
     operators::{OperatorStore, StepUp},
@@ -316,7 +318,7 @@ pub struct ChainHead {
 
 /// Keys, workspaces, owners, upstreams, credentials, secrets, the feed and the control chain.
 #[async_trait]
-pub trait Store: NoticeStore + JobStore + Send + Sync + 'static {
+pub trait Store: NoticeStore + JobStore + OperatorStore + IdempotencyStore + Send + Sync + 'static {
     /// Writes all changes, their feed entries and the audit event in one transaction, or nothing.
     async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError>;
     /// The feed after `seq`, at most `limit` mutations.

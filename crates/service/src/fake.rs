@@ -1,6 +1,7 @@
 //! An in-memory store whose failures are given by the test. What real stores do is covered by the conformance suite.
 
 mod notices;
+mod operators;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -32,7 +33,7 @@ use claviger_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use self::notices::NoticeState;
+use self::{notices::NoticeState, operators::OperatorState};
 use crate::{Background, Deps, Services, Settings, lock::lock};
 
 /// What the next group commits do.
@@ -70,6 +71,7 @@ pub(crate) struct State {
     pub(crate) billed: HashSet<(String, String)>,
     pub(crate) checkpoints: Vec<Checkpoint>,
     pub(crate) notices: NoticeState,
+    pub(crate) operators: OperatorState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
 }
@@ -163,6 +165,7 @@ macro_rules! update {
 /// What changed, for the feed; `None`: nobody reacts to it.
 fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>, StoreError> {
     let Some(change) = state.notices.write(change)? else { return Ok(None) };
+    let Some(change) = state.operators.write(change)? else { return Ok(None) };
     Ok(Some(match change {
         Change::InsertKey(key) => {
             let id = key.id.to_string();
@@ -228,6 +231,15 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::UpdateChannel(_)
         | Change::UpdateDelivery(_)
         | Change::InsertReport(_)
+        | Change::InsertOperator(_)
+        | Change::UpdateOperator(_)
+        | Change::UseTotpStep(..)
+        | Change::InsertOperatorToken(_)
+        | Change::UpdateOperatorToken(_)
+        | Change::EndOperatorTokens(..)
+        | Change::InsertStepUp(_)
+        | Change::InsertApproval(_)
+        | Change::UpdateApproval(_)
         | Change::HoldLease(_) => return Ok(None),
     }))
 }

@@ -7,10 +7,10 @@ use claviger_domain::{
 };
 
 use crate::{
-    audit,
+    approvals, audit,
     engine::{Db, Tx},
     failure::Failure,
-    feed, jobs, keys, notices, secrets, tenants, upstreams,
+    feed, idempotency, jobs, keys, notices, operators, secrets, tenants, upstreams,
 };
 
 /// How often a transaction that had to give way to another is begun again.
@@ -39,6 +39,7 @@ async fn once(db: &Db, changes: &[Change], event: &AuditEvent) -> Result<Applied
             entries.push(entry);
         }
     }
+    idempotency::mark(&mut tx, event).await?;
     let audit_number = audit::append(&mut tx, event).await?;
     let seq = feed::append(&mut tx, &entries).await?;
     tx.commit().await?;
@@ -63,6 +64,15 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::UpdateChannel(channel) => notices::update_channel(tx, channel).await,
         Change::UpdateDelivery(delivery) => notices::put_delivery(tx, delivery).await,
         Change::InsertReport(report) => notices::insert_report(tx, report).await,
+        Change::InsertOperator(operator) => operators::insert(tx, operator).await,
+        Change::UpdateOperator(operator) => operators::update(tx, operator).await,
+        Change::UseTotpStep(operator, step) => operators::use_step(tx, operator, *step).await,
+        Change::InsertOperatorToken(token) => operators::insert_token(tx, token).await,
+        Change::UpdateOperatorToken(token) => operators::update_token(tx, token).await,
+        Change::EndOperatorTokens(operator, at) => operators::end_tokens(tx, operator, *at).await,
+        Change::InsertStepUp(proof) => operators::insert_step_up(tx, proof).await,
+        Change::InsertApproval(approval) => approvals::insert(tx, approval).await,
+        Change::UpdateApproval(approval) => approvals::update(tx, approval).await,
         Change::HoldLease(lease) => jobs::hold(tx, lease).await,
     }
 }
@@ -81,6 +91,15 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::UpdateChannel(_)
         | Change::UpdateDelivery(_)
         | Change::InsertReport(_)
+        | Change::InsertOperator(_)
+        | Change::UpdateOperator(_)
+        | Change::UseTotpStep(..)
+        | Change::InsertOperatorToken(_)
+        | Change::UpdateOperatorToken(_)
+        | Change::EndOperatorTokens(..)
+        | Change::InsertStepUp(_)
+        | Change::InsertApproval(_)
+        | Change::UpdateApproval(_)
         | Change::HoldLease(_) => return None,
     })
 }

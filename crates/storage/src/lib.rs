@@ -2,6 +2,7 @@
 //! audit chains and the ledger. It keeps, it does not judge.
 
 mod apply;
+mod approvals;
 mod audit;
 mod bulk;
 mod chains;
@@ -11,6 +12,7 @@ mod engine;
 mod failure;
 mod feed;
 mod fold;
+mod idempotency;
 mod intents;
 mod jobs;
 mod keys;
@@ -18,6 +20,7 @@ mod ledger;
 mod migrate;
 mod notices;
 mod open;
+mod operators;
 mod packing;
 mod ports;
 mod proof;

@@ -20,6 +20,8 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("first", include_str!("../migrations/0001_first.sql")),
     ("life", include_str!("../migrations/0002_life.sql")),
     ("notices", include_str!("../migrations/0003_notices.sql")),
+    ("operators", include_str!("../migrations/0004_operators.sql")),
+    ("admin_api", include_str!("../migrations/0005_admin_api.sql")),
 ];
 
 statements! {

@@ -2,17 +2,23 @@
 
 use async_trait::async_trait;
 use claviger_domain::{
+    audit::Digest,
     clock::Timestamp,
-    id::{ChannelId, NoticeId, ReportId},
+    id::{ApprovalId, ChannelId, NoticeId, OperatorId, OperatorTokenId, ReportId, WorkspaceId},
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
+    operator::{
+        approval::ApprovalRecord, name::OperatorName, record::OperatorRecord, token::OperatorTokenRecord,
+    },
     ports::{
         StoreError,
+        idempotency::{IdempotencyStore, KeptAnswer, Known, Reservation},
         jobs::{JobClaim, JobEnd, JobLease, JobRecord, JobRun, JobStore},
         notices::{NoticeFilter, NoticeStore, ReportRecord},
+        operators::{OperatorStore, StepUp},
     },
 };
 
-use crate::{Database, jobs, notices};
+use crate::{Database, approvals, idempotency, jobs, notices, operators};
 
 #[async_trait]
 impl NoticeStore for Database {
@@ -72,5 +78,61 @@ impl JobStore for Database {
     }
     async fn end_job(&self, lease: &JobLease, end: &JobEnd, now: Timestamp) -> Result<bool, StoreError> {
         jobs::end(&self.db, lease, end, now).await
+    }
+}
+
+#[async_trait]
+impl OperatorStore for Database {
+    async fn operators(&self) -> Result<Vec<OperatorRecord>, StoreError> {
+        operators::list(&self.db).await
+    }
+    async fn operator(&self, id: &OperatorId) -> Result<Option<OperatorRecord>, StoreError> {
+        operators::get(&self.db, id).await
+    }
+    async fn operator_by_name(&self, name: &OperatorName) -> Result<Option<OperatorRecord>, StoreError> {
+        operators::by_name(&self.db, name).await
+    }
+    async fn has_operators(&self) -> Result<bool, StoreError> {
+        operators::any(&self.db).await
+    }
+    async fn operator_token(&self, id: &OperatorTokenId) -> Result<Option<OperatorTokenRecord>, StoreError> {
+        operators::token(&self.db, id).await
+    }
+    async fn operator_tokens(&self) -> Result<Vec<OperatorTokenRecord>, StoreError> {
+        operators::tokens(&self.db).await
+    }
+    async fn touch_operator_token(&self, id: &OperatorTokenId, at: Timestamp) -> Result<(), StoreError> {
+        operators::touch_token(&self.db, id, at).await
+    }
+    async fn step_up(&self, token: &OperatorTokenId, action: Digest) -> Result<Option<StepUp>, StoreError> {
+        operators::step_up(&self.db, token, action).await
+    }
+    async fn approval(&self, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
+        approvals::get(&self.db, id).await
+    }
+    async fn approvals(&self, open_at: Option<Timestamp>) -> Result<Vec<ApprovalRecord>, StoreError> {
+        approvals::list(&self.db, open_at).await
+    }
+    async fn workspace_of(&self, id: &str) -> Result<Option<WorkspaceId>, StoreError> {
+        operators::workspace_of(&self.db, id).await
+    }
+}
+
+#[async_trait]
+impl IdempotencyStore for Database {
+    async fn reserve(&self, wanted: &Reservation) -> Result<Option<Known>, StoreError> {
+        idempotency::reserve(&self.db, wanted).await
+    }
+    async fn take_over(&self, request_id: &str, wanted: &Reservation) -> Result<bool, StoreError> {
+        idempotency::take_over(&self.db, request_id, wanted).await
+    }
+    async fn keep_answer(&self, request_id: &str, answer: &KeptAnswer) -> Result<(), StoreError> {
+        idempotency::keep_answer(&self.db, request_id, answer).await
+    }
+    async fn release(&self, request_id: &str) -> Result<(), StoreError> {
+        idempotency::release(&self.db, request_id).await
+    }
+    async fn forget_requests(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        idempotency::forget(&self.db, before, limit).await
     }
 }

@@ -1,20 +1,22 @@
 //! Every statement of this crate, so that each can be prepared on both engines.
 
 use crate::{
-    audit,
+    approvals, audit,
     bulk::Bulk,
     chains, checkpoints, commit,
     engine::{Db, sqlite},
-    feed, fold, intents, jobs, keys, ledger, migrate, notices, proof, resources, retention, secrets, tenants, upstreams,
+    feed, fold, idempotency, intents, jobs, keys, ledger, migrate, notices, operators, proof, resources, retention, secrets, tenants, upstreams,
     usage,
 };
 
 /// By aggregate.
 const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
+    ("approvals", approvals::STATEMENTS),
     ("audit", audit::STATEMENTS),
     ("chains", chains::STATEMENTS),
     ("checkpoints", checkpoints::STATEMENTS),
     ("feed", feed::STATEMENTS),
+    ("idempotency", idempotency::STATEMENTS),
     ("intents", intents::STATEMENTS),
     ("jobs", jobs::STATEMENTS),
     ("keys", keys::STATEMENTS),
@@ -22,6 +24,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("migrate", migrate::STATEMENTS),
     ("proof", proof::STATEMENTS),
     ("notices", notices::STATEMENTS),
+    ("operators", operators::STATEMENTS),
     ("resources", resources::STATEMENTS),
     ("retention", retention::STATEMENTS),
     ("secrets", secrets::STATEMENTS),

@@ -198,6 +198,8 @@ verbs! {
     OperatorTokenRevoke = "operator.token.revoke", Change, Operators;
     /// Make the sealed code that opens everything for 15 minutes.
     BreakGlassPrepare = "break_glass.prepare", Destroy, Operators;
+    /// Write down what a break-glass session did, and why.
+    BreakGlassReview = "break_glass.review", Change, Operators;
     /// The operator's own session.
     SessionShow = "session.show", Read, Own;
     /// End the operator's own session.

@@ -7,6 +7,7 @@ mod faults;
 mod feed;
 mod file;
 mod ledger;
+mod operators;
 mod orphans;
 mod place;
 mod proof;

@@ -3,6 +3,8 @@
 //! One function decides for gateway and control plane alike. The socket's peer counts unless it is a trusted
 //! proxy; then `X-Forwarded-For` is walked from the right to the first address that is not one.
 
+pub mod reach;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -42,6 +44,12 @@ impl CidrList {
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|block| block.contains(&address))
+    }
+
+    /// Whether every block of `other` lies within one of these.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|inner| self.0.iter().any(|outer| outer.contains(inner)))
     }
 
     /// The blocks as text.

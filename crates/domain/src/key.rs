@@ -1,6 +1,7 @@
 //! A key's record and the life it may lead: `pending → active ⇄ suspended → deprecated → revoked | expired →
 //! purged`. A record outlives its key: what was revoked, when and why stays known.
 
+pub mod child;
 pub mod deprecation;
 pub mod hours;
 pub mod patch;

@@ -203,6 +203,13 @@ impl ModelGlob {
         pattern[p..].iter().all(|b| *b == b'*')
     }
 
+    /// Whether everything that `other` matches is matched here, too. A star stands for nothing but itself and what a
+    /// star may stand for, so that matching the other pattern's text decides.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.matches(&other.0)
+    }
+
     /// The pattern as written.
     #[must_use]
     pub fn as_str(&self) -> &str {

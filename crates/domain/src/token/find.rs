@@ -31,9 +31,8 @@ pub struct FoundKey {
 pub fn find_keys(text: &[u8], from: usize) -> Vec<FoundKey> {
     let tags = [KeyClass::Live, KeyClass::Test].map(KeyClass::tag);
     let tags = tags.into_iter().chain(SideUse::ALL.map(SideUse::tag));
-    let ours = tags.flat_map(|tag| {
-        memmem::find_iter(text, tag).filter_map(|at| ours_at(text, at.checked_sub(3)?))
-    });
+    let ours =
+        tags.flat_map(|tag| memmem::find_iter(text, tag).filter_map(|at| ours_at(text, at.checked_sub(3)?)));
     let theirs = memmem::find_iter(text, PROVIDER).filter_map(|at| theirs_at(text, at));
     let mut found: Vec<FoundKey> = ours.chain(theirs).filter(|f| f.start >= from).collect();
     found.sort_unstable_by_key(|f| f.start);

@@ -3,6 +3,7 @@
 use claviger_domain::{
     audit::{Actor, AuditEvent},
     clock::Timestamp,
+    ports::idempotency,
 };
 
 /// Whoever asked for a change, and how the request came in.
@@ -18,6 +19,8 @@ pub struct Caller {
     pub user_agent: String,
     /// Method and path, or empty.
     pub api_endpoint: String,
+    /// The request's `Idempotency-Key`: what is done is done once.
+    pub idempotency_key: Option<String>,
 }
 
 impl Caller {
@@ -30,6 +33,7 @@ impl Caller {
             client_ip: String::new(),
             user_agent: String::new(),
             api_endpoint: String::new(),
+            idempotency_key: None,
         }
     }
 
@@ -41,6 +45,9 @@ impl Caller {
         event.client_ip.clone_from(&self.client_ip);
         event.user_agent.clone_from(&self.user_agent);
         event.api_endpoint.clone_from(&self.api_endpoint);
-        event
+        match &self.idempotency_key {
+            Some(key) => event.with(idempotency::DETAIL, &**key),
+            None => event,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! An in-memory store whose failures are given by the test. What real stores do is covered by the conformance suite.
 
+mod idempotency;
 mod notices;
 mod operators;
 
@@ -33,7 +34,7 @@ use claviger_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use self::{notices::NoticeState, operators::OperatorState};
+use self::{idempotency::Requests, notices::NoticeState, operators::OperatorState};
 use crate::{Background, Deps, Services, Settings, lock::lock};
 
 /// What the next group commits do.
@@ -72,6 +73,7 @@ pub(crate) struct State {
     pub(crate) checkpoints: Vec<Checkpoint>,
     pub(crate) notices: NoticeState,
     pub(crate) operators: OperatorState,
+    pub(crate) requests: Requests,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
 }
@@ -249,6 +251,7 @@ impl Store for FakeStore {
     async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError> {
         self.up()?;
         let mut state = lock(&self.state);
+        state.requests.mark(&event)?;
         let mut entries = Vec::new();
         for change in changes {
             entries.extend(write(&mut state, change)?);

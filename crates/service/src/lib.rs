@@ -15,6 +15,7 @@ pub mod error;
 pub mod feed;
 pub mod grants;
 pub mod health;
+pub mod idempotency;
 pub mod jobs;
 pub mod keys;
 pub mod notices;

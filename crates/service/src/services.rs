@@ -21,6 +21,7 @@ use crate::{
     feed::Feed,
     grants::Grants,
     health::Health,
+    idempotency::Idempotency,
     jobs::{DiskWatch, Jobs, Retention},
     keys::{KeyDeps, Keys},
     notices::Notices,
@@ -109,6 +110,8 @@ pub struct Services {
     pub routes: Routes,
     /// Issuing and changing keys.
     pub keys: Keys,
+    /// Requests with an `Idempotency-Key`.
+    pub idempotency: Idempotency,
     /// What people are told.
     pub notices: Notices,
     /// Workspaces and owners.
@@ -234,6 +237,7 @@ impl Services {
                 tenants: tenants.clone(),
                 grants: grants.clone(),
             }),
+            idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
             notices: Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy)),
             upstreams: Upstreams::new(UpstreamDeps {
                 store: Arc::clone(store),

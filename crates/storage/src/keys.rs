@@ -62,6 +62,14 @@ macro_rules! columns {
     };
 }
 
+/// A page of keys. One statement for each way to ask: with the filter left open (`$1 IS NULL OR …`) no engine would
+/// use the index that fits it.
+macro_rules! listed {
+    ($filter:literal, $limit:literal) => {
+        concat!("SELECT ", columns!(""), " FROM api_keys ", $filter, "ORDER BY created_us, id LIMIT ", $limit)
+    };
+}
+
 statements! {
     /// One key.
     GET = concat!("SELECT ", columns!(""), " FROM api_keys WHERE id = $1");
@@ -70,19 +78,21 @@ statements! {
         "SELECT f.seq, w.archived_us, ", columns!("k."),
         " FROM feed_head f LEFT JOIN api_keys k ON k.id = $1 LEFT JOIN workspaces w ON w.id = k.workspace_id"
     );
-    /// Keys by creation, from the beginning.
-    LIST = concat!(
-        "SELECT ", columns!(""), " FROM api_keys \
-         WHERE (CAST($1 AS TEXT) IS NULL OR workspace_id = $1) AND (CAST($2 AS TEXT) IS NULL OR owner_id = $2) \
-         ORDER BY created_us, id LIMIT $3"
-    );
-    /// Keys by creation, after one.
-    LIST_AFTER = concat!(
-        "SELECT ", columns!(""), " FROM api_keys \
-         WHERE (CAST($1 AS TEXT) IS NULL OR workspace_id = $1) AND (CAST($2 AS TEXT) IS NULL OR owner_id = $2) \
-         AND (created_us, id) > (SELECT a.created_us, a.id FROM api_keys a WHERE a.id = $4) \
-         ORDER BY created_us, id LIMIT $3"
-    );
+    /// Keys by creation.
+    LIST = listed!("", "$1");
+    /// A workspace's keys.
+    LIST_OF_WORKSPACE = listed!("WHERE workspace_id = $2 ", "$1");
+    /// An owner's keys.
+    LIST_OF_OWNER = listed!("WHERE owner_id = $2 ", "$1");
+    /// An owner's keys in a workspace.
+    LIST_OF_BOTH = listed!("WHERE owner_id = $2 AND workspace_id = $3 ", "$1");
+    /// Likewise, after the key that was made at that time and has that id.
+    LIST_AFTER = listed!("WHERE (created_us, id) > ($2, $3) ", "$1");
+    LIST_OF_WORKSPACE_AFTER = listed!("WHERE workspace_id = $4 AND (created_us, id) > ($2, $3) ", "$1");
+    LIST_OF_OWNER_AFTER = listed!("WHERE owner_id = $4 AND (created_us, id) > ($2, $3) ", "$1");
+    LIST_OF_BOTH_AFTER =
+        listed!("WHERE owner_id = $4 AND workspace_id = $5 AND (created_us, id) > ($2, $3) ", "$1");
+    CREATED = "SELECT id, created_us FROM api_keys WHERE id = $1";
     INSERT = concat!(
         "INSERT INTO api_keys (", columns!(""), ") \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
@@ -117,10 +127,25 @@ pub(crate) async fn get_for_grant(
 pub(crate) async fn list(db: &Db, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
     let workspace = filter.workspace.as_ref().map(WorkspaceId::as_str);
     let owner = filter.owner.as_ref().map(OwnerId::as_str);
-    let rows = match &filter.after {
-        None => db.rows(LIST, args![workspace, owner, filter.limit]).await?,
-        Some(after) => db.rows(LIST_AFTER, args![workspace, owner, filter.limit, after.as_str()]).await?,
+    let mut values = args![filter.limit];
+    if let Some(after) = &filter.after {
+        // A cursor that no key has: nothing comes after it.
+        let Some(row) = db.row(CREATED, args![after.as_str()]).await? else { return Ok(Vec::new()) };
+        let created_at = read("api_keys", &row, |row| row.time("created_us"))?;
+        values.extend(args![created_at, after.as_str()]);
+    }
+    values.extend([owner, workspace].into_iter().flatten().map(Arg::from));
+    let statement = match (owner, workspace, &filter.after) {
+        (None, None, None) => LIST,
+        (None, Some(_), None) => LIST_OF_WORKSPACE,
+        (Some(_), None, None) => LIST_OF_OWNER,
+        (Some(_), Some(_), None) => LIST_OF_BOTH,
+        (None, None, Some(_)) => LIST_AFTER,
+        (None, Some(_), Some(_)) => LIST_OF_WORKSPACE_AFTER,
+        (Some(_), None, Some(_)) => LIST_OF_OWNER_AFTER,
+        (Some(_), Some(_), Some(_)) => LIST_OF_BOTH_AFTER,
     };
+    let rows = db.rows(statement, values).await?;
     rows.iter().map(|row| read("api_keys", row, record)).collect()
 }
 

@@ -6,6 +6,7 @@ mod cost;
 mod faults;
 mod feed;
 mod file;
+mod idempotency;
 mod ledger;
 mod operators;
 mod orphans;

@@ -7,6 +7,7 @@ use claviger_domain::{
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     ports::{
         StoreError,
+        idempotency::{IdempotencyStore, KeptAnswer, Known, Reservation},
         jobs::{JobClaim, JobEnd, JobLease, JobRecord, JobRun, JobStore},
         notices::{NoticeFilter, NoticeStore, ReportRecord},
     },
@@ -72,5 +73,24 @@ impl JobStore for MemoryStore {
     }
     async fn end_job(&self, _lease: &JobLease, _end: &JobEnd, _now: Timestamp) -> Result<bool, StoreError> {
         Ok(false)
+    }
+}
+
+#[async_trait]
+impl IdempotencyStore for MemoryStore {
+    async fn reserve(&self, _wanted: &Reservation) -> Result<Option<Known>, StoreError> {
+        Ok(None)
+    }
+    async fn take_over(&self, _request_id: &str, _wanted: &Reservation) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn keep_answer(&self, _request_id: &str, _answer: &KeptAnswer) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn release(&self, _request_id: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn forget_requests(&self, _before: Timestamp, _limit: u32) -> Result<u64, StoreError> {
+        Ok(0)
     }
 }

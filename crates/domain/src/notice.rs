@@ -3,6 +3,7 @@
 
 pub mod channel;
 pub mod delivery;
+pub mod endpoint;
 pub mod message;
 
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Severity;
+use super::{
+    Severity,
+    endpoint::{Endpoint, EndpointError, is_host_name},
+};
 use crate::{
     clock::Timestamp,
     id::{ChannelId, WorkspaceId},
@@ -94,7 +97,93 @@ pub enum ChannelTarget {
     Webhook(WebhookTarget),
 }
 
+/// A field of a channel that cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// Not a mail server.
+    #[error("`{0}` is not the name or address of a mail server")]
+    Host(String),
+    /// Not a port.
+    #[error("a port is between 1 and 65535")]
+    Port,
+    /// Mail and passwords would be read on their way.
+    #[error("plain connections are for a mail server on this machine only; use starttls or implicit")]
+    Plain,
+    /// Not a mail address.
+    #[error("`{0}` is not a mail address")]
+    Mail(String),
+    /// Nobody gets any mail, or too many do.
+    #[error("name between 1 and {MAX_RECIPIENTS} recipients, or let owners get copies")]
+    Recipients,
+    /// Not an address for webhooks.
+    #[error(transparent)]
+    Url(#[from] EndpointError),
+}
+
+impl ChannelError {
+    /// The field, as callers name it.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Host(_) => "host",
+            Self::Port => "port",
+            Self::Plain => "security",
+            Self::Mail(_) | Self::Recipients => "to",
+            Self::Url(_) => "url",
+        }
+    }
+}
+
+/// Recipients at most.
+pub const MAX_RECIPIENTS: usize = 50;
+
+impl SmtpTarget {
+    /// Whether mail could go there.
+    ///
+    /// # Errors
+    /// [`ChannelError`] names the field.
+    pub fn check(&self) -> Result<(), ChannelError> {
+        let address = self.host.parse::<std::net::IpAddr>().ok();
+        if address.is_none() && !is_host_name(&self.host) {
+            return Err(ChannelError::Host(self.host.clone()));
+        }
+        if self.port == 0 {
+            return Err(ChannelError::Port);
+        }
+        let is_here =
+            self.host.eq_ignore_ascii_case("localhost") || address.is_some_and(|ip| ip.is_loopback());
+        if self.security == SmtpSecurity::Plain && !is_here {
+            return Err(ChannelError::Plain);
+        }
+        if self.to.len() > MAX_RECIPIENTS || (self.to.is_empty() && !self.to_owner) {
+            return Err(ChannelError::Recipients);
+        }
+        let bad = std::iter::once(&self.from).chain(&self.to).find(|mail| !is_mail_address(mail));
+        bad.map_or(Ok(()), |mail| Err(ChannelError::Mail(mail.clone())))
+    }
+}
+
+/// `someone@host.example`: enough to keep line breaks and lists out; the mail server judges the rest.
+#[must_use]
+pub fn is_mail_address(text: &str) -> bool {
+    let ok = |b: u8| b.is_ascii_graphic() && !b"<>()[],;:\\\"".contains(&b);
+    text.len() <= 254
+        && text.bytes().all(ok)
+        && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && is_host_name(host))
+}
+
 impl ChannelTarget {
+    /// Whether notices could go there.
+    ///
+    /// # Errors
+    /// [`ChannelError`] names the field.
+    pub fn check(&self) -> Result<(), ChannelError> {
+        match self {
+            Self::Smtp(smtp) => smtp.check(),
+            Self::Webhook(hook) => Ok(Endpoint::parse(&hook.url, hook.allow_private).map(drop)?),
+        }
+    }
+
     /// `smtp` or `webhook`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -133,5 +222,53 @@ impl ChannelRecord {
     #[must_use]
     pub fn seal_context(id: &ChannelId) -> SealContext<'_> {
         SealContext { table: "channels", column: "sealed", row: id.as_str() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smtp() -> SmtpTarget {
+        SmtpTarget {
+            host: "mail.example".to_owned(),
+            port: 587,
+            security: SmtpSecurity::Starttls,
+            username: None,
+            from: "claviger@example.com".to_owned(),
+            to: vec!["ops@example.com".to_owned()],
+            to_owner: false,
+        }
+    }
+
+    #[test]
+    fn plain_mail_stays_on_this_machine() {
+        let plain = SmtpTarget { security: SmtpSecurity::Plain, ..smtp() };
+        assert_eq!(plain.check(), Err(ChannelError::Plain));
+        for here in ["localhost", "127.0.0.1", "::1"] {
+            assert_eq!(SmtpTarget { host: here.to_owned(), ..plain.clone() }.check(), Ok(()), "{here}");
+        }
+        assert_eq!(smtp().check(), Ok(()));
+    }
+
+    #[test]
+    fn addresses_bring_no_headers_along() {
+        for bad in
+            ["", "ops", "@example.com", "ops@", "a@b\r\nBcc: x@y", "a b@c", "a@b,c@d", "<a@b>", "ä@b.c"]
+        {
+            let target = SmtpTarget { to: vec![bad.to_owned()], ..smtp() };
+            assert_eq!(target.check(), Err(ChannelError::Mail(bad.to_owned())), "{bad:?}");
+        }
+        assert_eq!(SmtpTarget { to: Vec::new(), ..smtp() }.check(), Err(ChannelError::Recipients));
+        assert_eq!(SmtpTarget { to: Vec::new(), to_owner: true, ..smtp() }.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_target_reads_back_and_unknown_fields_are_refused() {
+        let target = ChannelTarget::Smtp(smtp());
+        let text = serde_json::to_string(&target).unwrap();
+        assert_eq!(serde_json::from_str::<ChannelTarget>(&text).unwrap(), target);
+        let odd = text.replace("\"port\"", "\"porto\"");
+        assert!(serde_json::from_str::<ChannelTarget>(&odd).is_err());
     }
 }

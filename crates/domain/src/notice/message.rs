@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Incident, Notice, NoticeRecord, RotationStep};
 use crate::{
-    clock::Timestamp,
+    clock::{MICROS_PER_DAY, Timestamp},
     id::KeyId,
     key::{RevocationReason, deprecation::DeprecationStage},
 };
@@ -51,15 +51,18 @@ impl Message {
 fn content(record: &NoticeRecord) -> Content {
     let key = record.about.key.as_ref().map_or("", KeyId::as_str);
     match &record.notice {
-        Notice::KeyExpiring { name, expires_at, days } => Content {
-            headline: format!("Key \"{name}\" expires in {}", in_days(*days)),
-            paragraph: "From then on every request with it is refused.".to_owned(),
-            facts: vec![
-                ("expires_at", "Expires", moment(*expires_at)),
-                ("days_left", "Days left", (*days).into()),
-            ],
-            next: format!("Rotate it in time: claviger key rotate {key}"),
-        },
+        Notice::KeyExpiring { name, expires_at, .. } => {
+            let left = days_left(record.raised_at, *expires_at);
+            Content {
+                headline: format!("Key \"{name}\" expires in {}", in_days(left)),
+                paragraph: "From then on every request with it is refused.".to_owned(),
+                facts: vec![
+                    ("expires_at", "Expires", moment(*expires_at)),
+                    ("days_left", "Days left", left.into()),
+                ],
+                next: format!("Rotate it in time: claviger key rotate {key}"),
+            }
+        }
         Notice::Rotation { .. } => rotation(&record.notice),
         Notice::Deprecation { name, stage, next_at } => Content {
             headline: format!("Key \"{name}\" is deprecated: {}", stage.as_str().replace('_', " ")),
@@ -238,6 +241,12 @@ fn incident_next(incident: Incident, key: &str) -> String {
 
 fn moment(at: Timestamp) -> Value {
     at.to_rfc3339().into()
+}
+
+/// Days that have begun: 13 days and an hour are 14.
+fn days_left(now: Timestamp, until: Timestamp) -> u32 {
+    let micros = until.micros_since(now).max(0);
+    u32::try_from(micros.saturating_add(MICROS_PER_DAY - 1) / MICROS_PER_DAY).unwrap_or(u32::MAX)
 }
 
 fn in_days(days: u32) -> String {

@@ -34,3 +34,84 @@ fn severities_compare_and_read_back() {
     assert_eq!(raised(expiring(9, 7)).severity, Severity::Info);
     assert_eq!(raised(expiring(9, 3)).severity, Severity::Warning);
 }
+
+/// One of each kind, all that texts are made from.
+fn all() -> Vec<Notice> {
+    let (old, new) = (KeyId::parse("key_0123456789").unwrap(), KeyId::parse("key_abcdefghij").unwrap());
+    let at = Timestamp::from_secs(1_772_539_200);
+    let rotation = |step| Notice::Rotation {
+        rotation: RotationId::parse("rot_1").unwrap(),
+        step,
+        old_key_id: old.clone(),
+        new_key_id: new.clone(),
+        reason: "scheduled".to_owned(),
+        overlap_secs: 7 * 86_400,
+        completion_at: at,
+    };
+    let name = || "build <ci> & \"co\"".to_owned();
+    vec![
+        Notice::KeyExpiring { name: name(), expires_at: at, days: 1 },
+        rotation(RotationStep::Started),
+        rotation(RotationStep::RolledBack),
+        Notice::Deprecation { name: name(), stage: DeprecationStage::FinalWarning, next_at: Some(at) },
+        Notice::Revocation {
+            name: name(),
+            reason: RevocationReason::Compromised,
+            immediate: true,
+            affected: vec!["2 child keys".to_owned(), "192.0.2.7 (curl)".to_owned()],
+        },
+        Notice::Incident {
+            incident: Incident::SecondUnwrap,
+            what: "A wrapping token was opened a second time.".to_owned(),
+            client_ip: "192.0.2.7".to_owned(),
+        },
+        Notice::PolicyBreach {
+            name: name(),
+            rule: "require_ip".to_owned(),
+            what: "It may be used from anywhere.".to_owned(),
+            deadline: None,
+        },
+        Notice::UnusedRevoked { name: name(), unused_days: 180, last_used_at: None },
+        Notice::WeeklyReport {
+            report: ReportId::parse("rpt_1").unwrap(),
+            from: Timestamp::from_secs(1_771_934_400),
+            until: at,
+            summary: "3 keys live, 1 expires soon.".to_owned(),
+        },
+        Notice::Trial { channel: "ops".to_owned() },
+    ]
+}
+
+#[test]
+fn every_notice_reads_back_from_the_store() {
+    for notice in all() {
+        let text = serde_json::to_string(&notice).unwrap();
+        assert_eq!(serde_json::from_str::<Notice>(&text).unwrap(), notice, "{text}");
+    }
+}
+
+#[test]
+fn what_each_notice_says() {
+    let said: Vec<String> = all()
+        .into_iter()
+        .map(|notice| {
+            let message = message::Message::of(&raised(notice));
+            format!("Subject: {}\n\n{}\n{:#}\n", message.subject, message.text, message.payload)
+        })
+        .collect();
+    insta::assert_snapshot!(said.join("\n==========\n"));
+}
+
+#[test]
+fn what_the_mail_page_looks_like() {
+    insta::assert_snapshot!(message::Message::of(&raised(all().swap_remove(0))).html);
+}
+
+#[test]
+fn names_break_out_of_neither_header_nor_page() {
+    let name = "a\r\nBcc: x@y <script>".to_owned();
+    let message =
+        message::Message::of(&raised(Notice::UnusedRevoked { name, unused_days: 1, last_used_at: None }));
+    assert!(!message.subject.contains(['\r', '\n']));
+    assert!(!message.html.contains("<script"));
+}

@@ -5,6 +5,7 @@
 
 pub mod idempotency;
 pub mod jobs;
+pub mod lifecycle;
 pub mod notices;
 pub mod operators;
 
@@ -20,14 +21,18 @@ use crate::{
     ledger::{Group, Intent, LedgerRow},
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     operator::{approval::ApprovalRecord, record::OperatorRecord, token::OperatorTokenRecord},
+    policy::PolicyRecord,
+    rotation::RotationRecord,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
+    wrapping::WrappingRecord,
 };
 
 use self::{
     idempotency::IdempotencyStore,
     jobs::{JobLease, JobStore},
+    lifecycle::{CertificateRecord, LifecycleStore, OwnerCap},
     notices::{NoticeStore, ReportRecord},
     operators::{OperatorStore, StepUp},
 };
@@ -40,6 +45,14 @@ pub enum StoreError {
     Conflict {
         /// What collided, such as `key`, `workspace name`.
         what: &'static str,
+    },
+    /// The owner has as many living keys as the workspace's policy allows. Nothing was written.
+    #[error("the owner has {has} living keys, {allowed} are allowed")]
+    OverCap {
+        /// How many there are already.
+        has: u32,
+        /// How many there may be.
+        allowed: u32,
     },
     /// The store cannot be reached, is locked, or its disk is full. Nothing was written.
     #[error("the store is unavailable: {0}")]
@@ -134,6 +147,22 @@ pub enum Change {
     InsertApproval(Box<ApprovalRecord>),
     /// What has become of it.
     UpdateApproval(Box<ApprovalRecord>),
+    /// The rest is written only if the owner has no more living keys than allowed. It follows the key's insertion.
+    HoldOwnerCap(OwnerCap),
+    /// A workspace's policy, or the default one; version 0: it had none.
+    PutPolicy(PolicyRecord),
+    /// Drops a policy that has this version.
+    DropPolicy(Option<WorkspaceId>, i64),
+    /// A new rotation; a conflict when one of its keys is in an open one.
+    InsertRotation(Box<RotationRecord>),
+    /// A changed rotation.
+    UpdateRotation(Box<RotationRecord>),
+    /// A new wrapped delivery.
+    InsertWrapping(Box<WrappingRecord>),
+    /// An opened or emptied one.
+    UpdateWrapping(Box<WrappingRecord>),
+    /// A key's certificate of revocation; a conflict when it has one.
+    InsertCertificate(Box<CertificateRecord>),
     /// The rest is written only if this job still runs under this fencing token.
     HoldLease(JobLease),
 }
@@ -318,7 +347,9 @@ pub struct ChainHead {
 
 /// Keys, workspaces, owners, upstreams, credentials, secrets, the feed and the control chain.
 #[async_trait]
-pub trait Store: NoticeStore + JobStore + OperatorStore + IdempotencyStore + Send + Sync + 'static {
+pub trait Store:
+    NoticeStore + JobStore + OperatorStore + IdempotencyStore + LifecycleStore + Send + Sync + 'static
+{
     /// Writes all changes, their feed entries and the audit event in one transaction, or nothing.
     async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError>;
     /// The feed after `seq`, at most `limit` mutations.

@@ -2,6 +2,7 @@
 
 use claviger_domain::{
     clock::EntropyError,
+    policy::Violation,
     ports::{SealError, StoreError},
 };
 
@@ -68,6 +69,9 @@ impl From<StoreError> for ServiceError {
         match error {
             StoreError::Conflict { what } => {
                 Self::conflict(what, "changed or taken by someone else meanwhile")
+            }
+            StoreError::OverCap { has, allowed } => {
+                Self::conflict("policy", Violation::MaxKeys { has, allowed })
             }
             StoreError::Unavailable(why) => Self::Unavailable(why),
             StoreError::Refused { .. } => Self::invalid("value", error),

@@ -1,6 +1,7 @@
 //! An in-memory store whose failures are given by the test. What real stores do is covered by the conformance suite.
 
 mod idempotency;
+mod lifecycle;
 mod notices;
 mod operators;
 
@@ -34,7 +35,9 @@ use claviger_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use self::{idempotency::Requests, notices::NoticeState, operators::OperatorState};
+use self::{
+    idempotency::Requests, lifecycle::LifecycleState, notices::NoticeState, operators::OperatorState,
+};
 use crate::{Background, Deps, Services, Settings, lock::lock};
 
 /// What the next group commits do.
@@ -74,6 +77,7 @@ pub(crate) struct State {
     pub(crate) notices: NoticeState,
     pub(crate) operators: OperatorState,
     pub(crate) requests: Requests,
+    pub(crate) lifecycle: LifecycleState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
 }
@@ -168,6 +172,7 @@ macro_rules! update {
 fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>, StoreError> {
     let Some(change) = state.notices.write(change)? else { return Ok(None) };
     let Some(change) = state.operators.write(change)? else { return Ok(None) };
+    let Some(change) = state.lifecycle.write(&state.keys, change)? else { return Ok(None) };
     Ok(Some(match change {
         Change::InsertKey(key) => {
             let id = key.id.to_string();
@@ -242,6 +247,14 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::InsertStepUp(_)
         | Change::InsertApproval(_)
         | Change::UpdateApproval(_)
+        | Change::HoldOwnerCap(_)
+        | Change::PutPolicy(_)
+        | Change::DropPolicy(..)
+        | Change::InsertRotation(_)
+        | Change::UpdateRotation(_)
+        | Change::InsertWrapping(_)
+        | Change::UpdateWrapping(_)
+        | Change::InsertCertificate(_)
         | Change::HoldLease(_) => return Ok(None),
     }))
 }

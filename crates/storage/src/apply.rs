@@ -7,10 +7,11 @@ use claviger_domain::{
 };
 
 use crate::{
-    approvals, audit,
+    approvals, audit, certificates,
     engine::{Db, Tx},
     failure::Failure,
-    feed, idempotency, jobs, keys, notices, operators, secrets, tenants, upstreams,
+    feed, idempotency, jobs, keys, notices, operators, policies, rotations, secrets, tenants, upstreams,
+    wrappings,
 };
 
 /// How often a transaction that had to give way to another is begun again.
@@ -73,6 +74,16 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::InsertStepUp(proof) => operators::insert_step_up(tx, proof).await,
         Change::InsertApproval(approval) => approvals::insert(tx, approval).await,
         Change::UpdateApproval(approval) => approvals::update(tx, approval).await,
+        Change::HoldOwnerCap(cap) => policies::hold_cap(tx, cap).await,
+        Change::PutPolicy(policy) => policies::put(tx, policy).await,
+        Change::DropPolicy(workspace, version) => {
+            policies::drop_policy(tx, workspace.as_ref(), *version).await
+        }
+        Change::InsertRotation(rotation) => rotations::insert(tx, rotation).await,
+        Change::UpdateRotation(rotation) => rotations::update(tx, rotation).await,
+        Change::InsertWrapping(wrapping) => wrappings::insert(tx, wrapping).await,
+        Change::UpdateWrapping(wrapping) => wrappings::update(tx, wrapping).await,
+        Change::InsertCertificate(certificate) => certificates::insert(tx, certificate).await,
         Change::HoldLease(lease) => jobs::hold(tx, lease).await,
     }
 }
@@ -100,6 +111,14 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::InsertStepUp(_)
         | Change::InsertApproval(_)
         | Change::UpdateApproval(_)
+        | Change::HoldOwnerCap(_)
+        | Change::PutPolicy(_)
+        | Change::DropPolicy(..)
+        | Change::InsertRotation(_)
+        | Change::UpdateRotation(_)
+        | Change::InsertWrapping(_)
+        | Change::UpdateWrapping(_)
+        | Change::InsertCertificate(_)
         | Change::HoldLease(_) => return None,
     })
 }

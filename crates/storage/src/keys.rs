@@ -92,6 +92,15 @@ statements! {
     LIST_OF_OWNER_AFTER = listed!("WHERE owner_id = $4 AND (created_us, id) > ($2, $3) ", "$1");
     LIST_OF_BOTH_AFTER =
         listed!("WHERE owner_id = $4 AND workspace_id = $5 AND (created_us, id) > ($2, $3) ", "$1");
+    /// Revoked keys without a certificate, the oldest revocation first.
+    UNCERTIFIED = concat!(
+        "SELECT ", columns!("k."), " FROM api_keys k WHERE k.revoked_us IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.key_id = k.id) ORDER BY k.revoked_us, k.id LIMIT $1"
+    );
+    /// Keys that one key minted.
+    CHILDREN = concat!("SELECT ", columns!(""), " FROM api_keys WHERE parent_id = $1 ORDER BY created_us, id");
+    /// A line of successors.
+    LINEAGE = concat!("SELECT ", columns!(""), " FROM api_keys WHERE lineage = $1 ORDER BY created_us, id");
     CREATED = "SELECT id, created_us FROM api_keys WHERE id = $1";
     INSERT = concat!(
         "INSERT INTO api_keys (", columns!(""), ") \
@@ -146,6 +155,21 @@ pub(crate) async fn list(db: &Db, filter: &KeyFilter) -> Result<Vec<KeyRecord>, 
         (Some(_), Some(_), Some(_)) => LIST_OF_BOTH_AFTER,
     };
     let rows = db.rows(statement, values).await?;
+    rows.iter().map(|row| read("api_keys", row, record)).collect()
+}
+
+pub(crate) async fn uncertified(db: &Db, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+    let rows = db.rows(UNCERTIFIED, args![limit]).await?;
+    rows.iter().map(|row| read("api_keys", row, record)).collect()
+}
+
+pub(crate) async fn children(db: &Db, parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
+    let rows = db.rows(CHILDREN, args![parent.as_str()]).await?;
+    rows.iter().map(|row| read("api_keys", row, record)).collect()
+}
+
+pub(crate) async fn lineage(db: &Db, lineage: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
+    let rows = db.rows(LINEAGE, args![lineage.as_str()]).await?;
     rows.iter().map(|row| read("api_keys", row, record)).collect()
 }
 

@@ -5,6 +5,7 @@ mod apply;
 mod approvals;
 mod audit;
 mod bulk;
+mod certificates;
 mod chains;
 mod checkpoints;
 mod commit;
@@ -22,15 +23,18 @@ mod notices;
 mod open;
 mod operators;
 mod packing;
+mod policies;
 mod ports;
 mod proof;
 mod resources;
 mod retention;
+mod rotations;
 mod secrets;
 mod statements;
 mod tenants;
 mod upstreams;
 mod usage;
+mod wrappings;
 
 use std::{
     collections::BTreeMap,
@@ -46,8 +50,8 @@ use claviger_domain::{
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
     ports::{
-        Applied, ChainHead, Change, DataChain, DayCheck, FeedPage, KeyFilter, LedgerStore, SealedSecret, Store,
-        StoreError, UsageQuery, UsageTotal,
+        Applied, ChainHead, Change, DataChain, DayCheck, FeedPage, KeyFilter, LedgerStore, SealedSecret,
+        Store, StoreError, UsageQuery, UsageTotal,
     },
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,

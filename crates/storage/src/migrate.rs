@@ -22,6 +22,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("notices", include_str!("../migrations/0003_notices.sql")),
     ("operators", include_str!("../migrations/0004_operators.sql")),
     ("admin_api", include_str!("../migrations/0005_admin_api.sql")),
+    ("lifecycle", include_str!("../migrations/0006_lifecycle.sql")),
 ];
 
 statements! {

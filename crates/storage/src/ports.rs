@@ -1,5 +1,7 @@
 //! The ports beside keys and ledger.
 
+mod lifecycle;
+
 use async_trait::async_trait;
 use claviger_domain::{
     audit::Digest,

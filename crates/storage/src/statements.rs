@@ -3,16 +3,17 @@
 use crate::{
     approvals, audit,
     bulk::Bulk,
-    chains, checkpoints, commit,
+    certificates, chains, checkpoints, commit,
     engine::{Db, sqlite},
-    feed, fold, idempotency, intents, jobs, keys, ledger, migrate, notices, operators, proof, resources, retention, secrets, tenants, upstreams,
-    usage,
+    feed, fold, idempotency, intents, jobs, keys, ledger, migrate, notices, operators, policies, proof,
+    resources, retention, rotations, secrets, tenants, upstreams, usage, wrappings,
 };
 
 /// By aggregate.
 const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("approvals", approvals::STATEMENTS),
     ("audit", audit::STATEMENTS),
+    ("certificates", certificates::STATEMENTS),
     ("chains", chains::STATEMENTS),
     ("checkpoints", checkpoints::STATEMENTS),
     ("feed", feed::STATEMENTS),
@@ -22,15 +23,18 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("keys", keys::STATEMENTS),
     ("ledger", ledger::STATEMENTS),
     ("migrate", migrate::STATEMENTS),
+    ("policies", policies::STATEMENTS),
     ("proof", proof::STATEMENTS),
     ("notices", notices::STATEMENTS),
     ("operators", operators::STATEMENTS),
     ("resources", resources::STATEMENTS),
     ("retention", retention::STATEMENTS),
+    ("rotations", rotations::STATEMENTS),
     ("secrets", secrets::STATEMENTS),
     ("tenants", tenants::STATEMENTS),
     ("upstreams", upstreams::STATEMENTS),
     ("usage", usage::STATEMENTS),
+    ("wrappings", wrappings::STATEMENTS),
 ];
 
 /// Those that have many rows, by aggregate.

@@ -194,6 +194,11 @@ async fn unfolded(
     Ok(pending)
 }
 
+/// The same of all keys.
+pub(crate) async fn unfolded_of_all(tx: &mut Tx) -> Result<Pending, Failure> {
+    unfolded(tx, Only { key: None, workspace: None }, |_| true).await
+}
+
 /// Days before this one are only known as totals.
 pub(crate) async fn first_day(tx: &mut Tx) -> Result<i64, Failure> {
     let row = tx.row(FIRST_DAY, args![]).await?;

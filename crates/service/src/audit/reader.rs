@@ -61,6 +61,7 @@ impl From<StoreError> for ReadError {
         match error {
             StoreError::Corrupt { .. } => Self::Unreadable(error.to_string()),
             StoreError::Conflict { .. }
+            | StoreError::OverCap { .. }
             | StoreError::Unavailable(_)
             | StoreError::Refused { .. }
             | StoreError::NewerSchema { .. } => Self::Store(error),

@@ -3,14 +3,20 @@
 use async_trait::async_trait;
 use claviger_domain::{
     clock::Timestamp,
-    id::{ChannelId, NoticeId, ReportId},
+    id::{CertificateId, ChannelId, KeyId, NoticeId, ReportId, RotationId},
+    key::KeyRecord,
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
+    policy::PolicyRecord,
     ports::{
         StoreError,
         idempotency::{IdempotencyStore, KeptAnswer, Known, Reservation},
         jobs::{JobClaim, JobEnd, JobLease, JobRecord, JobRun, JobStore},
+        lifecycle::{CertificateRecord, LifecycleStore, RotationFilter},
         notices::{NoticeFilter, NoticeStore, ReportRecord},
     },
+    rotation::RotationRecord,
+    token::PublicId,
+    wrapping::WrappingRecord,
 };
 
 use super::MemoryStore;
@@ -92,5 +98,46 @@ impl IdempotencyStore for MemoryStore {
     }
     async fn forget_requests(&self, _before: Timestamp, _limit: u32) -> Result<u64, StoreError> {
         Ok(0)
+    }
+}
+
+#[async_trait]
+impl LifecycleStore for MemoryStore {
+    async fn policies(&self) -> Result<Vec<PolicyRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn rotation(&self, _id: &RotationId) -> Result<Option<RotationRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn rotations(&self, _filter: &RotationFilter) -> Result<Vec<RotationRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn wrapping(&self, _id: PublicId) -> Result<Option<WrappingRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn wrapping_of(&self, _key: &KeyId) -> Result<Option<WrappingRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn certificate(&self, _id: &CertificateId) -> Result<Option<CertificateRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn certificate_of(&self, _key: &KeyId) -> Result<Option<CertificateRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn certificates(
+        &self,
+        _before: Option<&CertificateId>,
+        _limit: u32,
+    ) -> Result<Vec<CertificateRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn uncertified_keys(&self, _limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn children(&self, _parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn lineage(&self, _lineage: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(Vec::new())
     }
 }

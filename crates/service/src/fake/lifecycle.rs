@@ -1,0 +1,169 @@
+//! The fake store's policies, rotations, deliveries and certificates.
+
+use async_trait::async_trait;
+use claviger_domain::{
+    id::{CertificateId, KeyId, RotationId},
+    key::{KeyRecord, KeyState},
+    policy::PolicyRecord,
+    ports::{
+        Change, StoreError,
+        lifecycle::{CertificateRecord, LifecycleStore, OwnerCap, RotationFilter},
+    },
+    rotation::RotationRecord,
+    token::PublicId,
+    wrapping::WrappingRecord,
+};
+
+use super::{FakeStore, conflict};
+use crate::lock::lock;
+
+#[derive(Default)]
+pub(crate) struct LifecycleState {
+    pub(crate) policies: Vec<PolicyRecord>,
+    pub(crate) rotations: Vec<RotationRecord>,
+    pub(crate) wrappings: Vec<WrappingRecord>,
+    pub(crate) certificates: Vec<CertificateRecord>,
+}
+
+macro_rules! put {
+    ($list:expr, $row:expr, $what:literal) => {{
+        let mut row = $row;
+        let place = $list.iter_mut().find(|r| r.id == row.id && r.version == row.version);
+        row.version += 1;
+        *place.ok_or(conflict($what))? = row;
+    }};
+}
+
+impl LifecycleState {
+    /// Writes what is of its kind; gives back what is not.
+    pub(super) fn write(&mut self, keys: &[KeyRecord], change: Change) -> Result<Option<Change>, StoreError> {
+        match change {
+            Change::HoldOwnerCap(cap) => hold(keys, &cap)?,
+            Change::PutPolicy(mut policy) => {
+                let at = self.policies.iter().position(|p| p.workspace == policy.workspace);
+                let found = at.map_or(0, |at| self.policies[at].version);
+                if found != policy.version {
+                    return Err(conflict("policy"));
+                }
+                policy.version += 1;
+                self.policies.retain(|p| p.workspace != policy.workspace);
+                self.policies.push(policy);
+            }
+            Change::DropPolicy(workspace, version) => {
+                let is = |p: &PolicyRecord| p.workspace == workspace && p.version == version;
+                if !self.policies.iter().any(is) {
+                    return Err(conflict("policy"));
+                }
+                self.policies.retain(|p| !is(p));
+            }
+            Change::InsertRotation(rotation) => {
+                let open = |r: &RotationRecord| r.ended_at.is_none() && r.old == rotation.old;
+                if self.rotations.iter().any(open) {
+                    return Err(conflict("open rotation of the key"));
+                }
+                self.rotations.push(*rotation);
+            }
+            Change::UpdateRotation(rotation) => put!(self.rotations, *rotation, "rotation"),
+            Change::InsertWrapping(wrapping) => self.wrappings.push(*wrapping),
+            Change::UpdateWrapping(wrapping) => put!(self.wrappings, *wrapping, "wrapping"),
+            Change::InsertCertificate(certificate) => {
+                if self.certificates.iter().any(|c| c.key == certificate.key) {
+                    return Err(conflict("certificate of the key"));
+                }
+                self.certificates.push(*certificate);
+            }
+            other => return Ok(Some(other)),
+        }
+        Ok(None)
+    }
+}
+
+fn hold(keys: &[KeyRecord], cap: &OwnerCap) -> Result<(), StoreError> {
+    let counts = |k: &&KeyRecord| {
+        k.owner == cap.owner
+            && k.workspace == cap.workspace
+            && k.parent.is_none()
+            && matches!(k.state, KeyState::Active | KeyState::Suspended)
+            && k.expires_at.is_none_or(|at| at > cap.now)
+    };
+    let lines: std::collections::HashSet<&KeyId> = keys.iter().filter(counts).map(|k| &k.lineage).collect();
+    let has = u32::try_from(lines.len()).unwrap_or(u32::MAX);
+    if has > cap.max_keys {
+        return Err(StoreError::OverCap { has: has - 1, allowed: cap.max_keys });
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl LifecycleStore for FakeStore {
+    async fn policies(&self) -> Result<Vec<PolicyRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).lifecycle.policies.clone())
+    }
+
+    async fn rotation(&self, id: &RotationId) -> Result<Option<RotationRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).lifecycle.rotations.iter().find(|r| r.id == *id).cloned())
+    }
+
+    async fn rotations(&self, filter: &RotationFilter) -> Result<Vec<RotationRecord>, StoreError> {
+        self.up()?;
+        let wanted = |r: &&RotationRecord| {
+            filter.key.as_ref().is_none_or(|k| *k == r.old || *k == r.successor)
+                && filter.workspace.as_ref().is_none_or(|w| *w == r.workspace)
+                && !(filter.open && r.ended_at.is_some())
+        };
+        let state = lock(&self.state);
+        Ok(state.lifecycle.rotations.iter().filter(wanted).take(filter.limit as usize).cloned().collect())
+    }
+
+    async fn wrapping(&self, id: PublicId) -> Result<Option<WrappingRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).lifecycle.wrappings.iter().find(|w| w.public_id == id).cloned())
+    }
+
+    async fn wrapping_of(&self, key: &KeyId) -> Result<Option<WrappingRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).lifecycle.wrappings.iter().rev().find(|w| w.key == *key).cloned())
+    }
+
+    async fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).lifecycle.certificates.iter().find(|c| c.id == *id).cloned())
+    }
+
+    async fn certificate_of(&self, key: &KeyId) -> Result<Option<CertificateRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).lifecycle.certificates.iter().find(|c| c.key == *key).cloned())
+    }
+
+    async fn certificates(
+        &self,
+        _before: Option<&CertificateId>,
+        limit: u32,
+    ) -> Result<Vec<CertificateRecord>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        Ok(state.lifecycle.certificates.iter().rev().take(limit as usize).cloned().collect())
+    }
+
+    async fn uncertified_keys(&self, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let without = |k: &&KeyRecord| {
+            k.revocation.is_some() && !state.lifecycle.certificates.iter().any(|c| c.key == k.id)
+        };
+        Ok(state.keys.iter().filter(without).take(limit as usize).cloned().collect())
+    }
+
+    async fn children(&self, parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        Ok(state.keys.iter().filter(|k| k.parent.as_ref() == Some(parent)).cloned().collect())
+    }
+
+    async fn lineage(&self, lineage: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).keys.iter().filter(|k| k.lineage == *lineage).cloned().collect())
+    }
+}

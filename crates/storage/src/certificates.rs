@@ -1,0 +1,62 @@
+//! Certificates of revocation.
+
+use claviger_domain::{
+    id::{CertificateId, KeyId},
+    ports::{StoreError, lifecycle::CertificateRecord},
+};
+
+use crate::{
+    engine::{Db, Row, Tx, Unreadable, args, read, statements},
+    failure::Failure,
+};
+
+statements! {
+    GET = "SELECT id, key_id, created_us, body FROM certificates WHERE id = $1";
+    OF_KEY = "SELECT id, key_id, created_us, body FROM certificates WHERE key_id = $1";
+    LIST = "SELECT id, key_id, created_us, body FROM certificates ORDER BY created_us DESC, id DESC LIMIT $1";
+    LIST_BEFORE = "SELECT id, key_id, created_us, body FROM certificates \
+                   WHERE (created_us, id) < (SELECT b.created_us, b.id FROM certificates b WHERE b.id = $2) \
+                   ORDER BY created_us DESC, id DESC LIMIT $1";
+    INSERT = "INSERT INTO certificates (id, key_id, created_us, body) VALUES ($1, $2, $3, $4)";
+}
+
+pub(crate) async fn get(db: &Db, id: &CertificateId) -> Result<Option<CertificateRecord>, StoreError> {
+    let row = db.row(GET, args![id.as_str()]).await?;
+    row.map(|row| read("certificates", &row, certificate)).transpose()
+}
+
+pub(crate) async fn of_key(db: &Db, key: &KeyId) -> Result<Option<CertificateRecord>, StoreError> {
+    let row = db.row(OF_KEY, args![key.as_str()]).await?;
+    row.map(|row| read("certificates", &row, certificate)).transpose()
+}
+
+pub(crate) async fn list(
+    db: &Db,
+    before: Option<&CertificateId>,
+    limit: u32,
+) -> Result<Vec<CertificateRecord>, StoreError> {
+    let rows = match before {
+        None => db.rows(LIST, args![limit]).await?,
+        Some(before) => db.rows(LIST_BEFORE, args![limit, before.as_str()]).await?,
+    };
+    rows.iter().map(|row| read("certificates", row, certificate)).collect()
+}
+
+fn certificate(row: &Row) -> Result<CertificateRecord, Unreadable> {
+    Ok(CertificateRecord {
+        id: row.parsed("id", |t| CertificateId::parse(t).ok())?,
+        key: row.parsed("key_id", |t| KeyId::parse(t).ok())?,
+        created_at: row.time("created_us")?,
+        body: row.text("body")?.to_owned(),
+    })
+}
+
+pub(crate) async fn insert(tx: &mut Tx, certificate: &CertificateRecord) -> Result<(), Failure> {
+    let args = args![
+        certificate.id.as_str(),
+        certificate.key.as_str(),
+        certificate.created_at,
+        certificate.body.as_str(),
+    ];
+    tx.execute(INSERT, args).await.map(drop).map_err(|e| Failure::Store(e.conflict("certificate of the key")))
+}

@@ -1,0 +1,58 @@
+//! Policies, rotations, wrapped deliveries, certificates.
+
+use async_trait::async_trait;
+use claviger_domain::{
+    id::{CertificateId, KeyId, RotationId},
+    key::KeyRecord,
+    policy::PolicyRecord,
+    ports::{
+        StoreError,
+        lifecycle::{CertificateRecord, LifecycleStore, RotationFilter},
+    },
+    rotation::RotationRecord,
+    token::PublicId,
+    wrapping::WrappingRecord,
+};
+
+use crate::{Database, certificates, keys, policies, rotations, wrappings};
+
+#[async_trait]
+impl LifecycleStore for Database {
+    async fn policies(&self) -> Result<Vec<PolicyRecord>, StoreError> {
+        policies::list(&self.db).await
+    }
+    async fn rotation(&self, id: &RotationId) -> Result<Option<RotationRecord>, StoreError> {
+        rotations::get(&self.db, id).await
+    }
+    async fn rotations(&self, filter: &RotationFilter) -> Result<Vec<RotationRecord>, StoreError> {
+        rotations::list(&self.db, filter).await
+    }
+    async fn wrapping(&self, id: PublicId) -> Result<Option<WrappingRecord>, StoreError> {
+        wrappings::get(&self.db, id).await
+    }
+    async fn wrapping_of(&self, key: &KeyId) -> Result<Option<WrappingRecord>, StoreError> {
+        wrappings::newest_of(&self.db, key).await
+    }
+    async fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, StoreError> {
+        certificates::get(&self.db, id).await
+    }
+    async fn certificate_of(&self, key: &KeyId) -> Result<Option<CertificateRecord>, StoreError> {
+        certificates::of_key(&self.db, key).await
+    }
+    async fn certificates(
+        &self,
+        before: Option<&CertificateId>,
+        limit: u32,
+    ) -> Result<Vec<CertificateRecord>, StoreError> {
+        certificates::list(&self.db, before, limit).await
+    }
+    async fn uncertified_keys(&self, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+        keys::uncertified(&self.db, limit).await
+    }
+    async fn children(&self, parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
+        keys::children(&self.db, parent).await
+    }
+    async fn lineage(&self, lineage: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
+        keys::lineage(&self.db, lineage).await
+    }
+}

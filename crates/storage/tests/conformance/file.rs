@@ -43,7 +43,8 @@ async fn a_newer_schema_is_refused(place: Place) {
     )
     .await;
     let refused = place.try_open(Options::default()).await.unwrap_err();
-    assert_eq!(refused, OpenError::Store(StoreError::NewerSchema { found: 99, known: 1 }));
+    let is_newer = matches!(refused, OpenError::Store(StoreError::NewerSchema { found: 99, known: 1.. }));
+    assert!(is_newer, "{refused:?}");
 }
 
 async fn what_was_written_is_there_after_a_restart(place: Place) {

@@ -9,7 +9,10 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::describe::{Answer, Shape};
+use crate::{
+    describe::{Answer, Shape},
+    once::HoldsSecret,
+};
 
 /// Something whose row has a version.
 pub trait Versioned {
@@ -67,6 +70,24 @@ impl<T: Serialize> IntoResponse for Created<T> {
 }
 
 impl<T: ToSchema> Answer for Created<T> {
+    fn describe(shape: &mut Shape) {
+        shape.answer::<T>(StatusCode::CREATED, "application/json", false);
+    }
+}
+
+/// Something that was made and is a secret, or holds one: 201, kept nowhere on the way.
+pub struct Secret<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Secret<T> {
+    fn into_response(self) -> Response {
+        let kind = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+        let mut response = (StatusCode::CREATED, kind, Json(self.0)).into_response();
+        response.extensions_mut().insert(HoldsSecret);
+        response
+    }
+}
+
+impl<T: ToSchema> Answer for Secret<T> {
     fn describe(shape: &mut Shape) {
         shape.answer::<T>(StatusCode::CREATED, "application/json", false);
     }

@@ -10,10 +10,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use claviger_domain::ports::idempotency::Reservation;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
-    extract,
+    extract, once,
     operation::{Access, Operation},
     problem::Problem,
     state::ControlState,
@@ -67,12 +68,13 @@ pub struct Asked<'a> {
 /// Lets a request through to its operation, or answers with a problem.
 pub async fn pass(State(Gate(gate)): State<Gate>, request: Request, next: Next) -> Response {
     match enter(&gate, request).await {
-        Ok(request) => next.run(request).await,
+        Ok((request, None)) => next.run(request).await,
+        Ok((request, Some(wanted))) => once::run(&gate.state, wanted, request, next).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn enter(gate: &Inner, request: Request) -> Result<Request, Problem> {
+async fn enter(gate: &Inner, request: Request) -> Result<(Request, Option<Reservation>), Problem> {
     let (mut head, body) = request.into_parts();
     let operator = match gate.access {
         Access::Operator(verb) => Some((verb, extract::authenticate(&gate.state, &head).await?)),
@@ -83,12 +85,18 @@ async fn enter(gate: &Inner, request: Request) -> Result<Request, Problem> {
     if !gate.takes_body && !is_nothing(&body) {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid", "this operation takes no body"));
     }
-    if let Some((verb, operator)) = operator {
-        let asked = Asked { method: &gate.method, path: gate.path, head: &head, body: &body };
-        let operator = extract::authorize(&gate.state, operator, verb, &asked).await?;
-        head.extensions.insert(operator);
-    }
-    Ok(Request::from_parts(head, Body::from(body)))
+    let Some((verb, operator)) = operator else {
+        return Ok((Request::from_parts(head, Body::from(body)), None));
+    };
+    let asked = Asked { method: &gate.method, path: gate.path, head: &head, body: &body };
+    let mut operator = extract::authorize(&gate.state, operator, verb, &asked).await?;
+    let key = if gate.method == Method::GET { None } else { once::key(&head.headers)? };
+    let wanted = key.map(|key| {
+        operator.caller.idempotency_key = Some(key.clone());
+        once::reservation(key, verb, &operator.caller, &asked, gate.state.clock.now())
+    });
+    head.extensions.insert(operator);
+    Ok((Request::from_parts(head, Body::from(body)), wanted))
 }
 
 /// A query parameter that the operation does not know is a mistake, not something to be passed over.

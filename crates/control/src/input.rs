@@ -110,7 +110,9 @@ impl FromRequestParts<ControlState> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &ControlState) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
+        let Some(value) = parts.headers.get(header::IF_MATCH).filter(|v| *v != "*") else {
+            return Ok(Self(None));
+        };
         let version = value.to_str().ok().and_then(|v| v.trim().trim_matches('"').parse().ok());
         let bad = || Problem::invalid("If-Match", "expected a row's version, such as \"3\"");
         version.map(|v| Self(Some(v))).ok_or_else(bad)

@@ -8,6 +8,7 @@ pub mod gate;
 pub mod health;
 pub mod input;
 pub mod listen;
+pub mod once;
 pub mod openapi;
 pub mod operation;
 pub mod problem;

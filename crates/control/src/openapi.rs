@@ -20,6 +20,7 @@ use utoipa::{
 use crate::{
     api,
     describe::AnswerShape,
+    once,
     operation::{Access, Operation},
     problem::Problem,
 };
@@ -102,6 +103,9 @@ fn described(operation: &Operation) -> OperationBuilder {
     for parameter in &operation.shape.parameters {
         built = built.parameter(parameter.clone());
     }
+    if takes_idempotency_key(operation) {
+        built = built.parameter(idempotency_key());
+    }
     if let Some(schema) = &operation.shape.body {
         built = built.request_body(Some(body(schema.clone())));
     }
@@ -126,6 +130,23 @@ fn path_parameter(name: &str) -> Parameter {
     let parameter =
         ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
     parameter.schema(Some(text)).build()
+}
+
+fn takes_idempotency_key(operation: &Operation) -> bool {
+    operation.method != Method::GET && matches!(operation.access, Access::Operator(_))
+}
+
+fn idempotency_key() -> Parameter {
+    let text = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(255))
+        .pattern(Some("^[!-~]+$"))
+        .build();
+    let said = "A request with the same key and content is carried out once within 24 hours. A repetition gets the same \
+                answer, or 409 with `made` when the answer held a secret.";
+    let parameter = ParameterBuilder::new().name(once::HEADER).parameter_in(ParameterIn::Header);
+    parameter.required(Required::False).description(Some(said)).schema(Some(text)).build()
 }
 
 fn body(schema: RefOr<Schema>) -> RequestBody {
@@ -157,6 +178,9 @@ fn problems(operation: &Operation) -> Vec<u16> {
     }
     if operation.method != Method::GET {
         found.extend([408, 409]);
+    }
+    if takes_idempotency_key(operation) {
+        found.insert(422);
     }
     if operation.shape.body.is_some() {
         found.insert(415);

@@ -22,13 +22,22 @@ pub struct Problem {
     /// The field that is at fault, when there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field: Option<String>,
+    /// What was made all the same, when that is the problem.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub made: Option<String>,
 }
 
 impl Problem {
     /// A problem without a field.
     #[must_use]
     pub fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
-        Self { kind: kind.to_owned(), status: status.as_u16(), detail: detail.into(), field: None }
+        Self {
+            kind: kind.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            field: None,
+            made: None,
+        }
     }
 
     /// A field that cannot be used.
@@ -54,6 +63,7 @@ impl From<ServiceError> for Problem {
         let (status, kind) = match &error {
             ServiceError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             ServiceError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
+            ServiceError::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale"),
             ServiceError::Invalid { field, .. } => return Self::invalid(field, error.to_string()),
             ServiceError::Unavailable(_) | ServiceError::Entropy(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable")

@@ -25,6 +25,14 @@ pub enum ServiceError {
         /// What collided.
         why: String,
     },
+    /// The caller spoke of a version that the row does not have any more.
+    #[error("{what}: it has version {version} now")]
+    Stale {
+        /// `key`, `operator` …
+        what: &'static str,
+        /// The version that it has.
+        version: i64,
+    },
     /// A field of the request cannot be accepted.
     #[error("{field}: {why}")]
     Invalid {

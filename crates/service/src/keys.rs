@@ -296,7 +296,7 @@ impl Keys {
         for _ in 0..TRIES {
             let key = self.0.store.key(id).await?.ok_or_else(|| ServiceError::not_found("key", id))?;
             if expected_version.is_some_and(|version| version != key.version) {
-                return Err(ServiceError::conflict("key", format!("it has version {} now", key.version)));
+                return Err(ServiceError::Stale { what: "key", version: key.version });
             }
             let now = self.0.clock.now();
             let mut changed = match decide(&key, verb, now) {

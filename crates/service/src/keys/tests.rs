@@ -65,7 +65,7 @@ async fn a_stale_version_is_refused_and_a_race_is_decided_anew() {
     let (changed, _) = keys.update(&key.id, rename("l"), Some(1), &caller).await.unwrap();
     assert_eq!((changed.version, changed.name.as_str()), (2, "l"));
     let stale = keys.update(&key.id, rename("m"), Some(1), &caller).await.unwrap_err();
-    assert!(matches!(stale, ServiceError::Conflict { what: "key", .. }));
+    assert!(matches!(stale, ServiceError::Stale { what: "key", .. }));
     let renames = (0..4).map(|n| {
         let patch = rename(&format!("n{n}"));
         let caller = &caller;

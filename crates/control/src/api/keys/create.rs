@@ -5,7 +5,7 @@ use claviger_service::keys::{Expiry, NewKey};
 
 use super::{CreateKey, expiry, moment, on_disconnect};
 use crate::{
-    answer::Made,
+    answer::Secret,
     api::view::KeyView,
     extract::{Body, Operator},
     problem::Problem,
@@ -17,7 +17,7 @@ pub async fn create(
     State(state): State<ControlState>,
     operator: Operator,
     Body(body): Body<CreateKey>,
-) -> Result<Made<KeyView>, Problem> {
+) -> Result<Secret<KeyView>, Problem> {
     let new = NewKey {
         name: body.name,
         test: body.test,
@@ -37,5 +37,5 @@ pub async fn create(
     let (record, token, usage) = state.services.keys.create(new, &operator.caller).await?;
     let mut view = KeyView::of(&record, &usage, state.clock.now());
     view.key = Some(String::from_utf8_lossy(token.expose()).into_owned());
-    Ok(Made(view))
+    Ok(Secret(view))
 }

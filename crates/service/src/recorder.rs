@@ -11,6 +11,7 @@ mod queue;
 mod recover;
 mod sift;
 mod spool;
+mod tempo;
 mod writer;
 
 #[cfg(test)]

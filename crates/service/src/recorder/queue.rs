@@ -106,6 +106,11 @@ impl Queue {
         }
     }
 
+    /// Whether anybody waits for what has gathered.
+    pub(super) fn is_urgent(&self) -> bool {
+        lock(&self.open).is_urgent
+    }
+
     /// Takes all that has gathered, if anybody waits for it. `None`: what is urgent wakes the writer, which looks again
     /// by itself within [`LINGER`].
     pub(super) fn take_urgent(self: &Arc<Self>) -> Option<Taken> {

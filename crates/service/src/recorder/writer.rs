@@ -23,6 +23,7 @@ use super::{
     queue::{Batch, Fate, LINGER, Taken},
     sift::{LeftOut, sift},
     spool::Spool,
+    tempo::Tempo,
 };
 
 /// How long a group may wait for the store before it is spooled.
@@ -85,8 +86,14 @@ impl Writer {
     /// requests first: a settlement after this is booked as unknown at the next start.
     pub async fn run(mut self, stop: CancellationToken) {
         let queue = Arc::clone(&self.shared.queue);
+        let mut tempo = Tempo::begins(Instant::now());
         loop {
+            if let Some(pause) = tempo.pause().filter(|_| queue.is_urgent()) {
+                // Far below what the runtime's timers can tell apart; the thread is the writer's own.
+                std::thread::sleep(pause);
+            }
             if let Some(taken) = queue.take_urgent() {
+                tempo.count(taken.gathered.freed, Instant::now());
                 self.commit_now(taken, &stop).await;
                 continue;
             }

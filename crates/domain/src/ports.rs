@@ -3,6 +3,7 @@
 //! Domain functions return [`Change`]s; [`Store::apply`] compares row versions and writes changes, audit event and
 //! feed entry in one transaction, or nothing. `Conflict` means: load and decide again.
 
+pub mod children;
 pub mod idempotency;
 pub mod jobs;
 pub mod lifecycle;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 use self::{
+    children::{ChildCap, ChildStore},
     idempotency::IdempotencyStore,
     jobs::{JobLease, JobStore},
     lifecycle::{CertificateRecord, LifecycleStore, OwnerCap},
@@ -149,6 +151,8 @@ pub enum Change {
     UpdateApproval(Box<ApprovalRecord>),
     /// The rest is written only if the owner has no more living keys than allowed. It follows the key's insertion.
     HoldOwnerCap(OwnerCap),
+    /// The rest is written only if the parent has no more living children than allowed. It follows the child's insertion.
+    HoldChildCap(ChildCap),
     /// A workspace's policy, or the default one; version 0: it had none.
     PutPolicy(PolicyRecord),
     /// Drops a policy that has this version.
@@ -348,7 +352,15 @@ pub struct ChainHead {
 /// Keys, workspaces, owners, upstreams, credentials, secrets, the feed and the control chain.
 #[async_trait]
 pub trait Store:
-    NoticeStore + JobStore + OperatorStore + IdempotencyStore + LifecycleStore + Send + Sync + 'static
+    NoticeStore
+    + JobStore
+    + OperatorStore
+    + IdempotencyStore
+    + LifecycleStore
+    + ChildStore
+    + Send
+    + Sync
+    + 'static
 {
     /// Writes all changes, their feed entries and the audit event in one transaction, or nothing.
     async fn apply(&self, changes: Vec<Change>, event: AuditEvent) -> Result<Applied, StoreError>;

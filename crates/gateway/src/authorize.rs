@@ -101,22 +101,22 @@ pub enum AuthorizeError {
 /// [`AuthorizeError`].
 pub async fn authorize(shared: &Shared, inbound: Inbound, caller: Caller) -> Result<Permit, AuthorizeError> {
     let Inbound { head, body } = inbound;
-    let grant = &caller.live.grant;
+    let live = &caller.live;
     let operation = &head.operation;
     if *operation == Operation::Never {
         return Err(AuthorizeError::NotSupported);
     }
     let access = operation.access(&head.method);
-    grant.check_use(head.client_ip, head.at, operation.endpoint(), access)?;
+    live.check_use(head.client_ip, head.at, operation.endpoint(), access)?;
     if *operation == Operation::Other {
         check_other(shared, &head.method, &caller)?;
     }
     if let Operation::RetrieveModel(model) = operation
-        && !grant.key.policy.permissions.allows_model(model)
+        && !live.allows_model(model)
     {
         return Err(AuthorizeError::ModelHidden(model.clone()));
     }
-    let payload = payload::read(shared, &head, grant, body).await?;
+    let payload = payload::read(shared, &head, live, body).await?;
     let destination = tenancy::check(shared, &head, &caller, &payload).await?;
     Ok(Permit { head, caller, payload, destination })
 }
@@ -126,7 +126,7 @@ pub async fn authorize(shared: &Shared, inbound: Inbound, caller: Caller) -> Res
 fn check_other(shared: &Shared, method: &Method, caller: &Caller) -> Result<(), AuthorizeError> {
     let key = &caller.live.grant.key;
     let looks = Operation::Other.access(method) == Access::Read;
-    if !looks && !key.policy.permissions.models.is_empty() {
+    if !looks && caller.live.limits_models() {
         return Err(AuthorizeError::ModelsUnchecked);
     }
     let table = shared.services.routes.snapshot();

@@ -40,6 +40,8 @@ pub struct Admitted {
     /// What is left of the limit that binds most tightly; `None`: the key has no limits.
     pub headroom: Option<Headroom>,
     runtime: Arc<KeyRuntime>,
+    /// Of a child's request: it takes a place of the parent's, too.
+    parent: Option<Arc<KeyRuntime>>,
     unsent: bool,
 }
 
@@ -53,6 +55,9 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.runtime.leave(self.unsent);
+        if let Some(parent) = &self.parent {
+            parent.leave(self.unsent);
+        }
     }
 }
 
@@ -79,7 +84,8 @@ impl Admission {
             Err(refused) if refused.headroom.kind == LimitKind::Concurrency => refused,
             decided => return decided,
         };
-        let runtime = &live.runtime;
+        // A family waits in one line: each of its requests that ends leaves a place of the parent's.
+        let runtime = live.parent.as_ref().map_or(&live.runtime, |parent| &parent.runtime);
         let Some(waiting) = Waiting::enter(&self.0.waiting, runtime.waiting()) else { return Err(refused) };
         let deadline = Instant::now() + WAIT;
         // The first in line asks again at once: a place may have become free before it was seen waiting.
@@ -109,7 +115,15 @@ fn take(
     now: Timestamp,
     has_waited: bool,
 ) -> Result<Admitted, Exceeded> {
-    let admitted = live.runtime.admit(&live.grant.key.policy, bucket, now, has_waited);
+    let policy = &live.grant.key.policy;
+    let parent = live.parent.as_ref();
+    let admitted = match parent {
+        None => live.runtime.admit(policy, bucket, now, has_waited),
+        Some(parent) => {
+            let theirs = (&*parent.runtime, &parent.grant.key.policy);
+            live.runtime.admit_within(policy, theirs, (bucket, now), has_waited)
+        }
+    };
     let headroom = admitted.map_err(|refused| match refused.headroom.kind {
         LimitKind::Concurrency => Exceeded { retry_at: Some(now.plus_micros(CROWDED_RETRY_US)), ..refused },
         LimitKind::RequestsPerSecond
@@ -118,7 +132,8 @@ fn take(
         | LimitKind::RequestsPerDay
         | LimitKind::TotalUses => refused,
     })?;
-    Ok(Admitted { headroom, runtime: Arc::clone(&live.runtime), unsent: false })
+    let parent = parent.map(|parent| Arc::clone(&parent.runtime));
+    Ok(Admitted { headroom, runtime: Arc::clone(&live.runtime), parent, unsent: false })
 }
 
 /// A place among those who wait, of the key and in all.

@@ -1,5 +1,6 @@
 //! An in-memory store whose failures are given by the test. What real stores do is covered by the conformance suite.
 
+mod children;
 mod idempotency;
 mod lifecycle;
 mod notices;
@@ -173,6 +174,7 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
     let Some(change) = state.notices.write(change)? else { return Ok(None) };
     let Some(change) = state.operators.write(change)? else { return Ok(None) };
     let Some(change) = state.lifecycle.write(&state.keys, change)? else { return Ok(None) };
+    let Some(change) = children::write(&state.keys, change)? else { return Ok(None) };
     Ok(Some(match change {
         Change::InsertKey(key) => {
             let id = key.id.to_string();
@@ -248,6 +250,7 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::InsertApproval(_)
         | Change::UpdateApproval(_)
         | Change::HoldOwnerCap(_)
+        | Change::HoldChildCap(_)
         | Change::PutPolicy(_)
         | Change::DropPolicy(..)
         | Change::InsertRotation(_)

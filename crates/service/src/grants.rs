@@ -10,6 +10,7 @@ mod runtime;
 mod table;
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,11 +21,12 @@ use std::{
 use arc_swap::ArcSwap;
 use claviger_domain::{
     clock::{BootInstant, Clock, MICROS_PER_DAY, Timestamp},
-    grant::{AuthFailure, Grant},
+    grant::{AuthFailure, Forbidden, Grant},
     id::{KeyId, WorkspaceId},
     key::{KeyRecord, KeyState},
     limit::set::UsedBefore,
     mac::Peppers,
+    permission::{Access, Endpoint},
     ports::{Store, StoreError},
     token::{PublicId, Token},
 };
@@ -46,6 +48,40 @@ pub struct LiveGrant {
     pub grant: Grant,
     /// Its limit state, calls in flight and cut signal: the same for all grants of one key, across reloads.
     pub runtime: Arc<KeyRuntime>,
+    /// Of a child key: its parent, whose rules and limits hold for it, too. Set on whatever [`Grants::verify`] gives
+    /// out.
+    pub parent: Option<Arc<LiveGrant>>,
+}
+
+impl LiveGrant {
+    /// Whether the key may be used from this address, now, for this; a child, whether its parent may, too.
+    ///
+    /// # Errors
+    /// The first [`Forbidden`].
+    pub fn check_use(
+        &self,
+        ip: IpAddr,
+        now: Timestamp,
+        endpoint: Endpoint,
+        access: Access,
+    ) -> Result<(), Forbidden> {
+        self.grant.check_use(ip, now, endpoint, access)?;
+        self.parent.as_ref().map_or(Ok(()), |parent| parent.grant.check_use(ip, now, endpoint, access))
+    }
+
+    /// Whether the model may be used; by a child, whether its parent may, too.
+    #[must_use]
+    pub fn allows_model(&self, model: &str) -> bool {
+        let allows = |live: &Self| live.grant.key.policy.permissions.allows_model(model);
+        allows(self) && self.parent.as_ref().is_none_or(|parent| allows(parent))
+    }
+
+    /// Whether there is a model that may not be used.
+    #[must_use]
+    pub fn limits_models(&self) -> bool {
+        let limits = |live: &Self| !live.grant.key.policy.permissions.models.is_empty();
+        limits(self) || self.parent.as_ref().is_some_and(|parent| limits(parent))
+    }
 }
 
 /// Why a token was not verified.
@@ -102,17 +138,40 @@ impl Grants {
     /// # Errors
     /// [`VerifyError`].
     pub async fn verify(&self, token: &Token) -> Result<Arc<LiveGrant>, VerifyError> {
-        let id = token.public_id();
-        let known = self.0.table.get(&id);
-        match known {
-            Some(live) if self.is_fresh() => self.0.judge(token, live),
-            known => match self.ask(id, known.is_some() || self.0.table.has_runtime(&id)).await? {
-                Some(live) => self.0.judge(token, live),
-                None => {
-                    self.0.peppers.load().verify_nothing(token);
-                    Err(AuthFailure::Unknown.into())
-                }
-            },
+        let Some(live) = self.find(token.public_id()).await? else {
+            self.0.peppers.load().verify_nothing(token);
+            return Err(AuthFailure::Unknown.into());
+        };
+        let live = self.0.judge(token, live)?;
+        match &live.grant.key.parent {
+            None => Ok(live),
+            Some(parent) => self.with_parent(&live, parent).await,
+        }
+    }
+
+    /// Whatever refuses the parent refuses the child. A parent that is not known here is looked up, once.
+    async fn with_parent(
+        &self,
+        live: &Arc<LiveGrant>,
+        parent: &KeyId,
+    ) -> Result<Arc<LiveGrant>, VerifyError> {
+        let found = match PublicId::of_key(parent) {
+            Some(id) => self.find(id).await?,
+            None => None,
+        };
+        // Without a parent there is no child.
+        let parent = found.ok_or(AuthFailure::Revoked)?;
+        parent.grant.check_state(self.0.clock.now())?;
+        if live.parent.as_ref().is_some_and(|known| Arc::ptr_eq(known, &parent)) {
+            return Ok(Arc::clone(live));
+        }
+        Ok(self.0.table.adopt(live, parent, self.0.both_clocks()))
+    }
+
+    async fn find(&self, id: PublicId) -> Found {
+        match self.0.table.get(&id) {
+            Some(live) if self.is_fresh() => Ok(Some(live)),
+            known => self.ask(id, known.is_some() || self.0.table.has_runtime(&id)).await,
         }
     }
 
@@ -278,7 +337,16 @@ impl Inner {
         let (work_today, look_today) = self.store.requests_since(&key.id, day).await?;
         let uses = self.store.key_uses(std::slice::from_ref(&key.id)).await?;
         let uses = uses.first().map_or(0, |(_, used)| used.uses);
-        Ok(UsedBefore { work_today, look_today, uses })
+        let own = UsedBefore { work_today, look_today, uses };
+        if key.parent.is_some() {
+            return Ok(own);
+        }
+        let children = self.store.used_by_children(&key.id, day).await?;
+        Ok(UsedBefore {
+            work_today: own.work_today.saturating_add(children.work_today),
+            look_today: own.look_today.saturating_add(children.look_today),
+            uses: own.uses.saturating_add(children.uses),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use claviger_domain::{
 };
 
 use crate::{
-    approvals, audit, certificates,
+    approvals, audit, certificates, children,
     engine::{Db, Tx},
     failure::Failure,
     feed, idempotency, jobs, keys, notices, operators, policies, rotations, secrets, tenants, upstreams,
@@ -75,6 +75,7 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::InsertApproval(approval) => approvals::insert(tx, approval).await,
         Change::UpdateApproval(approval) => approvals::update(tx, approval).await,
         Change::HoldOwnerCap(cap) => policies::hold_cap(tx, cap).await,
+        Change::HoldChildCap(cap) => children::hold(tx, cap).await,
         Change::PutPolicy(policy) => policies::put(tx, policy).await,
         Change::DropPolicy(workspace, version) => {
             policies::drop_policy(tx, workspace.as_ref(), *version).await
@@ -112,6 +113,7 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::InsertApproval(_)
         | Change::UpdateApproval(_)
         | Change::HoldOwnerCap(_)
+        | Change::HoldChildCap(_)
         | Change::PutPolicy(_)
         | Change::DropPolicy(..)
         | Change::InsertRotation(_)

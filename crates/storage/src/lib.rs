@@ -8,6 +8,7 @@ mod bulk;
 mod certificates;
 mod chains;
 mod checkpoints;
+mod children;
 mod commit;
 mod engine;
 mod failure;

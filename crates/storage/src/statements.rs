@@ -3,7 +3,7 @@
 use crate::{
     approvals, audit,
     bulk::Bulk,
-    certificates, chains, checkpoints, commit,
+    certificates, chains, checkpoints, children, commit,
     engine::{Db, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, migrate, notices, operators, policies, proof,
     resources, retention, rotations, secrets, tenants, upstreams, usage, wrappings,
@@ -16,6 +16,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("certificates", certificates::STATEMENTS),
     ("chains", chains::STATEMENTS),
     ("checkpoints", checkpoints::STATEMENTS),
+    ("children", children::STATEMENTS),
     ("feed", feed::STATEMENTS),
     ("idempotency", idempotency::STATEMENTS),
     ("intents", intents::STATEMENTS),

@@ -7,7 +7,7 @@ use claviger_claude_wire::{
     batch::{BatchError, BatchItem, BatchScanner},
     head::{FieldError, MAX_REFERENCES, RequestHead},
 };
-use claviger_domain::grant::Grant;
+use claviger_service::grants::LiveGrant;
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -95,7 +95,7 @@ pub struct Named {
 pub(super) async fn read(
     shared: &Shared,
     head: &Head,
-    grant: &Grant,
+    live: &LiveGrant,
     body: Incoming,
 ) -> Result<Payload, AuthorizeError> {
     let limits = shared.config().body;
@@ -113,14 +113,14 @@ pub(super) async fn read(
                 return Err(BodyError::TooLarge { limit: limits.messages }.into());
             }
             let body = read_whole(body, limits.messages, &shared.budget, limits.pace).await?;
-            let facts = message_facts(&body.bytes, grant)?;
+            let facts = message_facts(&body.bytes, live)?;
             Ok(Payload::Message { body, facts })
         }
         Operation::CreateBatch => {
             if is_encoded(head) {
                 return Err(AuthorizeError::Encoded);
             }
-            let (spool, facts) = spool_batch(shared, head, grant, body).await?;
+            let (spool, facts) = spool_batch(shared, head, live, body).await?;
             Ok(Payload::Batch { spool, facts })
         }
         Operation::Probe
@@ -151,9 +151,9 @@ pub(super) async fn read(
     }
 }
 
-fn message_facts(body: &Bytes, grant: &Grant) -> Result<MessageFacts, AuthorizeError> {
+fn message_facts(body: &Bytes, live: &LiveGrant) -> Result<MessageFacts, AuthorizeError> {
     let head = RequestHead::read(body)?;
-    check_models(grant, &head.model, head.other_models.iter().map(|m| &**m))?;
+    check_models(live, &head.model, head.other_models.iter().map(|m| &**m))?;
     let mut named = Vec::new();
     name_all(&mut named, "File", head.file_ids.iter().map(|id| &**id));
     name_all(&mut named, "Container", head.container_ids.iter().map(|id| &**id));
@@ -172,12 +172,11 @@ fn message_facts(body: &Bytes, grant: &Grant) -> Result<MessageFacts, AuthorizeE
 }
 
 fn check_models<'a>(
-    grant: &Grant,
+    live: &LiveGrant,
     model: &'a str,
     others: impl Iterator<Item = &'a str>,
 ) -> Result<(), AuthorizeError> {
-    let permissions = &grant.key.policy.permissions;
-    let refused = std::iter::once(model).chain(others).find(|m| !permissions.allows_model(m));
+    let refused = std::iter::once(model).chain(others).find(|m| !live.allows_model(m));
     refused.map_or(Ok(()), |model| Err(AuthorizeError::Model(model.into())))
 }
 
@@ -202,7 +201,7 @@ fn few_names(named: &mut Vec<Named>) -> Result<(), BatchError> {
 async fn spool_batch(
     shared: &Shared,
     head: &Head,
-    grant: &Grant,
+    live: &LiveGrant,
     mut body: Incoming,
 ) -> Result<(Spool, BatchFacts), AuthorizeError> {
     let limits = shared.config().body;
@@ -224,7 +223,7 @@ async fn spool_batch(
             return Err(too_large().into());
         }
         scanner.feed(&data, &mut |item: BatchItem| {
-            let checked = check_models(grant, &item.model, item.other_models.iter().map(|m| &**m));
+            let checked = check_models(live, &item.model, item.other_models.iter().map(|m| &**m));
             refused = refused.take().or_else(|| checked.err());
             let models = std::iter::once(&item.model).chain(&item.other_models).map(|m| &**m);
             let worst = prices.dearest_case(models, item.params_len, item.max_tokens, at);

@@ -31,10 +31,9 @@ const MOST: usize = 64 * 1024 * 1024;
 /// Whether an answer must be read whole.
 #[must_use]
 pub fn is_rewritten(permit: &Permit, parts: &Parts) -> bool {
-    let permissions = &permit.caller.live.grant.key.policy.permissions;
     let concerned = match permit.head.operation.answer() {
         AnswerKind::Batch { .. } | AnswerKind::NewFile => true,
-        AnswerKind::List => permit.head.operation != Operation::ListModels || !permissions.models.is_empty(),
+        AnswerKind::List => permit.head.operation != Operation::ListModels || permit.caller.live.limits_models(),
         AnswerKind::Message
         | AnswerKind::Object
         | AnswerKind::Results

@@ -81,6 +81,31 @@ impl KeyRuntime {
         now: Timestamp,
         has_waited: bool,
     ) -> Result<Option<Headroom>, Exceeded> {
+        self.check_queue(policy, now, has_waited)?;
+        lock(&self.limits).admit(&policy.limits, policy.max_uses, bucket, now)
+    }
+
+    /// The same for a child: from its own limits and from its parent's, or from none of them.
+    pub(crate) fn admit_within(
+        &self,
+        policy: &KeyPolicy,
+        parent: (&Self, &KeyPolicy),
+        (bucket, now): (Bucket, Timestamp),
+        has_waited: bool,
+    ) -> Result<Option<Headroom>, Exceeded> {
+        let (parent, parent_policy) = parent;
+        parent.check_queue(parent_policy, now, has_waited)?;
+        // Parent before child, always: nobody waits for the other way round.
+        let mut theirs = lock(&parent.limits);
+        let mut own = lock(&self.limits);
+        let (mut their_next, mut own_next) = (*theirs, *own);
+        let their_room = their_next.admit(&parent_policy.limits, parent_policy.max_uses, bucket, now)?;
+        let own_room = own_next.admit(&policy.limits, policy.max_uses, bucket, now)?;
+        (*theirs, *own) = (their_next, own_next);
+        Ok([own_room, their_room].into_iter().flatten().min_by_key(|room| room.remaining))
+    }
+
+    fn check_queue(&self, policy: &KeyPolicy, now: Timestamp, has_waited: bool) -> Result<(), Exceeded> {
         if !has_waited
             && self.waiting.load(Ordering::Relaxed) > 0
             && let Some(limit) = policy.limits.concurrency
@@ -88,7 +113,7 @@ impl KeyRuntime {
             let headroom = Headroom { kind: LimitKind::Concurrency, limit, remaining: 0, reset: now };
             return Err(Exceeded { headroom, retry_at: None });
         }
-        lock(&self.limits).admit(&policy.limits, policy.max_uses, bucket, now)
+        Ok(())
     }
 
     /// A request has ended; `unsent`: it never counted as a use.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 use claviger_domain::{
@@ -46,6 +46,8 @@ struct Known {
     /// The same for single keys: the number of their last change.
     tombstones: HashMap<PublicId, i64>,
     runtimes: HashMap<PublicId, Arc<KeyRuntime>>,
+    /// By parent: the children that were used here, for what ends the parent ends their calls.
+    families: HashMap<PublicId, Vec<Weak<KeyRuntime>>>,
     /// Revoked keys whose calls in flight are still let finish.
     ending: Vec<Arc<KeyRuntime>>,
 }
@@ -64,12 +66,24 @@ impl Known {
         *last = (*last).max(seq);
     }
 
-    /// Follows a key's revocation on whatever calls it still has.
+    /// Follows a key's revocation on whatever calls it and its children still have.
     fn follow(&mut self, key: &KeyRecord, now: Now) {
         let Some(revocation) = key.revocation else { return };
-        let Some(runtime) = self.runtimes.get(&key.public_id) else { return };
-        if !runtime.is_cut() && runtime.revoked(revocation, now.wall, now.boot) {
-            self.ending.push(Arc::clone(runtime));
+        let children = self.families.get(&key.public_id).into_iter().flatten().filter_map(Weak::upgrade);
+        let own = self.runtimes.get(&key.public_id).map(Arc::clone);
+        for runtime in own.into_iter().chain(children) {
+            if !runtime.is_cut() && runtime.revoked(revocation, now.wall, now.boot) {
+                self.ending.push(runtime);
+            }
+        }
+    }
+
+    /// Notes whose child a runtime is.
+    fn join(&mut self, parent: PublicId, child: &Arc<KeyRuntime>) {
+        let family = self.families.entry(parent).or_default();
+        family.retain(|known| known.strong_count() > 0);
+        if !family.iter().any(|known| known.as_ptr() == Arc::as_ptr(child)) {
+            family.push(Arc::downgrade(child));
         }
     }
 
@@ -77,6 +91,7 @@ impl Known {
     fn prune(&mut self, most: usize) {
         if self.runtimes.len() > most {
             self.runtimes.retain(|_, runtime| Arc::strong_count(runtime) > 1);
+            self.families.retain(|_, family| family.iter().any(|known| known.strong_count() > 0));
         }
     }
 }
@@ -120,9 +135,26 @@ impl Table {
         let made = || Arc::new(KeyRuntime::new(now.wall, used));
         let runtime = Arc::clone(known.runtimes.entry(id).or_insert_with(made));
         known.follow(&grant.key, now);
-        let live = Arc::new(LiveGrant { grant, runtime });
+        let live = Arc::new(LiveGrant { grant, runtime, parent: None });
         self.grants.insert(id, Arc::clone(&live));
         Some(live)
+    }
+
+    /// A child's grant with its parent's as it is now. What ended the parent meanwhile ends the child's calls, too.
+    pub(super) fn adopt(&self, child: &Arc<LiveGrant>, parent: Arc<LiveGrant>, now: Now) -> Arc<LiveGrant> {
+        let (id, parent_id) = (child.grant.key.public_id, parent.grant.key.public_id);
+        let grant = child.grant.clone();
+        let adopted =
+            Arc::new(LiveGrant { grant, runtime: Arc::clone(&child.runtime), parent: Some(parent) });
+        let mut known = lock(&self.known);
+        known.join(parent_id, &child.runtime);
+        if let Some(parent) = self.grants.peek(&parent_id) {
+            known.follow(&parent.grant.key, now);
+        }
+        if self.grants.peek(&id).is_some_and(|present| Arc::ptr_eq(&present, child)) {
+            self.grants.insert(id, Arc::clone(&adopted));
+        }
+        adopted
     }
 
     /// A change of this key was committed with this feed number; earlier reads of it are out of date.
@@ -145,7 +177,7 @@ impl Table {
             let grant =
                 Grant { key: key.clone(), workspace_archived: present.grant.workspace_archived, as_of: seq };
             let runtime = Arc::clone(&present.runtime);
-            self.grants.insert(id, Arc::new(LiveGrant { grant, runtime }));
+            self.grants.insert(id, Arc::new(LiveGrant { grant, runtime, parent: None }));
         }
     }
 

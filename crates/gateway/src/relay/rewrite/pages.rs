@@ -180,7 +180,7 @@ async fn keep(worker: &Worker, permit: &Permit, lease: &Lease, page: &Page) -> R
             continue;
         };
         kept.push(if permit.head.operation == Operation::ListModels {
-            key.policy.permissions.allows_model(id)
+            permit.caller.live.allows_model(id)
         } else if is_simulated(permit) {
             true
         } else {

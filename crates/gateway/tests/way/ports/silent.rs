@@ -5,10 +5,12 @@ use claviger_domain::{
     clock::Timestamp,
     id::{CertificateId, ChannelId, KeyId, NoticeId, ReportId, RotationId},
     key::KeyRecord,
+    limit::UsedBefore,
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     policy::PolicyRecord,
     ports::{
         StoreError,
+        children::ChildStore,
         idempotency::{IdempotencyStore, KeptAnswer, Known, Reservation},
         jobs::{JobClaim, JobEnd, JobLease, JobRecord, JobRun, JobStore},
         lifecycle::{CertificateRecord, LifecycleStore, RotationFilter},
@@ -20,6 +22,13 @@ use claviger_domain::{
 };
 
 use super::MemoryStore;
+
+#[async_trait]
+impl ChildStore for MemoryStore {
+    async fn used_by_children(&self, _parent: &KeyId, _since: Timestamp) -> Result<UsedBefore, StoreError> {
+        Ok(UsedBefore::default())
+    }
+}
 
 #[async_trait]
 impl NoticeStore for MemoryStore {

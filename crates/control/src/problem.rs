@@ -64,6 +64,10 @@ impl From<ServiceError> for Problem {
             ServiceError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             ServiceError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
             ServiceError::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale"),
+            ServiceError::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            ServiceError::SecondFactor { .. } => (StatusCode::UNAUTHORIZED, "second_factor"),
+            ServiceError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            ServiceError::LockedOut { .. } => (StatusCode::TOO_MANY_REQUESTS, "locked_out"),
             ServiceError::Invalid { field, .. } => return Self::invalid(field, error.to_string()),
             ServiceError::Unavailable(_) | ServiceError::Entropy(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable")

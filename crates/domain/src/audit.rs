@@ -19,6 +19,14 @@ impl Digest {
     /// The head of an empty chain.
     pub const EMPTY: Self = Self([0; 32]);
 
+    /// SHA-256 of the bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut digest = Self::default();
+        digest.0.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+        digest
+    }
+
     /// Lower-case hex.
     #[must_use]
     pub fn to_hex(self) -> String {

@@ -3,6 +3,7 @@
 use claviger_domain::{
     audit::{Actor, AuditEvent},
     clock::Timestamp,
+    id::{ApprovalId, OperatorId},
     ports::idempotency,
 };
 
@@ -19,6 +20,10 @@ pub struct Caller {
     pub user_agent: String,
     /// Method and path, or empty.
     pub api_endpoint: String,
+    /// With which rights: kind of token, role, workspace, verbs; or empty.
+    pub scope: String,
+    /// The approval by which it is done, and who gave it.
+    pub approved: Option<(ApprovalId, OperatorId)>,
     /// The request's `Idempotency-Key`: what is done is done once.
     pub idempotency_key: Option<String>,
 }
@@ -33,6 +38,8 @@ impl Caller {
             client_ip: String::new(),
             user_agent: String::new(),
             api_endpoint: String::new(),
+            scope: String::new(),
+            approved: None,
             idempotency_key: None,
         }
     }
@@ -45,6 +52,10 @@ impl Caller {
         event.client_ip.clone_from(&self.client_ip);
         event.user_agent.clone_from(&self.user_agent);
         event.api_endpoint.clone_from(&self.api_endpoint);
+        event.token_scope.clone_from(&self.scope);
+        if let Some((approval, approver)) = &self.approved {
+            event = event.with("approval", approval.as_str()).with("approved_by", approver.as_str());
+        }
         match &self.idempotency_key {
             Some(key) => event.with(idempotency::DETAIL, &**key),
             None => event,

@@ -41,6 +41,24 @@ pub enum ServiceError {
         /// What is wrong with it and what would be right. Never holds a secret.
         why: String,
     },
+    /// Whoever asks has not proved who they are.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// Whoever asks may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// A fresh second factor is needed for this action.
+    #[error("{why}")]
+    SecondFactor {
+        /// What is missing, or why the code does not count.
+        why: String,
+    },
+    /// Too many proofs failed.
+    #[error("too many failed proofs: try again in {retry_after_secs} s")]
+    LockedOut {
+        /// When one may try again.
+        retry_after_secs: u64,
+    },
     /// A store, disk or other part that is needed does not answer now; trying later is right.
     #[error("unavailable: {0}")]
     Unavailable(String),
@@ -56,6 +74,16 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// Nobody is known by what was brought.
+    pub(crate) const fn unauthenticated(why: &'static str) -> Self {
+        Self::Unauthenticated(why)
+    }
+
+    /// They may not.
+    pub(crate) fn forbidden(why: impl std::fmt::Display) -> Self {
+        Self::Forbidden(why.to_string())
+    }
+
     /// A field that cannot be accepted.
     pub(crate) fn invalid(field: &'static str, why: impl std::fmt::Display) -> Self {
         Self::Invalid { field, why: why.to_string() }

@@ -3,10 +3,12 @@
 
 #[cfg(test)]
 mod fake;
+mod digests;
 mod lock;
 mod naming;
 
 pub mod admission;
+pub mod approvals;
 pub mod audit;
 pub mod bootstrap;
 pub mod caller;
@@ -19,6 +21,7 @@ pub mod idempotency;
 pub mod jobs;
 pub mod keys;
 pub mod notices;
+pub mod operators;
 pub mod recorder;
 pub mod refusals;
 pub mod resources;

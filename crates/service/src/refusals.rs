@@ -9,6 +9,7 @@ use std::{
 use claviger_domain::{
     audit::{Actor, AuditEvent},
     clock::{MICROS_PER_SEC, Timestamp},
+    id::OperatorId,
     ports::Store,
     token::PublicId,
 };
@@ -24,12 +25,14 @@ const COUNTERS: usize = 256;
 const RECORDS_A_FLUSH: usize = 64;
 
 /// Whom a refusal is counted under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RefusalSubject {
     /// A key that was named.
     Key(PublicId),
     /// An address block (`domain::address::counting_block`).
     Block(IpNet),
+    /// An operator, when the one that was named exists, and the address block; no block on the local socket.
+    Operator(Option<OperatorId>, Option<IpNet>),
 }
 
 /// What one record will say. Without a subject: everything beyond the bound.
@@ -87,7 +90,7 @@ impl Refusals {
             add(&mut records, if fits { counter } else { (counter.0, None) }, count);
         }
         for (counter, count) in records {
-            if let Err(error) = self.0.store.apply(Vec::new(), event(counter, count)).await {
+            if let Err(error) = self.0.store.apply(Vec::new(), event(counter.clone(), count)).await {
                 tracing::warn!(%error, "refusals could not be recorded; they are counted on");
                 add(&mut lock(&self.0.counts), counter, count);
             }
@@ -107,6 +110,10 @@ fn event((reason, subject): Counter, count: Count) -> AuditEvent {
             (key.clone(), key, String::new())
         }
         Some(RefusalSubject::Block(block)) => (block.to_string(), String::new(), block.to_string()),
+        Some(RefusalSubject::Operator(id, block)) => {
+            let block = block.map(|b| b.to_string()).unwrap_or_default();
+            (id.map_or_else(|| "operator".to_owned(), |id| id.to_string()), String::new(), block)
+        }
         None => ("other".to_owned(), String::new(), String::new()),
     };
     let mut event = AuditEvent::new(count.last, Actor::Anonymous, "auth.refused", &target);

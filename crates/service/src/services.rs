@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     ServiceError,
     admission::Admission,
+    approvals::Approvals,
     audit::{Audit, CHAIN_OPEN},
     bootstrap::Bootstrap,
     checkpoints::{CheckpointSink, Checkpoints},
@@ -25,6 +26,7 @@ use crate::{
     jobs::{DiskWatch, Jobs, Retention},
     keys::{KeyDeps, Keys},
     notices::Notices,
+    operators::{OperatorDeps, Operators},
     recorder::{
         Aside, Recorder, Target, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans,
     },
@@ -112,6 +114,10 @@ pub struct Services {
     pub keys: Keys,
     /// Requests with an `Idempotency-Key`.
     pub idempotency: Idempotency,
+    /// Who administers.
+    pub operators: Operators,
+    /// Requests that wait for a second person.
+    pub approvals: Approvals,
     /// What people are told.
     pub notices: Notices,
     /// Workspaces and owners.
@@ -227,7 +233,26 @@ impl Services {
         health.watch(grants.clone(), recorder.clone(), routes.clone());
         let tenants =
             Tenants::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy), grants.clone());
+        let refusals = Refusals::new(Arc::clone(store));
+        let operators = Operators::new(OperatorDeps {
+            store: Arc::clone(store),
+            sealer: Arc::clone(&deps.sealer),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(&deps.entropy),
+            brand: deps.brand,
+            tracker: deps.tracker.clone(),
+            tenants: tenants.clone(),
+            grants: grants.clone(),
+            refusals: refusals.clone(),
+        });
         Self {
+            approvals: Approvals::new(
+                Arc::clone(store),
+                Arc::clone(clock),
+                Arc::clone(&deps.entropy),
+                operators.clone(),
+            ),
+            operators,
             admission: Admission::new(Arc::clone(clock)),
             keys: Keys::new(KeyDeps {
                 store: Arc::clone(store),
@@ -250,7 +275,7 @@ impl Services {
             }),
             usage: Usage::new(Arc::clone(&deps.ledger)),
             audit: Audit::new(Arc::clone(store), Arc::clone(&deps.ledger)),
-            refusals: Refusals::new(Arc::clone(store)),
+            refusals,
             resources: Resources::new(Arc::clone(&deps.ledger)),
             grants,
             recorder,

@@ -128,7 +128,8 @@ async fn tokens_end_with_their_operator(place: Place) {
     db.touch_operator_token(&read.id, at(8)).await.unwrap();
     assert_eq!(db.operator_token(&read.id).await.unwrap().unwrap().last_used_at, at(9));
     apply(&db, vec![Change::EndOperatorTokens(ann.id.clone(), at(10))]).await.unwrap();
-    let left: Vec<String> = db.operator_tokens().await.unwrap().into_iter().map(|t| t.id.to_string()).collect();
+    let left: Vec<String> =
+        db.operator_tokens().await.unwrap().into_iter().map(|t| t.id.to_string()).collect();
     assert_eq!(left, ["opt_4", "opt_3"]);
     let review = Some(Review { by: bob.id.clone(), at: at(11), note: "drill".to_owned() });
     let reviewed = OperatorTokenRecord { ended_at: Some(at(11)), review, ..tokens[2].clone() };

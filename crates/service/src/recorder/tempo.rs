@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long records are counted before their rate is judged.
-const WINDOW: Duration = Duration::from_millis(10);
-/// Records a second from which on they are gathered.
-const BRISK_PER_SEC: u128 = 2_000;
+const WINDOW: Duration = Duration::from_millis(20);
+/// Records a second, intents and rows, from which on they are gathered.
+const BRISK_PER_SEC: u128 = 1_500;
 /// How long they are gathered.
 const GATHER: Duration = Duration::from_micros(500);
 

@@ -93,7 +93,7 @@ impl Writer {
                 std::thread::sleep(pause);
             }
             if let Some(taken) = queue.take_urgent() {
-                tempo.count(taken.gathered.freed, Instant::now());
+                tempo.count(taken.gathered.intents.len() + taken.gathered.rows.len(), Instant::now());
                 self.commit_now(taken, &stop).await;
                 continue;
             }

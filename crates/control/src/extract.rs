@@ -46,7 +46,7 @@ pub async fn authenticate(state: &ControlState, head: &Parts) -> Result<Operator
         client_ip: String::new(),
         user_agent: agent.chars().take(200).collect(),
         api_endpoint: format!("{} {}", head.method, head.uri.path()).chars().take(200).collect(),
-        idempotency_key: None,
+        ..Caller::system()
     };
     Ok(Operator { caller })
 }

@@ -25,7 +25,7 @@ pub async fn readyz(State(state): State<ControlState>) -> Response {
 /// Metrics, to whoever is on this machine.
 pub async fn metrics(State(state): State<ControlState>, ConnectInfo(peer): ConnectInfo<Peer>) -> Response {
     let open = match peer {
-        Peer::Remote(address) => address.ip().to_canonical().is_loopback(),
+        Peer::Remote(address) | Peer::Encrypted(address) => address.ip().to_canonical().is_loopback(),
         Peer::Local { .. } => true,
         Peer::Stranger => false,
     };

@@ -1,16 +1,23 @@
-//! The two doors: TCP for health and metrics, and the socket in the data folder for the local owner.
+//! The two doors: TCP, with TLS beyond loopback, and the socket in the data folder for who owns it.
 
-use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path};
+mod tls;
+
+use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use axum::{Router, extract::connect_info::Connected, serve::IncomingStream};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
+
+pub use tls::TlsListener;
 
 /// Who is at the other end.
 #[derive(Debug, Clone)]
 pub enum Peer {
-    /// Someone on the network.
+    /// Someone on the network, in plain text.
     Remote(SocketAddr),
+    /// Someone on the network, by TLS.
+    Encrypted(SocketAddr),
     /// A process of our own user, or root's, on this machine.
     Local {
         /// Its user.
@@ -25,6 +32,12 @@ pub enum Peer {
 impl Connected<IncomingStream<'_, TcpListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
         Self::Remote(*stream.remote_addr())
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self::Encrypted(*stream.remote_addr())
     }
 }
 
@@ -62,6 +75,22 @@ pub fn socket(path: &Path) -> io::Result<UnixListener> {
 pub async fn serve_tcp(listener: TcpListener, app: Router, stop: CancellationToken) -> io::Result<()> {
     let service = app.into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Serves TLS on TCP until told to stop.
+///
+/// # Errors
+/// As the listener says.
+pub async fn serve_tls(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    app: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let service = app.into_make_service_with_connect_info::<Peer>();
+    axum::serve(TlsListener::new(listener, config), service)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 /// Serves on the socket until told to stop.

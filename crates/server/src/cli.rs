@@ -6,25 +6,32 @@ pub mod client;
 mod completions;
 mod credential;
 mod env;
+mod exec;
+mod gateway;
 mod holder;
 mod key;
 mod limits;
 mod openapi;
 pub mod output;
 mod owner;
+pub mod profile;
 mod scan;
 mod serve;
 mod status;
+mod token;
+pub mod transport;
 mod upstream;
 mod usage;
+mod whoami;
 mod workspace;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use client::Client;
+use client::{Client, Place};
 use output::{CliError, Output};
+use profile::Profile;
 
 /// Issues, guards, rotates and revokes API keys for the Claude API, and is the gateway that those keys open.
 #[derive(Debug, Parser)]
@@ -39,6 +46,12 @@ pub struct Cli {
     /// Data folder [default: $XDG_DATA_HOME/claviger or ~/.local/share/claviger]
     #[arg(long, global = true, env = "CLAVIGER_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// The control plane, such as https://claviger.example.com:8788 [default: where you are logged in, else the socket]
+    #[arg(long, global = true, env = "CLAVIGER_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Believe this certificate authority, too (PEM), when the control plane is asked
+    #[arg(long, global = true, env = "CLAVIGER_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -75,6 +88,12 @@ pub enum Command {
     /// The record of what happened, and its proof
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Run a command with a short-lived key of its own
+    Exec(Box<exec::ExecArgs>),
+    /// Print a short-lived key, for programs that ask a helper for one
+    Token(token::TokenArgs),
+    /// Say what a key may do and what is left of its limits
+    Whoami(whoami::WhoamiArgs),
     /// Write a key into a program's .env file, or check what the program misses
     Env(Box<env::EnvArgs>),
     /// Find keys that stand in files
@@ -95,15 +114,31 @@ pub struct Context {
     pub out: Output,
     /// The data folder, as given.
     pub data: Option<PathBuf>,
+    /// The control plane's address, as given.
+    pub url: Option<String>,
+    /// The authority to be believed, as given.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Context {
-    /// A client of the running process.
+    /// A client of the control plane that is meant, for whoever is logged in there.
     ///
     /// # Errors
-    /// [`CliError`] when no data folder can be named.
+    /// [`CliError`] when no place can be named, or the login cannot be read.
     pub fn client(&self) -> Result<Client, CliError> {
-        Ok(Client::new(&self.data_folder()?))
+        Client::find(self.place(), Profile::load()?)
+    }
+
+    /// What was said about where the control plane is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            url: self.url.clone(),
+            ca_file: self.ca_file.clone(),
+            data: self.data.clone(),
+            default_data: crate::config::data_folder(None).ok(),
+            token: std::env::var("CLAVIGER_OPERATOR_TOKEN").ok().filter(|t| !t.trim().is_empty()),
+        }
     }
 
     /// The data folder.
@@ -115,13 +150,13 @@ impl Context {
     }
 }
 
-/// Runs one command.
+/// Runs one command. The exit code is another than 0 only where a command passes on that of another program.
 ///
 /// # Errors
 /// [`CliError`] with its exit code.
-pub fn run(cli: Cli) -> Result<(), CliError> {
-    let context = Context { out: Output::new(cli.json), data: cli.data };
-    match cli.command {
+pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    let context = Context { out: Output::new(cli.json), data: cli.data, url: cli.url, ca_file: cli.ca_file };
+    let done = match cli.command {
         Command::Serve(args) => serve::run(&context, &args),
         Command::Upstream(command) => upstream::run(&context, command),
         Command::Credential(command) => credential::run(&context, command),
@@ -131,11 +166,15 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
         Command::Audit(command) => audit::run(&context, command),
+        Command::Exec(args) => return exec::run(&context, &args),
+        Command::Token(args) => token::run(&context, &args),
+        Command::Whoami(args) => whoami::run(&context, &args),
         Command::Env(args) => env::run(&context, *args),
         Command::Scan(args) => scan::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
         Command::Status => status::run(&context),
         Command::Completions(args) => completions::run(&args),
         Command::Openapi => openapi::run(&context),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

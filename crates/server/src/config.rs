@@ -15,7 +15,8 @@ use claviger_domain::{address::CidrList, token::Brand};
 
 use file::{FileConfig, FileError};
 pub use value::{Durability, LogFormat};
-use value::{Size, Span};
+use value::Size;
+pub use value::Span;
 
 /// What `serve` takes on the command line and from the environment.
 #[derive(Debug, Default, Clone, Args)]
@@ -23,7 +24,7 @@ pub struct ServeArgs {
     /// Address of the gateway, where clients call; port 0 takes any free one [default: 127.0.0.1:8787]
     #[arg(long, env = "CLAVIGER_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// Address of the control plane: health, metrics [default: 127.0.0.1:8788]
+    /// Address of the control plane: health, metrics, administration [default: 127.0.0.1:8788]
     #[arg(long, env = "CLAVIGER_CONTROL", value_name = "ADDR")]
     pub control: Option<SocketAddr>,
     /// Configuration file (TOML)
@@ -50,6 +51,12 @@ pub struct ServeArgs {
     /// Private key (PEM)
     #[arg(long, env = "CLAVIGER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Certificate chain (PEM) of the control plane [default: beyond loopback, that of the gateway]
+    #[arg(long, env = "CLAVIGER_CONTROL_TLS_CERT", value_name = "FILE", requires = "control_tls_key")]
+    pub control_tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, env = "CLAVIGER_CONTROL_TLS_KEY", value_name = "FILE", requires = "control_tls_cert")]
+    pub control_tls_key: Option<PathBuf>,
     /// Allow plain http beyond loopback: keys and prompts can be read on the way
     #[arg(long, env = "CLAVIGER_INSECURE_PLAINTEXT")]
     pub insecure_plaintext: bool,
@@ -106,6 +113,8 @@ pub struct Config {
     pub max_staleness: Duration,
     /// Certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Certificate and key of the control plane; `None`: plain http.
+    pub control_tls: Option<(PathBuf, PathBuf)>,
     /// Logs.
     pub log: LogConfig,
     /// Bounds on clients.
@@ -193,7 +202,8 @@ pub enum ConfigError {
     },
     /// Listening beyond loopback without TLS.
     #[error(
-        "{name} = {address} is reachable from other machines: give --tls-cert and --tls-key, or accept that keys \
+        "{name} = {address} is reachable from other machines: give a certificate (--tls-cert and --tls-key, or \
+         --control-tls-cert and --control-tls-key), or accept that keys \
          and prompts can be read on the way with --insecure-plaintext"
     )]
     Plaintext {
@@ -230,7 +240,7 @@ impl Config {
     pub fn resolve(data: Option<PathBuf>, args: &ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map(FileConfig::read).transpose()?.unwrap_or_default();
         let data = data_folder(data.or_else(|| file.data.clone()))?;
-        let config = Self {
+        let mut config = Self {
             checkpoint_file: file
                 .audit
                 .checkpoint_file
@@ -250,7 +260,12 @@ impl Config {
             forward_trace_headers: file.forward_trace_headers.unwrap_or(false),
             prices: file.prices.clone(),
             max_staleness: span(file.max_staleness, 10),
-            tls: tls(args, &file)?,
+            tls: pair("tls", [&args.tls_cert, &args.tls_key], [&file.tls.cert, &file.tls.key])?,
+            control_tls: pair(
+                "control_tls",
+                [&args.control_tls_cert, &args.control_tls_key],
+                [&file.control_tls.cert, &file.control_tls.key],
+            )?,
             log: log(args, &file),
             limits: bounds(&file),
             upstream: upstream(args, &file),
@@ -259,6 +274,9 @@ impl Config {
             durability: args.durability.or(file.ledger.durability).unwrap_or(Durability::Fsync),
             retention: span(file.ledger.retention, 90 * 86_400),
         };
+        if !config.control.ip().is_loopback() {
+            config.control_tls = config.control_tls.or_else(|| config.tls.clone());
+        }
         config.check()?;
         Ok(config)
     }
@@ -269,7 +287,7 @@ impl Config {
         if open(self.listen) && self.tls.is_none() {
             return Err(ConfigError::Plaintext { name: "listen", address: self.listen });
         }
-        if open(self.control) {
+        if open(self.control) && self.control_tls.is_none() {
             return Err(ConfigError::Plaintext { name: "control", address: self.control });
         }
         if !(1..=256).contains(&self.workers) {
@@ -303,14 +321,18 @@ fn proxies(args: &ServeArgs, file: &FileConfig) -> Result<CidrList, ConfigError>
     }
 }
 
-fn tls(args: &ServeArgs, file: &FileConfig) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
-    let cert = args.tls_cert.clone().or_else(|| file.tls.cert.clone());
-    let key = args.tls_key.clone().or_else(|| file.tls.key.clone());
+/// Two files that come together, from the flags or the file.
+fn pair(
+    name: &'static str,
+    given: [&Option<PathBuf>; 2],
+    written: [&Option<PathBuf>; 2],
+) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    let [cert, key] = [0, 1].map(|i| given[i].clone().or_else(|| written[i].clone()));
     match (cert, key) {
         (Some(cert), Some(key)) => Ok(Some((cert, key))),
         (None, None) => Ok(None),
         (Some(_), None) | (None, Some(_)) => {
-            Err(ConfigError::Setting { name: "tls", why: "expected both `cert` and `key`".to_owned() })
+            Err(ConfigError::Setting { name, why: "expected both `cert` and `key`".to_owned() })
         }
     }
 }
@@ -376,6 +398,23 @@ mod tests {
         assert!(matches!(resolve(&args), Err(ConfigError::Plaintext { name: "listen", .. })));
         args.insecure_plaintext = true;
         assert!(resolve(&args).is_ok());
+    }
+
+    #[test]
+    fn the_control_plane_beyond_loopback_takes_a_certificate_of_its_own_or_the_gateways() {
+        let open = |args: ServeArgs| ServeArgs { control: Some("0.0.0.0:1".parse().unwrap()), ..args };
+        assert!(matches!(
+            resolve(&open(ServeArgs::default())),
+            Err(ConfigError::Plaintext { name: "control", .. })
+        ));
+        let file = |name: &str| Some(PathBuf::from(name));
+        let gateways = ServeArgs { tls_cert: file("g"), tls_key: file("gk"), ..ServeArgs::default() };
+        let pair = |c: &str, k: &str| Some((PathBuf::from(c), PathBuf::from(k)));
+        assert_eq!(resolve(&gateways).unwrap().control_tls, None, "loopback stays plain");
+        assert_eq!(resolve(&open(gateways.clone())).unwrap().control_tls, pair("g", "gk"));
+        let own = ServeArgs { control_tls_cert: file("c"), control_tls_key: file("ck"), ..gateways };
+        assert_eq!(resolve(&own).unwrap().control_tls, pair("c", "ck"));
+        assert_eq!(resolve(&open(own)).unwrap().control_tls, pair("c", "ck"));
     }
 
     #[test]

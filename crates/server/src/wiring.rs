@@ -1,5 +1,6 @@
 //! Builds everything and runs it: the only place that knows all parts. Read [`run`] from top to bottom.
 
+mod certificate;
 pub mod offline;
 mod settings;
 mod sink;
@@ -19,6 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::certificate::Certificate;
 use crate::{
     cli::output::Output,
     clock::SystemClock,
@@ -61,6 +63,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     settings::prices(config)?;
     settings::transport(config)?;
     settings::tls(config)?;
+    settings::control_tls(config)?;
     Ok(())
 }
 
@@ -115,7 +118,9 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         .with_context(|| format!("opening the control address {}", start.config.control))?;
     let scheme = if start.config.tls.is_some() { "https" } else { "http" };
     let gateway_url = format!("{scheme}://{}", workers.address());
-    let control_url = format!("http://{}", control.local_addr()?);
+    let certificate = settings::control_tls(&start.config)?.map(Certificate::new);
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let control_url = format!("{scheme}://{}", control.local_addr()?);
 
     let running = Arc::new(Running {
         database: Arc::clone(&vault.database),
@@ -130,7 +135,8 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     });
     let state = ControlState { services: services.clone(), clock, entropy, process: running };
     let control_stop = CancellationToken::new();
-    serve_control(&tasks, control, &data, state, &control_stop)?;
+    let door = Door { listener: control, tls: certificate.as_ref().map(Certificate::listener).transpose()? };
+    serve_control(&tasks, door, &data, state, &control_stop)?;
 
     if first_start::is_due(&services, &data).await? {
         let import = start.args.import_env;
@@ -140,7 +146,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     start.out.line(&format!("ready gateway={gateway_url} control={control_url}"));
     notify_ready();
 
-    let last = until_stopped(&start, &gateway).await?;
+    let last = until_stopped(&start, &gateway, certificate.as_ref()).await?;
     tracing::info!(
         drain_secs = last.drain_timeout.as_secs(),
         "stopping: no new calls, those in flight may finish"
@@ -201,9 +207,16 @@ impl Beside {
     }
 }
 
+/// The control plane's door on the network.
+struct Door {
+    listener: TcpListener,
+    /// `None`: plain http.
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
 fn serve_control(
     tasks: &Tasks,
-    tcp: TcpListener,
+    door: Door,
     data: &DataDir,
     state: ControlState,
     stop: &CancellationToken,
@@ -214,7 +227,12 @@ fn serve_control(
     let (remote, local) = (app.clone(), app);
     let (stop_tcp, stop_socket) = (stop.clone(), stop.clone());
     tasks.start(async move {
-        if let Err(error) = listen::serve_tcp(tcp, remote, stop_tcp).await {
+        let Door { listener, tls } = door;
+        let served = match tls {
+            Some(tls) => listen::serve_tls(listener, tls, remote, stop_tcp).await,
+            None => listen::serve_tcp(listener, remote, stop_tcp).await,
+        };
+        if let Err(error) = served {
             tracing::error!(%error, "the control listener ended");
         }
     });
@@ -258,13 +276,24 @@ fn notify_ready() {
 
 /// Waits for the word to stop; reads settings again when told to or when their files change. Returns the settings that
 /// were in force last.
-async fn until_stopped(start: &Start, gateway: &Gateway) -> anyhow::Result<Config> {
+async fn until_stopped(
+    start: &Start,
+    gateway: &Gateway,
+    certificate: Option<&Certificate>,
+) -> anyhow::Result<Config> {
     let mut config = start.config.clone();
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let files: Vec<_> = [start.config.file.as_deref()]
         .into_iter()
-        .chain(start.config.tls.iter().flat_map(|(cert, key)| [Some(cert.as_path()), Some(key.as_path())]))
+        .chain(
+            start
+                .config
+                .tls
+                .iter()
+                .chain(&start.config.control_tls)
+                .flat_map(|(cert, key)| [Some(cert.as_path()), Some(key.as_path())]),
+        )
         .flatten()
         .collect();
     let mut changes = Changes::watch(&files)?;
@@ -272,13 +301,13 @@ async fn until_stopped(start: &Start, gateway: &Gateway) -> anyhow::Result<Confi
         tokio::select! {
             _ = term.recv() => return Ok(config),
             _ = interrupt.recv() => return Ok(config),
-            () = changes.next() => config = reload(start, config, gateway),
+            () = changes.next() => config = reload(start, config, gateway, certificate),
         }
     }
 }
 
 /// Takes over what can change while running. Settings that are wrong change nothing.
-fn reload(start: &Start, running: Config, gateway: &Gateway) -> Config {
+fn reload(start: &Start, running: Config, gateway: &Gateway, certificate: Option<&Certificate>) -> Config {
     let new = match Config::resolve(start.data.clone(), &start.args) {
         Ok(new) => new,
         Err(error) => {
@@ -287,7 +316,7 @@ fn reload(start: &Start, running: Config, gateway: &Gateway) -> Config {
         }
     };
     let (config, waiting) = takeover::take_over(&running, new);
-    if let Err(error) = apply(start, &config, gateway) {
+    if let Err(error) = apply(start, &config, gateway, certificate) {
         tracing::error!(error = %format!("{error:#}"), "settings were not taken over");
         return running;
     }
@@ -298,9 +327,17 @@ fn reload(start: &Start, running: Config, gateway: &Gateway) -> Config {
     config
 }
 
-fn apply(start: &Start, config: &Config, gateway: &Gateway) -> anyhow::Result<()> {
+fn apply(
+    start: &Start,
+    config: &Config,
+    gateway: &Gateway,
+    certificate: Option<&Certificate>,
+) -> anyhow::Result<()> {
     check(config)?;
     start.level.set(&config.log.level)?;
     gateway.reload(settings::gateway(config), settings::prices(config)?, settings::tls(config)?);
+    if let (Some(certificate), Some(certified)) = (certificate, settings::control_tls(config)?) {
+        certificate.replace(certified);
+    }
     Ok(())
 }

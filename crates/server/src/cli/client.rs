@@ -1,30 +1,113 @@
-//! The command line's way to the running process: HTTP over the socket in the data folder.
+//! The command line's way to the admin API: over the socket in the data folder, or to the address that this user is
+//! logged in to.
 
 use std::path::{Path, PathBuf};
 
 use claviger_control::problem::Problem;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::output::CliError;
+use super::{
+    output::CliError,
+    profile::Profile,
+    transport::{self, Answer, Endpoint, NoAnswer, Origin},
+};
 
 /// Rows that are asked for at a time.
 const PAGE: u32 = 1_000;
 
-/// Talks to the process that owns a data folder.
+/// Talks to a control plane.
 pub struct Client {
-    socket: PathBuf,
+    endpoint: Endpoint,
+    token: Option<HeaderValue>,
+    ca_file: Option<PathBuf>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What says where a control plane is.
+#[derive(Debug, Default, Clone)]
+pub struct Place {
+    /// `--url`.
+    pub url: Option<String>,
+    /// `--ca-file`.
+    pub ca_file: Option<PathBuf>,
+    /// `--data`, as given.
+    pub data: Option<PathBuf>,
+    /// The data folder when nothing is said.
+    pub default_data: Option<PathBuf>,
+    /// An operator's token from the environment.
+    pub token: Option<String>,
 }
 
 impl Client {
     /// A client for the process that owns this folder.
     #[must_use]
     pub fn new(data: &Path) -> Self {
-        Self { socket: data.join("control.sock") }
+        Self::at(Endpoint::Socket(data.join("control.sock")))
+    }
+
+    /// A client for this endpoint, which proves nothing yet.
+    #[must_use]
+    pub const fn at(endpoint: Endpoint) -> Self {
+        Self { endpoint, token: None, ca_file: None, headers: Vec::new() }
+    }
+
+    /// The control plane that is meant: the address that was given; else the data folder that was given; else where
+    /// this user is logged in; else the usual data folder. Whoever is logged in there proves it.
+    ///
+    /// # Errors
+    /// [`CliError`] when the place makes no sense.
+    pub fn find(place: Place, login: Option<Profile>) -> Result<Self, CliError> {
+        let login_at = login.as_ref().map(|l| endpoint(&l.url)).transpose()?;
+        let at = match (&place.url, &place.data) {
+            (Some(url), _) => endpoint(url)?,
+            (None, Some(data)) => socket(data)?,
+            (None, None) => match (&login_at, &place.default_data) {
+                (Some(at), _) => at.clone(),
+                (None, Some(data)) => socket(data)?,
+                (None, None) => {
+                    return Err(CliError::usage(
+                        "no data folder: set --data, CLAVIGER_DATA, XDG_DATA_HOME or HOME",
+                    ));
+                }
+            },
+        };
+        let login = login.filter(|_| login_at.as_ref() == Some(&at));
+        let ca_file = place.ca_file.or_else(|| login.as_ref().and_then(|l| l.ca_file.clone()));
+        let client = Self { ca_file, ..Self::at(at) };
+        match place.token.or_else(|| login.map(|l| l.token)) {
+            Some(token) => client.with_token(&token),
+            None => Ok(client),
+        }
+    }
+
+    /// The same, for whoever this token proves.
+    ///
+    /// # Errors
+    /// [`CliError`] when it cannot be a token.
+    pub fn with_token(mut self, token: &str) -> Result<Self, CliError> {
+        let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
+        let mut value =
+            value.map_err(|_| CliError::usage("the operator's token has characters that no token has"))?;
+        value.set_sensitive(true);
+        self.token = Some(value);
+        Ok(self)
+    }
+
+    /// The same, which believes this authority, too.
+    #[must_use]
+    pub fn with_ca_file(self, ca_file: Option<PathBuf>) -> Self {
+        Self { ca_file, ..self }
+    }
+
+    /// The same, with a header on every request.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     /// GET.
@@ -109,55 +192,53 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Vec<u8>), CliError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| CliError::failed(e.to_string()))?;
-        runtime.block_on(self.exchange_async(method, path, body))
-    }
-
-    async fn exchange_async(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<(StatusCode, Vec<u8>), CliError> {
-        let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|e| self.not_running(&e))?;
-        let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| CliError::failed(e.to_string()))?;
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, "claviger")
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("claviger-cli/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
-            .map_err(|e| CliError::usage(e.to_string()))?;
-        let exchange = async {
-            let response = send.send_request(request).await?;
-            let status = response.status();
-            let bytes = response.into_body().collect().await?.to_bytes().to_vec();
-            Ok::<_, hyper::Error>((status, bytes))
-        };
-        let driven = async {
-            // The connection's own error also ends the exchange, which reports it.
-            let _ = connection.await;
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            done = exchange => done.map_err(|e| CliError::failed(format!("the connection broke: {e}"))),
-            () = driven => Err(CliError::failed("the connection broke")),
+            .body(Full::new(Bytes::from(body.unwrap_or_default())));
+        let mut request = request.map_err(|e| CliError::usage(e.to_string()))?;
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
+        request.headers_mut().extend(self.headers.iter().cloned());
+        match transport::exchange(&self.endpoint, self.ca_file.as_ref(), request) {
+            Ok(Answer { status, body, .. }) => Ok((status, body)),
+            Err(NoAnswer::Unreachable(why)) => Err(self.not_running(&why)),
+            Err(NoAnswer::Broke(why)) => Err(CliError::failed(format!("the connection broke: {why}"))),
+            Err(NoAnswer::Wrong(error)) => Err(error),
         }
     }
 
-    fn not_running(&self, error: &std::io::Error) -> CliError {
-        CliError::unreachable(format!(
-            "no claviger answers on {} ({error}): start it with `claviger serve`, or name its data folder with --data \
-             or CLAVIGER_DATA",
-            self.socket.display()
-        ))
+    fn not_running(&self, error: &str) -> CliError {
+        CliError::unreachable(match &self.endpoint {
+            Endpoint::Socket(socket) => format!(
+                "no claviger answers on {} ({error}): start it with `claviger serve`, or name its data folder with \
+                 --data or CLAVIGER_DATA",
+                socket.display()
+            ),
+            Endpoint::Origin(origin) => format!("no claviger answers at {origin} ({error})"),
+        })
     }
+}
+
+/// What an address or a login's `url` means.
+///
+/// # Errors
+/// [`CliError`] with what is expected.
+pub fn endpoint(url: &str) -> Result<Endpoint, CliError> {
+    match url.strip_prefix("unix:") {
+        Some(path) => Ok(Endpoint::Socket(PathBuf::from(path))),
+        None => Origin::parse(url).map(Endpoint::Origin),
+    }
+}
+
+/// The socket in a data folder, by its whole path, as logins name it.
+fn socket(data: &Path) -> Result<Endpoint, CliError> {
+    let data = std::path::absolute(data).map_err(|e| CliError::usage(e.to_string()))?;
+    Ok(Endpoint::Socket(data.join("control.sock")))
 }
 
 fn encode(body: &impl Serialize) -> Result<Vec<u8>, CliError> {
@@ -191,4 +272,56 @@ pub fn query(fields: &[(&str, Option<String>)]) -> String {
     let set = fields.iter().filter_map(|(k, v)| v.as_ref().map(|v| format!("{k}={}", segment(v))));
     let joined = set.collect::<Vec<_>>().join("&");
     if joined.is_empty() { joined } else { format!("?{joined}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login(url: &str) -> Profile {
+        Profile { url: url.to_owned(), token: "t".to_owned(), expires_at: None, ca_file: None }
+    }
+
+    fn place() -> Place {
+        Place { default_data: Some(PathBuf::from("/usual")), ..Place::default() }
+    }
+
+    fn found(place: Place, login: Option<Profile>) -> (String, bool) {
+        let client = Client::find(place, login).unwrap();
+        let at = match client.endpoint {
+            Endpoint::Socket(path) => path.display().to_string(),
+            Endpoint::Origin(origin) => origin.to_string(),
+        };
+        (at, client.token.is_some())
+    }
+
+    #[test]
+    fn what_was_said_wins_over_the_login_and_the_login_over_the_usual_folder() {
+        let (far, usual) = ("https://a.example:443".to_owned(), "/usual/control.sock".to_owned());
+        assert_eq!(found(place(), None), (usual.clone(), false));
+        assert_eq!(found(place(), Some(login("https://a.example"))), (far.clone(), true));
+        let here = Place { data: Some(PathBuf::from("/here")), ..place() };
+        assert_eq!(
+            found(here.clone(), Some(login("https://a.example"))),
+            ("/here/control.sock".to_owned(), false)
+        );
+        assert_eq!(
+            found(here, Some(login("unix:/here/control.sock"))),
+            ("/here/control.sock".to_owned(), true)
+        );
+        let given = Place { url: Some("https://a.example:443/".to_owned()), ..place() };
+        assert_eq!(found(given.clone(), Some(login("https://a.example"))), (far.clone(), true));
+        assert_eq!(
+            found(given, Some(login("https://b.example"))),
+            (far, false),
+            "a token goes to its own place only"
+        );
+    }
+
+    #[test]
+    fn a_token_of_the_environment_wins() {
+        let place = Place { token: Some("machine".to_owned()), ..place() };
+        let client = Client::find(place, Some(login("unix:/usual/control.sock"))).unwrap();
+        assert_eq!(client.token.unwrap(), "Bearer machine");
+    }
 }

@@ -11,7 +11,7 @@ const EXAMPLE: &str = include_str!("../../../../deploy/claviger.toml");
 pub const REFERENCE: &str = include_str!("../../../../docs/src/configuration.md");
 
 /// What has no default that could be written down; the example shows a value that one might give.
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 15] = [
     "data",
     "database",
     "public_url",
@@ -20,6 +20,8 @@ const EXAMPLES: [&str; 13] = [
     "prices",
     "tls.cert",
     "tls.key",
+    "control_tls.cert",
+    "control_tls.key",
     "log.format",
     "upstream.ca_file",
     "upstream.proxy",

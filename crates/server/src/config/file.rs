@@ -44,6 +44,8 @@ pub struct FileConfig {
     pub max_staleness: Option<Span>,
     /// TLS.
     pub tls: TlsSection,
+    /// TLS of the control plane.
+    pub control_tls: TlsSection,
     /// Logs.
     pub log: LogSection,
     /// Bounds on clients.
@@ -58,7 +60,7 @@ pub struct FileConfig {
     pub audit: AuditSection,
 }
 
-/// `[tls]`
+/// `[tls]`, `[control_tls]`
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSection {

@@ -79,6 +79,14 @@ pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<CertifiedKey>>> {
     config.tls.as_ref().map(|(cert, key)| certified(cert, key)).transpose()
 }
 
+/// The control listener's certificate, if TLS is on there.
+///
+/// # Errors
+/// As [`tls`].
+pub fn control_tls(config: &Config) -> anyhow::Result<Option<Arc<CertifiedKey>>> {
+    config.control_tls.as_ref().map(|(cert, key)| certified(cert, key)).transpose()
+}
+
 fn certified(cert: &Path, key: &Path) -> anyhow::Result<Arc<CertifiedKey>> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
     let read = |e: &dyn std::fmt::Display, path: &Path| anyhow::anyhow!("{}: {e}", path.display());

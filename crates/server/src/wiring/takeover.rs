@@ -7,11 +7,13 @@ use crate::config::{Config, LogConfig, UpstreamCalls};
 #[must_use]
 pub fn take_over(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
     let mut waiting = Waiting(Vec::new());
-    let tls = match (&running.tls, new.tls) {
+    let mut files = |name, running: &Option<_>, new| match (running, new) {
         (Some(_), Some(files)) => Some(files),
         // A listener cannot change between TLS and plain text.
-        (old, new) => waiting.kept("tls", old, &new),
+        (old, new) => waiting.kept(name, old, &new),
     };
+    let tls = files("tls", &running.tls, new.tls);
+    let control_tls = files("control_tls", &running.control_tls, new.control_tls);
     let config = Config {
         data: waiting.kept("data", &running.data, &new.data),
         file: new.file,
@@ -32,6 +34,7 @@ pub fn take_over(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
         prices: new.prices,
         max_staleness: waiting.kept("max_staleness", &running.max_staleness, &new.max_staleness),
         tls,
+        control_tls,
         log: LogConfig {
             format: waiting.kept("log.format", &running.log.format, &new.log.format),
             level: new.log.level,

@@ -6,6 +6,7 @@ use crate::{
     clock::Timestamp,
     key::{KeyRecord, KeyStatus},
     permission::{Access, Endpoint},
+    rotation::Succession,
 };
 
 /// A key's record as the data plane holds it, with what of its surroundings decides.
@@ -15,6 +16,8 @@ pub struct Grant {
     pub key: KeyRecord,
     /// The workspace was archived: nothing in it works.
     pub workspace_archived: bool,
+    /// The open rotation in which the key is the one that goes.
+    pub succession: Option<Succession>,
     /// The feed number up to which this grant is known to be true. An older grant never replaces a newer one.
     pub as_of: i64,
 }
@@ -122,15 +125,24 @@ impl Grant {
         endpoint: Endpoint,
         access: Access,
     ) -> Result<(), Forbidden> {
+        self.check_place(ip, now)?;
+        if !self.key.policy.permissions.allows(endpoint, access) {
+            return Err(Forbidden::Endpoint(endpoint, access));
+        }
+        Ok(())
+    }
+
+    /// Whether the key may be used from this address, now, for anything at all.
+    ///
+    /// # Errors
+    /// [`Forbidden::Address`], [`Forbidden::Hours`].
+    pub fn check_place(&self, ip: IpAddr, now: Timestamp) -> Result<(), Forbidden> {
         let policy = &self.key.policy;
         if !policy.allow_ip.is_empty() && !policy.allow_ip.contains(ip) {
             return Err(Forbidden::Address(ip));
         }
         if policy.hours.as_ref().is_some_and(|h| !h.contains(now)) {
             return Err(Forbidden::Hours);
-        }
-        if !policy.permissions.allows(endpoint, access) {
-            return Err(Forbidden::Endpoint(endpoint, access));
         }
         Ok(())
     }
@@ -175,7 +187,7 @@ mod tests {
             deprecation: None,
             version: 1,
         };
-        Grant { key, workspace_archived: false, as_of: 1 }
+        Grant { key, workspace_archived: false, succession: None, as_of: 1 }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod deprecation;
 pub mod hours;
 pub mod patch;
 pub mod transition;
+pub mod widening;
 
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +251,13 @@ impl KeyRecord {
             KeyState::Active if self.deprecation.is_some() => KeyStatus::Deprecated,
             KeyState::Active => KeyStatus::Active,
         }
+    }
+
+    /// The limits that hold now: half of those that were set, once the ladder has lowered them.
+    #[must_use]
+    pub fn limits_in_force(&self) -> Limits {
+        let limits = self.policy.limits;
+        if self.deprecation.is_some_and(|d| d.stage.lowers_limits()) { limits.halved() } else { limits }
     }
 
     /// Whether the ladder has come to where the key is refused.

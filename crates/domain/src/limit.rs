@@ -28,6 +28,21 @@ pub struct Limits {
     pub concurrency: Option<u32>,
 }
 
+impl Limits {
+    /// Half of each limit that is set, at least one: what is left to a key that is on its way out.
+    #[must_use]
+    pub fn halved(self) -> Self {
+        let half = |limit: Option<u32>| limit.map(|n| (n / 2).max(1));
+        Self {
+            rps: half(self.rps),
+            rpm: half(self.rpm),
+            rph: half(self.rph),
+            rpd: half(self.rpd),
+            concurrency: half(self.concurrency),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { rps: None, rpm: Some(60), rph: None, rpd: Some(10_000), concurrency: None }

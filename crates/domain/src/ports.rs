@@ -23,7 +23,7 @@ use crate::{
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     operator::{approval::ApprovalRecord, record::OperatorRecord, token::OperatorTokenRecord},
     policy::PolicyRecord,
-    rotation::RotationRecord,
+    rotation::{RotationRecord, Succession},
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
@@ -256,6 +256,39 @@ pub struct Applied {
     pub audit_number: i64,
 }
 
+/// A key with what of its surroundings decides.
+#[derive(Debug, Clone)]
+pub struct GrantRow {
+    /// The key.
+    pub key: KeyRecord,
+    /// Its workspace was archived.
+    pub workspace_archived: bool,
+    /// The open rotation in which it is the key that goes.
+    pub succession: Option<Succession>,
+}
+
+/// Which clients used some keys.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Clients {
+    /// Each address and program once, the one that was seen last first.
+    pub seen: Vec<ClientUse>,
+    /// There was more than was looked through, or than is told: what is older than this is not in it.
+    pub truncated_at: Option<Timestamp>,
+}
+
+/// What one address did with one program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientUse {
+    /// The address.
+    pub client_ip: String,
+    /// The program.
+    pub user_agent: String,
+    /// How many requests.
+    pub requests: u64,
+    /// When the last one was.
+    pub last_used_at: Timestamp,
+}
+
 /// Which keys to list.
 #[derive(Debug, Clone, Default)]
 pub struct KeyFilter {
@@ -368,8 +401,8 @@ pub trait Store:
     async fn feed_after(&self, seq: i64, limit: u32) -> Result<FeedPage, StoreError>;
     /// One key.
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
-    /// One key by its public id, with the feed number as of which it was read and whether its workspace is archived.
-    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError>;
+    /// One key by its public id with its surroundings, and the feed number as of which they were read.
+    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<GrantRow>), StoreError>;
     /// Keys, by creation.
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError>;
     /// How much keys were used; keys never used are missing.
@@ -424,6 +457,13 @@ pub trait LedgerStore: Send + Sync + 'static {
     async fn unbilled_batches(&self, limit: u32) -> Result<Vec<Resource>, StoreError>;
     /// Marks a batch as billed to its end.
     async fn batch_billed(&self, id: &str, at: Timestamp) -> Result<(), StoreError>;
+    /// Which clients used any of these keys since a moment, as the newest `rows` requests of all keys tell.
+    async fn clients_since(
+        &self,
+        keys: &[KeyId],
+        since: Timestamp,
+        rows: u32,
+    ) -> Result<Clients, StoreError>;
     /// Usage, summed from roll-ups and ledger rows.
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError>;
     /// All data chains, by opening.

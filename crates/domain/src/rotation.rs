@@ -131,7 +131,7 @@ impl RotationRecord {
     /// When the overlap is over.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
-        self.started_at.plus_micros(micros(self.overlap_secs))
+        deadline(self.started_at, self.overlap_secs)
     }
 
     /// How long the old key must be unused to count as given up, in microseconds.
@@ -139,6 +139,15 @@ impl RotationRecord {
     pub fn quiet_us(&self) -> i64 {
         QUIET_US.min(micros(self.overlap_secs) / 4).max(MICROS_PER_HOUR.min(micros(self.overlap_secs)))
     }
+}
+
+/// What whoever still uses the key that goes must know of its open rotation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Succession {
+    /// The key that comes.
+    pub successor: KeyId,
+    /// When the overlap is over.
+    pub deadline: Timestamp,
 }
 
 /// Why a key cannot be rotated, or a rotation not be undone.
@@ -348,6 +357,12 @@ pub fn check_rollback(
         return Err(RotationError::TooLate { state: rotation.state, what: "rolled back" });
     }
     if is_dead(old, now) { Err(RotationError::Dead(old.status(now))) } else { Ok(()) }
+}
+
+/// When an overlap of so many seconds is over.
+#[must_use]
+pub fn deadline(started_at: Timestamp, overlap_secs: u64) -> Timestamp {
+    started_at.plus_micros(micros(overlap_secs))
 }
 
 fn micros(secs: u64) -> i64 {

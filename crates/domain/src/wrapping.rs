@@ -56,6 +56,9 @@ pub enum WrappingError {
     /// Its time is over.
     #[error("this delivery has lapsed at {}: ask for a new one", .0.to_rfc3339())]
     Lapsed(Timestamp),
+    /// The key that it held is gone.
+    #[error("this delivery was withdrawn: its key does not work any more")]
+    Withdrawn,
     /// No delivery lasts longer than a week.
     #[error("a delivery waits between 1 second and 7 days")]
     Ttl,
@@ -66,12 +69,16 @@ impl WrappingRecord {
     ///
     /// # Errors
     /// [`WrappingError::Opened`] before [`WrappingError::Lapsed`]: a second opening is an incident however late.
+    /// [`WrappingError::Withdrawn`] when it was emptied unopened.
     pub fn open(&self, now: Timestamp, client_ip: &str) -> Result<Self, WrappingError> {
         if let Some(opened) = &self.opened {
             return Err(WrappingError::Opened(opened.clone()));
         }
         if now >= self.expires_at {
             return Err(WrappingError::Lapsed(self.expires_at));
+        }
+        if self.sealed.is_empty() {
+            return Err(WrappingError::Withdrawn);
         }
         let opened = Some(Opened { at: now, client_ip: client_ip.to_owned() });
         Ok(Self { sealed: Vec::new(), opened, ..self.clone() })
@@ -121,6 +128,12 @@ mod tests {
     fn a_delivery_that_has_lapsed_does_not_open() {
         let late = wrapping().open(NOW.plus_micros(10), "");
         assert_eq!(late.unwrap_err(), WrappingError::Lapsed(NOW.plus_micros(10)));
+    }
+
+    #[test]
+    fn an_emptied_delivery_does_not_open() {
+        let emptied = WrappingRecord { sealed: Vec::new(), ..wrapping() };
+        assert_eq!(emptied.open(NOW, "").unwrap_err(), WrappingError::Withdrawn);
     }
 
     #[test]

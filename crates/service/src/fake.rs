@@ -24,7 +24,7 @@ use claviger_domain::{
     money::PicoUsd,
     permission::Endpoint,
     ports::{
-        Applied, ChainHead, Change, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, KeyFilter,
+        Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
         LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
     },
     secret::SecretBytes,
@@ -81,6 +81,7 @@ pub(crate) struct State {
     pub(crate) lifecycle: LifecycleState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
+    pub(crate) last_used: HashMap<KeyId, Timestamp>,
 }
 
 impl State {
@@ -268,16 +269,23 @@ impl Store for FakeStore {
         self.up()?;
         let mut state = lock(&self.state);
         state.requests.mark(&event)?;
-        let mut entries = Vec::new();
-        for change in changes {
-            entries.extend(write(&mut state, change)?);
-        }
+        let keys = state.keys.clone();
+        let revoked = changes.iter().filter_map(|change| match change {
+            Change::UpdateKey(key) if key.revocation.is_some() => Some(key.id.clone()),
+            _ => None,
+        });
+        let revoked: Vec<KeyId> = revoked.collect();
+        let written: Result<Vec<_>, _> = changes.into_iter().map(|c| write(&mut state, c)).collect();
+        // Of a transaction that failed, keys at least are not left behind.
+        let written = written.inspect_err(|_| state.keys = keys)?;
+        let entries: Vec<_> = written.into_iter().flatten().collect();
         if !entries.is_empty() {
             state.seq += 1;
         }
         let seq = state.seq;
         state.feed.extend(entries.into_iter().map(|(kind, id)| FeedEntry { seq, kind, id }));
         let audit_number = state.record(event);
+        state.lifecycle.expect(revoked, seq, audit_number);
         Ok(Applied { seq, audit_number })
     }
 
@@ -294,7 +302,7 @@ impl Store for FakeStore {
         Ok(lock(&self.state).keys.iter().find(|k| k.id == *id).cloned())
     }
 
-    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError> {
+    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<GrantRow>), StoreError> {
         self.lookups.fetch_add(1, Ordering::SeqCst);
         self.up()?;
         let read = {
@@ -303,7 +311,12 @@ impl Store for FakeStore {
             let archived = |key: &KeyRecord| {
                 state.workspaces.iter().any(|w| w.id == key.workspace && w.archived_at.is_some())
             };
-            (state.seq, key.map(|key| (key.clone(), archived(&key))))
+            let found = key.map(|key| GrantRow {
+                workspace_archived: archived(&key),
+                succession: state.lifecycle.succession(&key.id),
+                key,
+            });
+            (state.seq, found)
         };
         let gate = lock(&self.slow_reads).clone();
         if let Some(gate) = gate {
@@ -324,7 +337,8 @@ impl Store for FakeStore {
         let state = lock(&self.state);
         let used = |id: &KeyId| {
             let (_, _, uses) = state.used.get(id)?;
-            Some((id.clone(), KeyUse { uses: *uses, ..KeyUse::default() }))
+            let last_used_at = state.last_used.get(id).copied();
+            Some((id.clone(), KeyUse { uses: *uses, last_used_at, ..KeyUse::default() }))
         };
         Ok(ids.iter().filter_map(used).collect())
     }
@@ -497,8 +511,18 @@ impl LedgerStore for FakeStore {
         Ok(())
     }
 
+    async fn clients_since(&self, _k: &[KeyId], _at: Timestamp, _rows: u32) -> Result<Clients, StoreError> {
+        Ok(Clients::default())
+    }
+
     async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
-        Ok(Vec::new())
+        let state = lock(&self.state);
+        let total = |(key, used): (&KeyId, &(u64, u64, u64))| UsageTotal {
+            group: key.to_string(),
+            requests: used.2,
+            ..UsageTotal::default()
+        };
+        Ok(state.used.iter().map(total).collect())
     }
 
     async fn chains(&self) -> Result<Vec<DataChain>, StoreError> {

@@ -8,12 +8,13 @@ mod cut;
 mod lookup;
 mod runtime;
 mod table;
+mod told;
 
 use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,7 +28,7 @@ use claviger_domain::{
     limit::set::UsedBefore,
     mac::Peppers,
     permission::{Access, Endpoint},
-    ports::{Store, StoreError},
+    ports::{GrantRow, Store, StoreError},
     token::{PublicId, Token},
 };
 
@@ -35,6 +36,7 @@ pub use cut::CutSignal;
 use lookup::{Found, Lookups, Turn};
 pub use runtime::{KeyRuntime, REVOCATION_GRACE_US};
 use table::{Now, Table};
+pub use told::Told;
 
 /// How long the store may take to answer a look-up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,16 +46,39 @@ const LOOKUP_TRIES: u32 = 5;
 /// A key as the hot path holds it: what may be done, and what is being done.
 #[derive(Debug)]
 pub struct LiveGrant {
-    /// What the key may do.
+    /// What the key may do. Its limits are those in force: lower than the record's once the key is far enough down the
+    /// ladder of deprecation.
     pub grant: Grant,
     /// Its limit state, calls in flight and cut signal: the same for all grants of one key, across reloads.
     pub runtime: Arc<KeyRuntime>,
     /// Of a child key: its parent, whose rules and limits hold for it, too. Set on whatever [`Grants::verify`] gives
     /// out.
     pub parent: Option<Arc<LiveGrant>>,
+    /// What every answer to this key's callers says beside; `None`: nothing.
+    told: Option<Arc<Told>>,
 }
 
 impl LiveGrant {
+    fn new(grant: Grant, runtime: Arc<KeyRuntime>) -> Self {
+        let told = Told::of(&grant).map(Arc::new);
+        let limits = grant.key.limits_in_force();
+        let mut grant = grant;
+        grant.key.policy.limits = limits;
+        Self { grant, runtime, parent: None, told }
+    }
+
+    /// The same child of this parent.
+    fn within(&self, parent: Arc<Self>) -> Self {
+        let (grant, runtime) = (self.grant.clone(), Arc::clone(&self.runtime));
+        Self { grant, runtime, parent: Some(parent), told: self.told.clone() }
+    }
+
+    /// What every answer to this key's callers says beside: that the key, or its parent, is on its way out.
+    #[must_use]
+    pub fn told(&self) -> Option<&Told> {
+        self.told.as_deref().or_else(|| self.parent.as_ref().and_then(|parent| parent.told.as_deref()))
+    }
+
     /// Whether the key may be used from this address, now, for this; a child, whether its parent may, too.
     ///
     /// # Errors
@@ -67,6 +92,15 @@ impl LiveGrant {
     ) -> Result<(), Forbidden> {
         self.grant.check_use(ip, now, endpoint, access)?;
         self.parent.as_ref().map_or(Ok(()), |parent| parent.grant.check_use(ip, now, endpoint, access))
+    }
+
+    /// Whether the key may be used from this address, now, for anything at all; a child, whether its parent may, too.
+    ///
+    /// # Errors
+    /// The first [`Forbidden`].
+    pub fn check_place(&self, ip: IpAddr, now: Timestamp) -> Result<(), Forbidden> {
+        self.grant.check_place(ip, now)?;
+        self.parent.as_ref().map_or(Ok(()), |parent| parent.grant.check_place(ip, now))
     }
 
     /// Whether the model may be used; by a child, whether its parent may, too.
@@ -111,6 +145,8 @@ struct Inner {
     max_staleness_us: u64,
     /// Boot time, in microseconds, at which the last poll that brought the view up to date was sent; 0: none yet.
     synced: AtomicU64,
+    /// The feed's number up to which the view is true.
+    seen: AtomicI64,
 }
 
 impl Grants {
@@ -129,6 +165,7 @@ impl Grants {
             lookups: Lookups::new(),
             max_staleness_us,
             synced: AtomicU64::new(0),
+            seen: AtomicI64::new(0),
         }))
     }
 
@@ -182,6 +219,18 @@ impl Grants {
         self.0.table.get(&PublicId::of_key(id)?)
     }
 
+    /// How many calls of a key are in flight here.
+    #[must_use]
+    pub fn in_flight(&self, id: &KeyId) -> u32 {
+        PublicId::of_key(id).map_or(0, |id| self.0.table.in_flight(&id))
+    }
+
+    /// The number of the feed up to which this node's view is true.
+    #[must_use]
+    pub fn seen(&self) -> i64 {
+        self.0.seen.load(Ordering::Acquire)
+    }
+
     /// How long ago, in microseconds, the last successful poll of the feed was sent.
     #[must_use]
     pub fn view_age_us(&self) -> u64 {
@@ -228,10 +277,22 @@ impl Grants {
         self.0.synced.fetch_max(sent.as_micros().max(1), Ordering::AcqRel);
     }
 
+    /// The view is true up to this number of the feed.
+    pub(crate) fn note_seen(&self, seq: i64) {
+        self.0.seen.fetch_max(seq, Ordering::AcqRel);
+    }
+
     /// This node committed a change of the key.
     pub(crate) fn key_changed(&self, key: &KeyRecord, seq: i64) {
         self.0.lookups.note_made(&key.public_id);
         self.0.table.changed(key, seq, self.0.both_clocks());
+    }
+
+    /// This node committed something that concerns the key beside its record: it is read anew when it is next used.
+    pub(crate) fn key_outdated(&self, id: &KeyId, seq: i64) {
+        if let Some(id) = PublicId::of_key(id) {
+            self.0.table.bury(id, seq);
+        }
     }
 
     /// The feed says that the key changed.
@@ -301,15 +362,15 @@ impl Inner {
         for _ in 0..LOOKUP_TRIES {
             let asked = self.clock.boot();
             let (as_of, found) = self.store.key_for_grant(id).await.map_err(refused)?;
-            let Some((key, workspace_archived)) = found else {
+            let Some(found) = found else {
                 if self.table.is_current(id, as_of) {
                     self.lookups.note_absent(id, asked);
                     return Ok(None);
                 }
                 continue;
             };
-            let used = self.used_before(&key).await.map_err(refused)?;
-            let grant = Grant { key, workspace_archived, as_of };
+            let used = self.used_before(&found.key).await.map_err(refused)?;
+            let grant = granted(found, as_of);
             if let Some(live) = self.table.put(grant, used, self.both_clocks()) {
                 return Ok(Some(live));
             }
@@ -319,9 +380,9 @@ impl Inner {
 
     async fn reload(&self, id: PublicId) -> Result<(), StoreError> {
         let (as_of, found) = self.store.key_for_grant(id).await?;
-        if let Some((key, workspace_archived)) = found {
-            let used = self.used_before(&key).await?;
-            let grant = Grant { key, workspace_archived, as_of };
+        if let Some(found) = found {
+            let used = self.used_before(&found.key).await?;
+            let grant = granted(found, as_of);
             // A change that overtook this read brings its own entry of the feed.
             let _ = self.table.put(grant, used, self.both_clocks());
         }
@@ -348,6 +409,11 @@ impl Inner {
             uses: own.uses.saturating_add(children.uses),
         })
     }
+}
+
+fn granted(row: GrantRow, as_of: i64) -> Grant {
+    let GrantRow { key, workspace_archived, succession } = row;
+    Grant { key, workspace_archived, succession, as_of }
 }
 
 fn refused(error: StoreError) -> VerifyError {

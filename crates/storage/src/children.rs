@@ -33,6 +33,8 @@ statements! {
     /// Requests by bucket, on whole days.
     DAYS = "SELECT CAST(COALESCE(SUM(u.work), 0) AS BIGINT) AS work, CAST(COALESCE(SUM(u.look), 0) AS BIGINT) AS look \
             FROM api_keys k JOIN usage_days u ON u.key_id = k.id WHERE k.parent_id = $1 AND u.utc_day >= $2";
+    LAST_USED = "SELECT MAX(u.last_used_us) AS last_used_us \
+                 FROM api_keys k JOIN key_uses u ON u.key_id = k.id WHERE k.parent_id = $1";
     USES = "SELECT CAST(COALESCE(SUM(u.uses), 0) AS BIGINT) AS uses \
             FROM api_keys k JOIN key_uses u ON u.key_id = k.id WHERE k.parent_id = $1";
 }
@@ -66,6 +68,11 @@ impl ChildStore for Database {
         }
         add_unfolded(&mut tx, parent, since, &mut used).await?;
         Ok(used)
+    }
+
+    async fn children_last_used(&self, parent: &KeyId) -> Result<Option<Timestamp>, StoreError> {
+        let row = self.db.row(LAST_USED, args![parent.as_str()]).await?;
+        Ok(row.map(|row| read("key_uses", &row, |row| row.opt_time("last_used_us"))).transpose()?.flatten())
     }
 }
 

@@ -1,10 +1,12 @@
 //! Keys: their records. How much they are used is in [`crate::usage`].
 
 use claviger_domain::{
+    clock::Timestamp,
     id::{KeyId, OwnerId, WorkspaceId},
     key::{KeyRecord, KeyState, Revocation, RevocationReason},
     mac::{KeyMac, PepperVersion},
-    ports::{KeyFilter, StoreError},
+    ports::{GrantRow, KeyFilter, StoreError, lifecycle::UncertifiedKey},
+    rotation::{Succession, deadline},
     token::{KeyClass, PublicId},
 };
 
@@ -73,10 +75,12 @@ macro_rules! listed {
 statements! {
     /// One key.
     GET = concat!("SELECT ", columns!(""), " FROM api_keys WHERE id = $1");
-    /// The feed's number, and the key with its workspace as of that number: one statement sees one state.
+    /// The feed's number, and the key with its workspace and its open rotation as of that number: one statement sees
+    /// one state.
     GET_FOR_GRANT = concat!(
-        "SELECT f.seq, w.archived_us, ", columns!("k."),
-        " FROM feed_head f LEFT JOIN api_keys k ON k.id = $1 LEFT JOIN workspaces w ON w.id = k.workspace_id"
+        "SELECT f.seq, w.archived_us, r.successor_id, r.started_us, r.overlap_secs, ", columns!("k."),
+        " FROM feed_head f LEFT JOIN api_keys k ON k.id = $1 LEFT JOIN workspaces w ON w.id = k.workspace_id \
+         LEFT JOIN rotations r ON r.old_key_id = $1 AND r.ended_us IS NULL"
     );
     /// Keys by creation.
     LIST = listed!("", "$1");
@@ -94,8 +98,13 @@ statements! {
         listed!("WHERE owner_id = $4 AND workspace_id = $5 AND (created_us, id) > ($2, $3) ", "$1");
     /// Revoked keys without a certificate, the oldest revocation first.
     UNCERTIFIED = concat!(
-        "SELECT ", columns!("k."), " FROM api_keys k WHERE k.revoked_us IS NOT NULL \
-         AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.key_id = k.id) ORDER BY k.revoked_us, k.id LIMIT $1"
+        "SELECT u.seq, u.audit_number, ", columns!("k."), " FROM uncertified u JOIN api_keys k ON k.id = u.key_id \
+         ORDER BY u.audit_number, u.key_id LIMIT $1"
+    );
+    /// Keys that one key minted and that work still.
+    LIVING_CHILDREN = concat!(
+        "SELECT ", columns!(""), " FROM api_keys WHERE parent_id = $1 AND state IN ('active', 'suspended') \
+         AND (expires_us IS NULL OR expires_us > $2) ORDER BY created_us, id"
     );
     /// Keys that one key minted.
     CHILDREN = concat!("SELECT ", columns!(""), " FROM api_keys WHERE parent_id = $1 ORDER BY created_us, id");
@@ -122,15 +131,27 @@ pub(crate) async fn get(db: &Db, id: &KeyId) -> Result<Option<KeyRecord>, StoreE
 pub(crate) async fn get_for_grant(
     db: &Db,
     id: PublicId,
-) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError> {
+) -> Result<(i64, Option<GrantRow>), StoreError> {
     let row = db.row(GET_FOR_GRANT, args![format!("key_{}", id.as_str())]).await?;
     let row = row.ok_or_else(crate::feed::no_head)?;
     let seq = read("feed_head", &row, |row| row.int("seq"))?;
     if read("api_keys", &row, |row| row.opt_text("id").map(|id| id.is_none()))? {
         return Ok((seq, None));
     }
-    let key = read("api_keys", &row, |row| Ok((record(row)?, row.opt_int("archived_us")?.is_some())))?;
-    Ok((seq, Some(key)))
+    let found = read("api_keys", &row, |row| {
+        Ok(GrantRow {
+            key: record(row)?,
+            workspace_archived: row.opt_int("archived_us")?.is_some(),
+            succession: succession(row)?,
+        })
+    })?;
+    Ok((seq, Some(found)))
+}
+
+fn succession(row: &Row) -> Result<Option<Succession>, Unreadable> {
+    let Some(successor) = opt_key(row, "successor_id")? else { return Ok(None) };
+    let overlap_secs = u64::try_from(row.int("overlap_secs")?).map_err(|_| Unreadable("overlap_secs"))?;
+    Ok(Some(Succession { successor, deadline: deadline(row.time("started_us")?, overlap_secs) }))
 }
 
 pub(crate) async fn list(db: &Db, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
@@ -158,8 +179,20 @@ pub(crate) async fn list(db: &Db, filter: &KeyFilter) -> Result<Vec<KeyRecord>, 
     rows.iter().map(|row| read("api_keys", row, record)).collect()
 }
 
-pub(crate) async fn uncertified(db: &Db, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+pub(crate) async fn uncertified(db: &Db, limit: u32) -> Result<Vec<UncertifiedKey>, StoreError> {
     let rows = db.rows(UNCERTIFIED, args![limit]).await?;
+    let one = |row: &Row| {
+        Ok(UncertifiedKey { key: record(row)?, seq: row.int("seq")?, audit_number: row.int("audit_number")? })
+    };
+    rows.iter().map(|row| read("api_keys", row, one)).collect()
+}
+
+pub(crate) async fn living_children(
+    db: &Db,
+    parent: &KeyId,
+    now: Timestamp,
+) -> Result<Vec<KeyRecord>, StoreError> {
+    let rows = db.rows(LIVING_CHILDREN, args![parent.as_str(), now]).await?;
     rows.iter().map(|row| read("api_keys", row, record)).collect()
 }
 

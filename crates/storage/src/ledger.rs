@@ -113,6 +113,26 @@ pub(crate) fn intent_of(row: &Row) -> Result<Option<IntentId>, Unreadable> {
     unpack_body(row.blob("body")?)?.opt_parsed(|t| IntentId::parse(t).ok())
 }
 
+/// The address and the program that a row's request came from, and nothing else of it.
+pub(crate) fn client_of(row: &Row) -> Result<(String, String), Unreadable> {
+    let mut body = unpack_body(row.blob("body")?)?;
+    // Intent, request, owner, class, upstream, credential, batch, item, endpoint, path.
+    body.opt_text()?;
+    for _ in 0..3 {
+        body.text()?;
+    }
+    for _ in 0..4 {
+        body.opt_text()?;
+    }
+    body.text()?;
+    body.text()?;
+    body.uint()?;
+    body.opt_text()?;
+    body.int()?;
+    body.int()?;
+    Ok((body.text()?.to_owned(), body.text()?.to_owned()))
+}
+
 /// A whole row.
 pub(crate) fn record(row: &Row) -> Result<LedgerRow, Unreadable> {
     let mut body = unpack_body(row.blob("body")?)?;

@@ -9,6 +9,7 @@ mod certificates;
 mod chains;
 mod checkpoints;
 mod children;
+mod clients;
 mod commit;
 mod engine;
 mod failure;
@@ -51,8 +52,8 @@ use claviger_domain::{
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
     ports::{
-        Applied, ChainHead, Change, DataChain, DayCheck, FeedPage, KeyFilter, LedgerStore, SealedSecret,
-        Store, StoreError, UsageQuery, UsageTotal,
+        Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedPage, GrantRow, KeyFilter, LedgerStore,
+        SealedSecret, Store, StoreError, UsageQuery, UsageTotal,
     },
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
@@ -164,7 +165,7 @@ impl Store for Database {
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
         keys::get(&self.db, id).await
     }
-    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError> {
+    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<GrantRow>), StoreError> {
         keys::get_for_grant(&self.db, id).await
     }
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
@@ -237,6 +238,14 @@ impl LedgerStore for Database {
     }
     async fn batch_billed(&self, id: &str, at: Timestamp) -> Result<(), StoreError> {
         resources::batch_billed(&self.db, id, at).await
+    }
+    async fn clients_since(
+        &self,
+        keys: &[KeyId],
+        since: Timestamp,
+        rows: u32,
+    ) -> Result<Clients, StoreError> {
+        clients::since(&self.db, keys, since, rows).await
     }
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
         usage::usage(&self.db, query).await

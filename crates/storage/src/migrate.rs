@@ -23,6 +23,8 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("operators", include_str!("../migrations/0004_operators.sql")),
     ("admin_api", include_str!("../migrations/0005_admin_api.sql")),
     ("lifecycle", include_str!("../migrations/0006_lifecycle.sql")),
+    ("deliveries", include_str!("../migrations/0007_deliveries.sql")),
+    ("certify", include_str!("../migrations/0007_certify.sql")),
 ];
 
 statements! {

@@ -3,7 +3,7 @@
 use crate::{
     approvals, audit,
     bulk::Bulk,
-    certificates, chains, checkpoints, children, commit,
+    certificates, chains, checkpoints, children, clients, commit,
     engine::{Db, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, migrate, notices, operators, policies, proof,
     resources, retention, rotations, secrets, tenants, upstreams, usage, wrappings,
@@ -17,6 +17,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("chains", chains::STATEMENTS),
     ("checkpoints", checkpoints::STATEMENTS),
     ("children", children::STATEMENTS),
+    ("clients", clients::STATEMENTS),
     ("feed", feed::STATEMENTS),
     ("idempotency", idempotency::STATEMENTS),
     ("intents", intents::STATEMENTS),

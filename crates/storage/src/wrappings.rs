@@ -1,6 +1,7 @@
 //! Wrapped deliveries of keys.
 
 use claviger_domain::{
+    clock::Timestamp,
     id::{KeyId, WrappingId},
     mac::{KeyMac, PepperVersion},
     ports::StoreError,
@@ -28,6 +29,11 @@ statements! {
     NEWEST_OF_KEY = concat!(
         "SELECT ", columns!(), " FROM wrappings WHERE key_id = $1 ORDER BY created_us DESC, id DESC LIMIT 1"
     );
+    /// Served by `wrappings_sealed`.
+    LAPSED = concat!(
+        "SELECT ", columns!(), " FROM wrappings \
+         WHERE length(sealed) > 0 AND expires_us <= $1 ORDER BY expires_us, id LIMIT $2"
+    );
     INSERT = concat!(
         "INSERT INTO wrappings (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
     );
@@ -43,6 +49,15 @@ pub(crate) async fn get(db: &Db, id: PublicId) -> Result<Option<WrappingRecord>,
 pub(crate) async fn newest_of(db: &Db, key: &KeyId) -> Result<Option<WrappingRecord>, StoreError> {
     let row = db.row(NEWEST_OF_KEY, args![key.as_str()]).await?;
     row.map(|row| read("wrappings", &row, wrapping)).transpose()
+}
+
+pub(crate) async fn lapsed(
+    db: &Db,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<WrappingRecord>, StoreError> {
+    let rows = db.rows(LAPSED, args![now, limit]).await?;
+    rows.iter().map(|row| read("wrappings", row, wrapping)).collect()
 }
 
 fn wrapping(row: &Row) -> Result<WrappingRecord, Unreadable> {

@@ -100,6 +100,12 @@ impl Deprecation {
         Self { since: now, stage: DeprecationStage::Warned, stage_at: now }
     }
 
+    /// When the key is revoked.
+    #[must_use]
+    pub const fn revoked_at(&self) -> Timestamp {
+        self.since.plus_micros(REVOKED_AFTER_US)
+    }
+
     /// When the next rung, or revocation, is due.
     #[must_use]
     pub const fn next_at(&self) -> Timestamp {

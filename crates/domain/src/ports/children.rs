@@ -23,4 +23,6 @@ pub trait ChildStore: Send + Sync + 'static {
     /// What all children of this key have used: requests since `since`, which is the begin of a UTC day, and uses in
     /// their whole lives.
     async fn used_by_children(&self, parent: &KeyId, since: Timestamp) -> Result<UsedBefore, StoreError>;
+    /// When a child of this key was last used, but for what was used within the last seconds.
+    async fn children_last_used(&self, parent: &KeyId) -> Result<Option<Timestamp>, StoreError>;
 }

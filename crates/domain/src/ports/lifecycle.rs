@@ -40,6 +40,17 @@ pub struct CertificateRecord {
     pub body: String,
 }
 
+/// A revoked key that waits for its certificate, and where its revocation stands.
+#[derive(Debug, Clone)]
+pub struct UncertifiedKey {
+    /// The key.
+    pub key: KeyRecord,
+    /// The number of its revocation in the change feed.
+    pub seq: i64,
+    /// The number of its record in the control chain.
+    pub audit_number: i64,
+}
+
 /// Which rotations to list.
 #[derive(Debug, Clone, Default)]
 pub struct RotationFilter {
@@ -66,6 +77,8 @@ pub trait LifecycleStore: Send + Sync + 'static {
     async fn rotations(&self, filter: &RotationFilter) -> Result<Vec<RotationRecord>, StoreError>;
     /// One wrapped delivery, by its token's public id.
     async fn wrapping(&self, id: PublicId) -> Result<Option<WrappingRecord>, StoreError>;
+    /// Deliveries that have lapsed before `now` unopened and still hold their key, the oldest first.
+    async fn lapsed_wrappings(&self, now: Timestamp, limit: u32) -> Result<Vec<WrappingRecord>, StoreError>;
     /// The newest wrapped delivery of a key.
     async fn wrapping_of(&self, key: &KeyId) -> Result<Option<WrappingRecord>, StoreError>;
     /// One certificate.
@@ -79,7 +92,9 @@ pub trait LifecycleStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<CertificateRecord>, StoreError>;
     /// Revoked keys that have no certificate yet, the oldest revocation first.
-    async fn uncertified_keys(&self, limit: u32) -> Result<Vec<KeyRecord>, StoreError>;
+    async fn uncertified_keys(&self, limit: u32) -> Result<Vec<UncertifiedKey>, StoreError>;
+    /// Keys that were minted by this one and work still.
+    async fn living_children(&self, parent: &KeyId, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError>;
     /// Keys that were minted by this one, dead ones included.
     async fn children(&self, parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError>;
     /// All keys of a line of successors, the first one first.

@@ -15,7 +15,8 @@ use claviger_domain::{
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
     ports::{
-        Applied, ChainHead, Change, DataChain, FeedEntry, FeedKind, FeedPage, KeyFilter, LedgerStore,
+        Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
+        LedgerStore,
         SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
     },
     secret::SecretBytes,
@@ -24,6 +25,11 @@ use claviger_domain::{
     upstream::{CredentialRecord, UpstreamRecord},
 };
 use claviger_testkit::ManualClock;
+
+/// A key in a living workspace and in no rotation.
+const fn alone(key: KeyRecord) -> GrantRow {
+    GrantRow { key, workspace_archived: false, succession: None }
+}
 
 #[derive(Default)]
 struct State {
@@ -139,9 +145,9 @@ impl Store for MemoryStore {
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
         Ok(self.state().keys.iter().find(|k| k.id == *id).cloned())
     }
-    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<(KeyRecord, bool)>), StoreError> {
+    async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<GrantRow>), StoreError> {
         let state = self.state();
-        Ok((state.seq, state.keys.iter().find(|k| k.public_id == id).cloned().map(|k| (k, false))))
+        Ok((state.seq, state.keys.iter().find(|k| k.public_id == id).cloned().map(alone)))
     }
     async fn keys(&self, _filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
         Ok(self.state().keys.clone())
@@ -237,6 +243,9 @@ impl LedgerStore for MemoryStore {
     }
     async fn batch_billed(&self, _id: &str, _at: Timestamp) -> Result<(), StoreError> {
         Ok(())
+    }
+    async fn clients_since(&self, _k: &[KeyId], _at: Timestamp, _rows: u32) -> Result<Clients, StoreError> {
+        Ok(Clients::default())
     }
     async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
         Ok(Vec::new())

@@ -44,4 +44,11 @@ impl ChildStore for FakeStore {
         }
         Ok(sum)
     }
+
+    async fn children_last_used(&self, parent: &KeyId) -> Result<Option<Timestamp>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let of_children = state.keys.iter().filter(|k| k.parent.as_ref() == Some(parent));
+        Ok(of_children.filter_map(|k| state.last_used.get(&k.id).copied()).max())
+    }
 }

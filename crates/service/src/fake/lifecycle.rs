@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 use claviger_domain::{
+    clock::Timestamp,
     id::{CertificateId, KeyId, RotationId},
     key::{KeyRecord, KeyState},
     policy::PolicyRecord,
     ports::{
         Change, StoreError,
-        lifecycle::{CertificateRecord, LifecycleStore, OwnerCap, RotationFilter},
+        lifecycle::{CertificateRecord, LifecycleStore, OwnerCap, RotationFilter, UncertifiedKey},
     },
-    rotation::RotationRecord,
+    rotation::{RotationRecord, Succession},
     token::PublicId,
     wrapping::WrappingRecord,
 };
@@ -23,6 +24,8 @@ pub(crate) struct LifecycleState {
     pub(crate) rotations: Vec<RotationRecord>,
     pub(crate) wrappings: Vec<WrappingRecord>,
     pub(crate) certificates: Vec<CertificateRecord>,
+    /// Revoked keys without a certificate, with the numbers of their revocation in feed and audit log.
+    pub(crate) uncertified: Vec<(KeyId, i64, i64)>,
 }
 
 macro_rules! put {
@@ -35,6 +38,23 @@ macro_rules! put {
 }
 
 impl LifecycleState {
+    /// The open rotation in which a key is the one that goes.
+    pub(super) fn succession(&self, old: &KeyId) -> Option<Succession> {
+        let found = self.rotations.iter().find(|r| r.old == *old && r.ended_at.is_none())?;
+        Some(Succession { successor: found.successor.clone(), deadline: found.deadline() })
+    }
+
+    /// Revocations that were written and wait for their certificates.
+    pub(super) fn expect(&mut self, revoked: Vec<KeyId>, seq: i64, audit_number: i64) {
+        for key in revoked {
+            let known = self.certificates.iter().any(|c| c.key == key)
+                || self.uncertified.iter().any(|(id, ..)| *id == key);
+            if !known {
+                self.uncertified.push((key, seq, audit_number));
+            }
+        }
+    }
+
     /// Writes what is of its kind; gives back what is not.
     pub(super) fn write(&mut self, keys: &[KeyRecord], change: Change) -> Result<Option<Change>, StoreError> {
         match change {
@@ -70,6 +90,7 @@ impl LifecycleState {
                 if self.certificates.iter().any(|c| c.key == certificate.key) {
                     return Err(conflict("certificate of the key"));
                 }
+                self.uncertified.retain(|(key, ..)| *key != certificate.key);
                 self.certificates.push(*certificate);
             }
             other => return Ok(Some(other)),
@@ -122,6 +143,13 @@ impl LifecycleStore for FakeStore {
         Ok(lock(&self.state).lifecycle.wrappings.iter().find(|w| w.public_id == id).cloned())
     }
 
+    async fn lapsed_wrappings(&self, now: Timestamp, limit: u32) -> Result<Vec<WrappingRecord>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let lapsed = |w: &&WrappingRecord| !w.sealed.is_empty() && w.expires_at <= now;
+        Ok(state.lifecycle.wrappings.iter().filter(lapsed).take(limit as usize).cloned().collect())
+    }
+
     async fn wrapping_of(&self, key: &KeyId) -> Result<Option<WrappingRecord>, StoreError> {
         self.up()?;
         Ok(lock(&self.state).lifecycle.wrappings.iter().rev().find(|w| w.key == *key).cloned())
@@ -147,13 +175,20 @@ impl LifecycleStore for FakeStore {
         Ok(state.lifecycle.certificates.iter().rev().take(limit as usize).cloned().collect())
     }
 
-    async fn uncertified_keys(&self, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+    async fn uncertified_keys(&self, limit: u32) -> Result<Vec<UncertifiedKey>, StoreError> {
         self.up()?;
         let state = lock(&self.state);
-        let without = |k: &&KeyRecord| {
-            k.revocation.is_some() && !state.lifecycle.certificates.iter().any(|c| c.key == k.id)
-        };
-        Ok(state.keys.iter().filter(without).take(limit as usize).cloned().collect())
+        let waiting = state.lifecycle.uncertified.iter().filter_map(|(id, seq, audit_number)| {
+            let key = state.keys.iter().find(|k| k.id == *id)?.clone();
+            Some(UncertifiedKey { key, seq: *seq, audit_number: *audit_number })
+        });
+        Ok(waiting.take(limit as usize).collect())
+    }
+
+    async fn living_children(&self, parent: &KeyId, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {
+        let children = self.children(parent).await?.into_iter();
+        let lives = |k: &KeyRecord| k.revocation.is_none() && k.expires_at.is_none_or(|at| at > now);
+        Ok(children.filter(lives).collect())
     }
 
     async fn children(&self, parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {

@@ -105,6 +105,11 @@ impl Table {
         self.grants.get(id)
     }
 
+    /// How many calls of this key are in flight.
+    pub(super) fn in_flight(&self, id: &PublicId) -> u32 {
+        lock(&self.known).runtimes.get(id).map_or(0, |runtime| runtime.in_flight())
+    }
+
     /// Whether anything of this key is held, so that its changes matter here.
     pub(super) fn concerns(&self, id: &PublicId) -> bool {
         self.grants.contains_key(id) || self.has_runtime(id)
@@ -135,7 +140,7 @@ impl Table {
         let made = || Arc::new(KeyRuntime::new(now.wall, used));
         let runtime = Arc::clone(known.runtimes.entry(id).or_insert_with(made));
         known.follow(&grant.key, now);
-        let live = Arc::new(LiveGrant { grant, runtime, parent: None });
+        let live = Arc::new(LiveGrant::new(grant, runtime));
         self.grants.insert(id, Arc::clone(&live));
         Some(live)
     }
@@ -143,9 +148,7 @@ impl Table {
     /// A child's grant with its parent's as it is now. What ended the parent meanwhile ends the child's calls, too.
     pub(super) fn adopt(&self, child: &Arc<LiveGrant>, parent: Arc<LiveGrant>, now: Now) -> Arc<LiveGrant> {
         let (id, parent_id) = (child.grant.key.public_id, parent.grant.key.public_id);
-        let grant = child.grant.clone();
-        let adopted =
-            Arc::new(LiveGrant { grant, runtime: Arc::clone(&child.runtime), parent: Some(parent) });
+        let adopted = Arc::new(child.within(parent));
         let mut known = lock(&self.known);
         known.join(parent_id, &child.runtime);
         if let Some(parent) = self.grants.peek(&parent_id) {
@@ -174,10 +177,9 @@ impl Table {
         known.follow(key, now);
         let Some(present) = self.grants.peek(&id) else { return };
         if present.grant.as_of < seq {
-            let grant =
-                Grant { key: key.clone(), workspace_archived: present.grant.workspace_archived, as_of: seq };
-            let runtime = Arc::clone(&present.runtime);
-            self.grants.insert(id, Arc::new(LiveGrant { grant, runtime, parent: None }));
+            let Grant { workspace_archived, succession, .. } = present.grant.clone();
+            let grant = Grant { key: key.clone(), workspace_archived, succession, as_of: seq };
+            self.grants.insert(id, Arc::new(LiveGrant::new(grant, Arc::clone(&present.runtime))));
         }
     }
 

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use claviger_domain::{
+    clock::Timestamp,
     id::{CertificateId, KeyId, RotationId},
     key::KeyRecord,
     policy::PolicyRecord,
     ports::{
         StoreError,
-        lifecycle::{CertificateRecord, LifecycleStore, RotationFilter},
+        lifecycle::{CertificateRecord, LifecycleStore, RotationFilter, UncertifiedKey},
     },
     rotation::RotationRecord,
     token::PublicId,
@@ -30,6 +31,9 @@ impl LifecycleStore for Database {
     async fn wrapping(&self, id: PublicId) -> Result<Option<WrappingRecord>, StoreError> {
         wrappings::get(&self.db, id).await
     }
+    async fn lapsed_wrappings(&self, now: Timestamp, limit: u32) -> Result<Vec<WrappingRecord>, StoreError> {
+        wrappings::lapsed(&self.db, now, limit).await
+    }
     async fn wrapping_of(&self, key: &KeyId) -> Result<Option<WrappingRecord>, StoreError> {
         wrappings::newest_of(&self.db, key).await
     }
@@ -46,11 +50,14 @@ impl LifecycleStore for Database {
     ) -> Result<Vec<CertificateRecord>, StoreError> {
         certificates::list(&self.db, before, limit).await
     }
-    async fn uncertified_keys(&self, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+    async fn uncertified_keys(&self, limit: u32) -> Result<Vec<UncertifiedKey>, StoreError> {
         keys::uncertified(&self.db, limit).await
     }
     async fn children(&self, parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
         keys::children(&self.db, parent).await
+    }
+    async fn living_children(&self, parent: &KeyId, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {
+        keys::living_children(&self.db, parent, now).await
     }
     async fn lineage(&self, lineage: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
         keys::lineage(&self.db, lineage).await

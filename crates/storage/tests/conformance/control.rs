@@ -116,12 +116,12 @@ async fn a_grant_says_as_of_when_and_whether_its_workspace_is_archived(place: Pl
     put(&db, vec![Change::InsertOwner(owner), Change::InsertWorkspace(workspace.clone())]).await;
     put(&db, vec![Change::InsertKey(Box::new(key.clone()))]).await;
     let (seq, found) = db.key_for_grant(key.public_id).await.unwrap();
-    let (found, archived) = found.unwrap();
-    assert_eq!((seq, shown(&found), archived), (2, shown(&key), false));
+    let found = found.unwrap();
+    assert_eq!((seq, shown(&found.key), found.workspace_archived), (2, shown(&key), false));
     workspace.archived_at = Some(at(10));
     put(&db, vec![Change::UpdateWorkspace(workspace)]).await;
     let (seq, found) = db.key_for_grant(key.public_id).await.unwrap();
-    assert_eq!((seq, found.unwrap().1), (3, true));
+    assert_eq!((seq, found.unwrap().workspace_archived), (3, true));
 }
 
 async fn keys_are_listed_by_creation_in_pages(place: Place) {

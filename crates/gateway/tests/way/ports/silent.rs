@@ -28,6 +28,9 @@ impl ChildStore for MemoryStore {
     async fn used_by_children(&self, _parent: &KeyId, _since: Timestamp) -> Result<UsedBefore, StoreError> {
         Ok(UsedBefore::default())
     }
+    async fn children_last_used(&self, _parent: &KeyId) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
 }
 
 #[async_trait]
@@ -123,6 +126,9 @@ impl LifecycleStore for MemoryStore {
     }
     async fn wrapping(&self, _id: PublicId) -> Result<Option<WrappingRecord>, StoreError> {
         Ok(None)
+    }
+    async fn lapsed_wrappings(&self, _at: Timestamp, _limit: u32) -> Result<Vec<WrappingRecord>, StoreError> {
+        Ok(Vec::new())
     }
     async fn wrapping_of(&self, _key: &KeyId) -> Result<Option<WrappingRecord>, StoreError> {
         Ok(None)

@@ -135,7 +135,7 @@ fn check_other(shared: &Shared, method: &Method, caller: &Caller) -> Result<(), 
 }
 
 /// Whether the body has a content coding.
-fn is_encoded(head: &Head) -> bool {
+pub fn is_encoded(head: &Head) -> bool {
     head.headers
         .get_all(header::CONTENT_ENCODING)
         .iter()

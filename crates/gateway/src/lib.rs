@@ -14,6 +14,7 @@ mod jobs;
 pub mod listen;
 pub mod metrics;
 pub mod path;
+mod own;
 mod pipeline;
 mod probe;
 mod pump;

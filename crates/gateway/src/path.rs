@@ -9,6 +9,8 @@ use claviger_domain::{
 };
 use http::Method;
 
+use crate::own::{self, OwnRoute};
+
 /// One thing that can be asked of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
@@ -48,6 +50,8 @@ pub enum Operation {
     DeleteFile(Box<str>),
     /// `GET /v1/files/{id}/content`.
     FileContent(Box<str>),
+    /// What the gateway answers by itself to holders of keys.
+    Own(OwnRoute),
     /// Anything else: passes only where the credential belongs to the caller's workspace.
     Other,
     /// The provider's administration and token exchange: never forwarded.
@@ -94,6 +98,9 @@ impl Operation {
         if NEVER.iter().any(|never| plain.starts_with(never)) {
             return Self::Never;
         }
+        if plain.strip_prefix(own::PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Self::Own(if is_plain(path) { OwnRoute::of(method, path) } else { OwnRoute::Nowhere });
+        }
         if !is_plain(path) {
             return Self::Other;
         }
@@ -118,7 +125,9 @@ impl Operation {
             | Self::RetrieveFile(_)
             | Self::DeleteFile(_)
             | Self::FileContent(_) => Endpoint::Files,
-            Self::Probe | Self::Health | Self::Ready | Self::Other | Self::Never => Endpoint::Other,
+            Self::Probe | Self::Health | Self::Ready | Self::Own(_) | Self::Other | Self::Never => {
+                Endpoint::Other
+            }
         }
     }
 
@@ -134,7 +143,8 @@ impl Operation {
             | Self::DeleteFile(_)
             | Self::Probe
             | Self::Health
-            | Self::Ready => AnswerKind::Object,
+            | Self::Ready
+            | Self::Own(_) => AnswerKind::Object,
             Self::CreateBatch => AnswerKind::Batch { new: true },
             Self::RetrieveBatch(_) | Self::CancelBatch(_) => AnswerKind::Batch { new: false },
             Self::ListBatches | Self::ListFiles | Self::ListModels => AnswerKind::List,
@@ -190,6 +200,7 @@ impl Operation {
             | Self::RetrieveModel(_)
             | Self::UploadFile
             | Self::ListFiles
+            | Self::Own(_)
             | Self::Other
             | Self::Never => None,
         }
@@ -360,6 +371,15 @@ mod tests {
             assert_eq!(of("GET", path), Operation::Other, "{path}");
         }
         assert_eq!(of("PUT", "/v1/messages"), Operation::Other);
+    }
+
+    #[test]
+    fn what_is_the_gateways_own_is_never_forwarded() {
+        assert_eq!(of("GET", "/v1/claviger/me"), Operation::Own(OwnRoute::Me));
+        for path in ["/v1/claviger", "/v1//claviger/me", "/v1/%63laviger/me", "/v1/CLAVIGER/me", "/v1/x/../claviger/me"] {
+            assert_eq!(of("GET", path), Operation::Own(OwnRoute::Nowhere), "{path}");
+        }
+        assert_eq!(of("GET", "/v1/clavigers"), Operation::Other);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::{
     forward::forward,
     headers::{Own, X_REQUEST_ID},
     metrics::{Metrics, Stage},
+    own,
+    path::Operation,
     probe,
     receive::{Arrival, receive},
     refuse::{Refusal, Refused, refuse},
@@ -64,6 +66,9 @@ async fn run(
     let caller = caller.inspect_err(|error| whose.named(error))?;
     *whose = Whose::Key(caller.live.grant.key.public_id);
     laps.end(Stage::Authenticate);
+    if let Operation::Own(route) = inbound.head.operation.clone() {
+        return Ok(own::serve(shared, inbound, &caller, route).await?);
+    }
 
     let permit = authorize(shared, inbound, caller).await?;
     laps.end(Stage::Authorize);

@@ -28,6 +28,7 @@ pub fn answer(services: &Services, operation: &Operation) -> Option<Response<Rep
         | Operation::RetrieveFile(_)
         | Operation::DeleteFile(_)
         | Operation::FileContent(_)
+        | Operation::Own(_)
         | Operation::Other
         | Operation::Never => None,
     }

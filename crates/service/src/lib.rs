@@ -13,6 +13,7 @@ pub mod audit;
 pub mod bootstrap;
 pub mod caller;
 pub mod checkpoints;
+pub mod children;
 pub mod error;
 pub mod feed;
 pub mod grants;

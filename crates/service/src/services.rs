@@ -19,6 +19,7 @@ use crate::{
     audit::{Audit, CHAIN_OPEN},
     bootstrap::Bootstrap,
     checkpoints::{CheckpointSink, Checkpoints},
+    children::{ChildDeps, Children},
     feed::Feed,
     grants::Grants,
     health::Health,
@@ -118,6 +119,8 @@ pub struct Services {
     pub operators: Operators,
     /// Requests that wait for a second person.
     pub approvals: Approvals,
+    /// What holders of keys do by themselves.
+    pub children: Children,
     /// What people are told.
     pub notices: Notices,
     /// Workspaces and owners.
@@ -254,6 +257,13 @@ impl Services {
             ),
             operators,
             admission: Admission::new(Arc::clone(clock)),
+            children: Children::new(ChildDeps {
+                store: Arc::clone(store),
+                clock: Arc::clone(clock),
+                entropy: Arc::clone(&deps.entropy),
+                brand: deps.brand,
+                grants: grants.clone(),
+            }),
             keys: Keys::new(KeyDeps {
                 store: Arc::clone(store),
                 clock: Arc::clone(clock),

@@ -138,6 +138,7 @@ pub(super) async fn read(
         | Operation::RetrieveFile(_)
         | Operation::DeleteFile(_)
         | Operation::FileContent(_)
+        | Operation::Own(_)
         | Operation::Other
         | Operation::Never => {
             let files = head.operation == Operation::UploadFile;

@@ -63,6 +63,12 @@ impl KeyRuntime {
         lock(&self.limits).in_flight()
     }
 
+    /// Uses in the key's whole life, those of its children included.
+    #[must_use]
+    pub fn uses(&self) -> u64 {
+        lock(&self.limits).uses()
+    }
+
     /// What is left of each rate and day limit of a bucket.
     #[must_use]
     pub fn standing(&self, policy: &KeyPolicy, bucket: Bucket, now: Timestamp) -> Vec<Headroom> {

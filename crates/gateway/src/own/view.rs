@@ -1,0 +1,88 @@
+//! What holders read.
+
+use std::net::IpAddr;
+
+use claviger_domain::{
+    clock::{MICROS_PER_SEC, Timestamp},
+    key::{KeyRecord, child::HEARTBEAT_SECS},
+    limit::Bucket,
+    token::Token,
+};
+use claviger_service::children::{Left, Notice, Standing};
+use serde_json::{Value, json};
+
+/// A new child; the only time its key is shown.
+pub fn minted(key: &KeyRecord, token: &Token, now: Timestamp) -> Value {
+    let mut view = child(key, now);
+    view["key"] = json!(String::from_utf8_lossy(token.expose()));
+    view
+}
+
+/// A child.
+pub fn child(key: &KeyRecord, now: Timestamp) -> Value {
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "status": key.status(now).as_str(),
+        "parent": key.parent,
+        "expires_at": key.expires_at.map(Timestamp::to_rfc3339),
+        "expires_in_secs": expires_in(key, now),
+        "heartbeat_secs": HEARTBEAT_SECS,
+    })
+}
+
+fn expires_in(key: &KeyRecord, now: Timestamp) -> Option<i64> {
+    key.expires_at.map(|at| at.micros_since(now).max(0) / MICROS_PER_SEC)
+}
+
+/// How a key stands.
+pub fn standing(own: &Standing, seen_from: IpAddr, now: Timestamp) -> Value {
+    let Standing { key, status, workspace, owner, uses, in_flight, left, notice } = own;
+    let policy = &key.policy;
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "class": key.class,
+        "status": status.as_str(),
+        "hint": key.hint,
+        "parent": key.parent,
+        "workspace": {"id": key.workspace, "name": workspace},
+        "owner": {"id": key.owner, "name": owner},
+        "created_at": key.created_at.to_rfc3339(),
+        "expires_at": key.expires_at.map(Timestamp::to_rfc3339),
+        "expires_in_secs": expires_in(key, now),
+        "models": policy.permissions.models,
+        "endpoints": policy.permissions.endpoints,
+        "scopes": policy.permissions.scopes,
+        "allow_ip": policy.allow_ip,
+        "seen_from": seen_from,
+        "hours": policy.hours,
+        "limits": left.iter().map(limit).collect::<Vec<_>>(),
+        "concurrency": {"limit": policy.limits.concurrency, "in_flight": in_flight},
+        "uses": uses,
+        "max_uses": policy.max_uses,
+        "uses_left": policy.max_uses.map(|most| most.saturating_sub(*uses)),
+        "rotation": notice.as_ref().map(rotation),
+    })
+}
+
+fn limit(left: &Left) -> Value {
+    let Left { bucket, headroom, of_parent } = left;
+    json!({
+        "kind": headroom.kind,
+        "bucket": match bucket { Bucket::Work => "work", Bucket::Look => "look" },
+        "of_parent": of_parent,
+        "limit": headroom.limit,
+        "remaining": headroom.remaining,
+        "reset": headroom.reset.to_rfc3339(),
+    })
+}
+
+fn rotation(notice: &Notice) -> Value {
+    json!({
+        "successor": notice.successor,
+        "overlap_until": notice.overlap_until.map(Timestamp::to_rfc3339),
+        "stage": notice.stage,
+        "next_at": notice.next_at.map(Timestamp::to_rfc3339),
+    })
+}

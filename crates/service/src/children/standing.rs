@@ -1,0 +1,116 @@
+//! How a key stands, for whoever holds it.
+
+use claviger_domain::{
+    clock::Timestamp,
+    id::KeyId,
+    key::{KeyRecord, KeyStatus, deprecation::DeprecationStage},
+    limit::{Bucket, Headroom},
+    ports::lifecycle::RotationFilter,
+};
+
+use super::{Children, ChildrenError};
+use crate::grants::LiveGrant;
+
+/// All that a holder may know of its own key.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The record.
+    pub key: KeyRecord,
+    /// What it is now.
+    pub status: KeyStatus,
+    /// The name of its workspace.
+    pub workspace: String,
+    /// The name of its owner.
+    pub owner: String,
+    /// Uses in its whole life, those of its children included.
+    pub uses: u64,
+    /// Calls in flight, those of its children included.
+    pub in_flight: u32,
+    /// What is left of each rate and day limit.
+    pub left: Vec<Left>,
+    /// That it is on its way out.
+    pub notice: Option<Notice>,
+}
+
+/// What is left of one limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Left {
+    /// For calls that work, or for those that look something up.
+    pub bucket: Bucket,
+    /// How much.
+    pub headroom: Headroom,
+    /// It is the parent's limit, which all its children share.
+    pub of_parent: bool,
+}
+
+/// A key is being replaced, or will be refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The key that comes, if there is one already.
+    pub successor: Option<KeyId>,
+    /// Until when both work.
+    pub overlap_until: Option<Timestamp>,
+    /// The rung of the ladder that was reached.
+    pub stage: Option<DeprecationStage>,
+    /// When the next one is.
+    pub next_at: Option<Timestamp>,
+}
+
+impl Children {
+    /// How the key that asks stands.
+    ///
+    /// # Errors
+    /// [`ChildrenError::Service`] when the store does not answer.
+    pub async fn standing(&self, holder: &LiveGrant) -> Result<Standing, ChildrenError> {
+        let deps = &self.0.deps;
+        let key = holder.grant.key.clone();
+        let now = deps.clock.now();
+        let workspaces = deps.store.workspaces().await?;
+        let owners = deps.store.owners().await?;
+        let mut left = left_of(holder, now, false);
+        if let Some(parent) = &holder.parent {
+            left.extend(left_of(parent, now, true));
+        }
+        // A child is on its way out as its parent is.
+        let going = holder.parent.as_ref().map_or(&key, |parent| &parent.grant.key);
+        Ok(Standing {
+            status: key.status(now),
+            workspace: workspaces
+                .into_iter()
+                .find(|w| w.id == key.workspace)
+                .map_or_else(String::new, |w| w.name),
+            owner: owners.into_iter().find(|o| o.id == key.owner).map_or_else(String::new, |o| o.name),
+            uses: holder.runtime.uses(),
+            in_flight: holder.runtime.in_flight(),
+            left,
+            notice: self.notice(going).await?,
+            key,
+        })
+    }
+
+    async fn notice(&self, key: &KeyRecord) -> Result<Option<Notice>, ChildrenError> {
+        let filter =
+            RotationFilter { key: Some(key.id.clone()), open: true, limit: 2, ..RotationFilter::default() };
+        let open = self.0.deps.store.rotations(&filter).await?.into_iter().find(|r| r.old == key.id);
+        if open.is_none() && key.deprecation.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Notice {
+            overlap_until: open.as_ref().map(claviger_domain::rotation::RotationRecord::deadline),
+            successor: open.map(|r| r.successor),
+            stage: key.deprecation.map(|d| d.stage),
+            next_at: key.deprecation.map(|d| d.next_at()),
+        }))
+    }
+}
+
+fn left_of(live: &LiveGrant, now: Timestamp, of_parent: bool) -> Vec<Left> {
+    let policy = &live.grant.key.policy;
+    [Bucket::Work, Bucket::Look]
+        .into_iter()
+        .flat_map(|bucket| {
+            let standing = live.runtime.standing(policy, bucket, now);
+            standing.into_iter().map(move |headroom| Left { bucket, headroom, of_parent })
+        })
+        .collect()
+}

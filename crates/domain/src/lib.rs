@@ -19,6 +19,7 @@ pub mod operator;
 pub mod permission;
 pub mod policy;
 pub mod ports;
+pub mod report;
 pub mod rotation;
 pub mod schedule;
 pub mod secret;

@@ -160,6 +160,18 @@ pub enum Consequence {
     Revoked,
 }
 
+impl Consequence {
+    /// As printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::RotationDue => "rotation_due",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// How a key is being made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Making {

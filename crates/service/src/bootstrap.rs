@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use claviger_domain::{
     audit::{Actor, AuditEvent, checkpoint::CheckpointKey},
+    certificate::CertificateKey,
     clock::{Clock, Entropy},
     id::{OwnerId, WorkspaceId},
     mac::{Pepper, PepperVersion, Peppers},
@@ -21,6 +22,8 @@ use crate::ServiceError;
 pub const PEPPER: &str = "pepper";
 /// The name under which the key that signs checkpoints is kept.
 pub const AUDIT_SIGNING_KEY: &str = "audit_signing_key";
+/// The name under which the key that signs certificates of revocation is kept.
+pub const CERTIFICATE_SIGNING_KEY: &str = "certificate_signing_key";
 /// The name of the first workspace and of the first owner.
 pub const FIRST_NAME: &str = "default";
 
@@ -36,6 +39,7 @@ pub(crate) struct Bootstrap {
 pub(crate) struct OwnSecrets {
     pub(crate) peppers: Peppers,
     pub(crate) checkpoint_key: CheckpointKey,
+    pub(crate) certificate_key: CertificateKey,
 }
 
 impl Bootstrap {
@@ -54,11 +58,19 @@ impl Bootstrap {
             let public_key = key.public().to_hex();
             self.make_secret(AUDIT_SIGNING_KEY, &seed, |event| event.with("public_key", public_key)).await?;
         }
+        if !present.iter().any(|s| s.name == CERTIFICATE_SIGNING_KEY) {
+            let seed = CertificateKey::generate_seed(self.entropy.as_ref())?;
+            let key = CertificateKey::from_seed(seed.expose()).ok_or(SealError::CannotOpen)?;
+            let public_key = key.public().to_pem();
+            let with_key = |event: AuditEvent| event.with("certificate_public_key", public_key);
+            self.make_secret(CERTIFICATE_SIGNING_KEY, &seed, with_key).await?;
+        }
         self.make_owner().await?;
         self.make_workspace().await?;
         let peppers = load_peppers(self.store.as_ref(), self.sealer.as_ref()).await?;
         let checkpoint_key = self.load_checkpoint_key().await?;
-        Ok(OwnSecrets { peppers, checkpoint_key })
+        let certificate_key = load_certificate_key(self.store.as_ref(), self.sealer.as_ref()).await?;
+        Ok(OwnSecrets { peppers, checkpoint_key, certificate_key })
     }
 
     async fn make_secret(
@@ -143,6 +155,21 @@ async fn keep_secret(
     let event = AuditEvent::new(secret.created_at, Actor::System, "secret.create", &secret.name);
     let event = details(event.with("version", secret.version));
     store.apply(vec![Change::PutSecret(secret)], event).await.map(drop)
+}
+
+/// Unseals the key that signs certificates of revocation.
+///
+/// # Errors
+/// [`ServiceError::NotFound`] before the first start; [`ServiceError::Seal`].
+pub async fn load_certificate_key(
+    store: &dyn Store,
+    sealer: &dyn Sealer,
+) -> Result<CertificateKey, ServiceError> {
+    let secrets = store.secrets().await?;
+    let newest = secrets.iter().filter(|s| s.name == CERTIFICATE_SIGNING_KEY).max_by_key(|s| s.version);
+    let newest = newest.ok_or_else(|| ServiceError::not_found("secret", CERTIFICATE_SIGNING_KEY))?;
+    let seed = open(sealer, newest)?;
+    CertificateKey::from_seed(seed.expose()).ok_or(ServiceError::Seal(SealError::CannotOpen))
 }
 
 /// Unseals all peppers.

@@ -22,6 +22,8 @@ pub struct Caller {
     pub api_endpoint: String,
     /// With which rights: kind of token, role, workspace, verbs; or empty.
     pub scope: String,
+    /// Whether a fresh second factor was proved for this action.
+    pub has_second_factor: bool,
     /// The approval by which it is done, and who gave it.
     pub approved: Option<(ApprovalId, OperatorId)>,
     /// The request's `Idempotency-Key`: what is done is done once.
@@ -39,6 +41,7 @@ impl Caller {
             user_agent: String::new(),
             api_endpoint: String::new(),
             scope: String::new(),
+            has_second_factor: false,
             approved: None,
             idempotency_key: None,
         }

@@ -2,7 +2,7 @@
 
 use claviger_domain::{
     clock::EntropyError,
-    policy::Violation,
+    policy::{Rule, Violation},
     ports::{SealError, StoreError},
 };
 
@@ -25,6 +25,14 @@ pub enum ServiceError {
         /// What collided.
         why: String,
     },
+    /// It was there and is no more.
+    #[error("{what}: {why}")]
+    Gone {
+        /// `delivery` …
+        what: &'static str,
+        /// What became of it.
+        why: String,
+    },
     /// The caller spoke of a version that the row does not have any more.
     #[error("{what}: it has version {version} now")]
     Stale {
@@ -39,6 +47,16 @@ pub enum ServiceError {
         /// The field, as callers name it.
         field: &'static str,
         /// What is wrong with it and what would be right. Never holds a secret.
+        why: String,
+    },
+    /// The workspace's policy stands against it.
+    #[error("{why}")]
+    Policy {
+        /// Which rule.
+        rule: Rule,
+        /// The field of the request that would have to be different.
+        field: &'static str,
+        /// What the policy demands, and what to do.
         why: String,
     },
     /// Whoever asks has not proved who they are.
@@ -100,6 +118,17 @@ impl ServiceError {
     }
 }
 
+impl From<Violation> for ServiceError {
+    fn from(violation: Violation) -> Self {
+        let field = match violation {
+            Violation::MaxKeys { .. } => "owner",
+            Violation::RequireIp => "allow_ip",
+            Violation::RequireMfa => "totp",
+        };
+        Self::Policy { rule: violation.rule(), field, why: violation.to_string() }
+    }
+}
+
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -107,7 +136,7 @@ impl From<StoreError> for ServiceError {
                 Self::conflict(what, "changed or taken by someone else meanwhile")
             }
             StoreError::OverCap { has, allowed } => {
-                Self::conflict("policy", Violation::MaxKeys { has, allowed })
+                Violation::MaxKeys { has, allowed }.into()
             }
             StoreError::Unavailable(why) => Self::Unavailable(why),
             StoreError::Refused { .. } => Self::invalid("value", error),

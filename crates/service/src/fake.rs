@@ -1,6 +1,7 @@
 //! An in-memory store whose failures are given by the test. What real stores do is covered by the conformance suite.
 
 mod children;
+mod courier;
 mod idempotency;
 mod lifecycle;
 mod notices;
@@ -24,8 +25,9 @@ use claviger_domain::{
     money::PicoUsd,
     permission::Endpoint,
     ports::{
-        Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
-        LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
+        Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, GrantRow,
+        KeyFilter, LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery,
+        UsageTotal, notices::Courier,
     },
     secret::SecretBytes,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
@@ -36,6 +38,7 @@ use claviger_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::courier::{FakeCourier, Fate};
 use self::{
     idempotency::Requests, lifecycle::LifecycleState, notices::NoticeState, operators::OperatorState,
 };
@@ -615,6 +618,7 @@ impl Sealer for PlainSealer {
 pub(crate) struct House {
     pub(crate) store: Arc<FakeStore>,
     pub(crate) clock: ManualClock,
+    pub(crate) courier: Arc<FakeCourier>,
     pub(crate) deps: Deps,
     pub(crate) services: Services,
     pub(crate) background: Background,
@@ -633,6 +637,7 @@ impl House {
     /// Another start on the same store.
     pub(crate) async fn on(store: Arc<FakeStore>, settings: Settings, seed: u64) -> Self {
         let clock = store.clock.clone();
+        let courier = FakeCourier::new();
         let deps = Deps {
             store: Arc::clone(&store) as Arc<dyn Store>,
             ledger: Arc::clone(&store) as Arc<dyn LedgerStore>,
@@ -643,10 +648,11 @@ impl House {
             tracker: TaskTracker::new(),
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
+            courier: Arc::clone(&courier) as Arc<dyn Courier>,
             settings,
         };
         let (services, background) = Services::start(deps.clone()).await.unwrap();
-        Self { store, clock, deps, services, background }
+        Self { store, clock, courier, deps, services, background }
     }
 
     pub(crate) async fn poll(&mut self) {

@@ -41,6 +41,7 @@ impl Feed {
         self.note_clock(asked, page.store_time);
         self.routes.rebuild().await?;
         self.seq = page.head;
+        self.grants.note_seen(self.seq);
         self.grants.synced(sent);
         Ok(())
     }
@@ -74,6 +75,7 @@ impl Feed {
             self.note_clock(asked, page.store_time);
             let reached = self.follow(&page).await?;
             self.seq = reached;
+            self.grants.note_seen(reached);
             if reached >= page.head {
                 self.grants.synced(sent);
                 return Ok(());

@@ -1,16 +1,32 @@
-//! THE list of background loops, and how they end.
+//! THE list of background loops, and how they end; THE list of durable jobs.
+
+mod daily_check;
+mod weekly_report;
 
 use std::{sync::Arc, time::Duration};
 
 use claviger_domain::{
     audit::{Actor, AuditEvent},
-    clock::{Clock, MICROS_PER_DAY},
-    ports::LedgerStore,
+    clock::{Clock, Entropy, MICROS_PER_DAY},
+    ports::{LedgerStore, Store},
+    schedule::{Schedule, ScheduleError},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{daily_check::DailyCheck, weekly_report::WeeklyReport};
 use crate::{
-    audit::RETIRE, checkpoints::Checkpoints, feed::Feed, health::Health, refusals::Refusals,
+    audit::RETIRE,
+    certificates::Certificates,
+    checkpoints::Checkpoints,
+    deliveries::Deliveries,
+    feed::Feed,
+    health::Health,
+    keys::Keys,
+    notices::Notices,
+    policies::Policies,
+    refusals::Refusals,
+    rotation::Rotations,
+    scheduler::{Job, Scheduler},
     services::FreeDisk,
 };
 
@@ -22,6 +38,55 @@ const DISK: Duration = Duration::from_secs(1);
 const RETENTION: Duration = Duration::from_secs(24 * 3_600);
 const FIRST_RETENTION: Duration = Duration::from_secs(60);
 
+/// When the durable jobs are due.
+#[derive(Debug, Clone)]
+pub struct Schedules {
+    /// Notices of expiry, broken policies, unused keys. Default: 09:00 every day.
+    pub daily_check: Schedule,
+    /// The rotation report. Default: 09:00 on Mondays.
+    pub weekly_report: Schedule,
+}
+
+impl Schedules {
+    /// Cron expressions of five fields, and the zone that they are meant in.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] says what is wrong.
+    pub fn new(daily_check: &str, weekly_report: &str, zone: &str) -> Result<Self, ScheduleError> {
+        Ok(Self {
+            daily_check: Schedule::cron(daily_check, zone)?,
+            weekly_report: Schedule::cron(weekly_report, zone)?,
+        })
+    }
+}
+
+/// What durable jobs work with.
+pub(crate) struct DurableParts {
+    pub(crate) schedules: Schedules,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) policies: Policies,
+    pub(crate) keys: Keys,
+    pub(crate) notices: Notices,
+}
+
+/// THE list of durable jobs: one runner acts for each slot, after downtime too.
+pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
+    let DurableParts { schedules, store, entropy, policies, keys, notices } = parts;
+    vec![
+        // Owners hear of an expiry in time; what nobody uses is revoked.
+        Arc::new(DailyCheck {
+            schedule: schedules.daily_check,
+            store: Arc::clone(&store),
+            policies: policies.clone(),
+            keys,
+            notices: notices.clone(),
+        }),
+        // Somebody sees the whole once a week.
+        Arc::new(WeeklyReport { schedule: schedules.weekly_report, store, entropy, policies, notices }),
+    ]
+}
+
 /// The background loops.
 pub struct Jobs {
     pub(crate) tracker: TaskTracker,
@@ -29,6 +94,10 @@ pub struct Jobs {
     pub(crate) feed: Feed,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) refusals: Refusals,
+    pub(crate) certificates: Certificates,
+    pub(crate) rotations: Rotations,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) deliveries: Deliveries,
     pub(crate) disk: DiskWatch,
     pub(crate) retention: Retention,
 }
@@ -37,13 +106,33 @@ impl Jobs {
     /// Starts all loops as tasks of the tracker and waits until `stop` is cancelled. Then the last refusals are
     /// written. [`LastWords::speak`] must follow once the recorder's writer has ended.
     pub async fn run(self, stop: CancellationToken) -> LastWords {
-        let Self { tracker, clock, feed, checkpoints, refusals, disk, retention } = self;
+        let Self {
+            tracker,
+            clock,
+            feed,
+            checkpoints,
+            refusals,
+            certificates,
+            rotations,
+            scheduler,
+            deliveries,
+            disk,
+            retention,
+        } = self;
         // Revocations reach this node through the feed.
         let feed = tracker.spawn(feed.run(stop.clone()));
         // Cut tails are found by checkpoints.
         let signing = tracker.spawn(Arc::clone(&checkpoints).run(stop.clone()));
         // Admission closes before the disk is full.
         let disk = tracker.spawn(disk.run(stop.clone()));
+        // Whoever revoked a key, and whatever died after it: the certificate follows.
+        let certifying = tracker.spawn(certificates.run(stop.clone()));
+        // Keys are rotated step by step, each step once, whichever node takes it.
+        let rotating = tracker.spawn(rotations.run(stop.clone()));
+        // What is due by the calendar is run by whoever takes the lease.
+        let scheduler = tracker.spawn(scheduler.run(tracker.clone(), stop.clone()));
+        // Notices go out, each channel by itself.
+        let deliveries = tracker.spawn(deliveries.run(tracker.clone(), stop.clone()));
         // Rows older than the retention go; their totals and leaves stay.
         let retention = tracker.spawn(retention.run(stop.clone()));
         // Refusals are recorded once per reason, subject and ten seconds.
@@ -53,7 +142,7 @@ impl Jobs {
                 () = tokio::time::sleep(REFUSALS) => refusals.flush(clock.now(), false).await,
             }
         }
-        for job in [feed, signing, disk, retention] {
+        for job in [feed, signing, disk, certifying, rotating, scheduler, deliveries, retention] {
             if let Err(error) = job.await {
                 tracing::error!(%error, "a background loop ended badly");
             }

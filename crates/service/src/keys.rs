@@ -1,5 +1,6 @@
 //! Issuing, showing and changing keys.
 
+pub(crate) mod end;
 mod wish;
 
 use std::{collections::HashMap, sync::Arc};
@@ -12,13 +13,16 @@ use claviger_domain::{
         KeyRecord, KeyState, KeyUse, OnDisconnect, RevocationReason,
         patch::check_record,
         transition::{KeyVerb, TransitionError, decide},
+        widening,
     },
+    operator::verb::Effect,
     ports::{Change, KeyFilter, Store, StoreError},
     token::{Brand, KeyClass, Token},
 };
 use serde::Deserialize;
 
-use crate::{Caller, ServiceError, grants::Grants, tenants::Tenants};
+use self::end::EndOrder;
+use crate::{Caller, ServiceError, grants::Grants, notices::Notices, policies::Policies, tenants::Tenants};
 
 /// How long a key works unless something else is asked for: 90 days, in seconds.
 pub const DEFAULT_LIFETIME_SECS: u64 = 90 * 86_400;
@@ -143,6 +147,8 @@ pub(crate) struct KeyDeps {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) brand: Brand,
     pub(crate) tenants: Tenants,
+    pub(crate) policies: Policies,
+    pub(crate) notices: Notices,
     pub(crate) grants: Grants,
 }
 
@@ -198,13 +204,15 @@ impl Keys {
             version: 1,
         };
         check_record(&key).map_err(wish::patch_error)?;
+        let cap = self.0.policies.check_new(&key, caller).await?;
         let event = key_event(caller, now, "key.create", &key)
             .with("class", class.as_str())
             .with("name", &*key.name)
             .with("owner", key.owner.as_str())
             .with("policy", wish::as_json(&key.policy))
             .with("workspace", key.workspace.as_str());
-        let applied = self.0.store.apply(vec![Change::InsertKey(Box::new(key.clone()))], event).await?;
+        let insert = Change::InsertKey(Box::new(key.clone()));
+        let applied = self.0.store.apply(vec![insert, cap], event).await?;
         self.0.grants.key_changed(&key, applied.seq);
         Ok((key, token, KeyUse::default()))
     }
@@ -232,6 +240,18 @@ impl Keys {
     pub async fn show(&self, id: &KeyId) -> Result<(KeyRecord, KeyUse), ServiceError> {
         let key = self.0.store.key(id).await?.ok_or_else(|| ServiceError::not_found("key", id))?;
         self.with_use(key).await
+    }
+
+    /// How a change is judged that somebody asks for: as [`widening::effect`] says, or as a mere change when it will be
+    /// refused anyway.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`].
+    pub async fn judge_update(&self, id: &KeyId, patch: KeyPatch) -> Result<Effect, ServiceError> {
+        let now = self.0.clock.now();
+        let Some(before) = self.0.store.key(id).await? else { return Ok(Effect::Change) };
+        let after = wish::patch(patch, now).ok().and_then(|patch| patch.apply_to(&before, now).ok());
+        Ok(after.map_or(Effect::Change, |after| widening::effect(&before, &after)))
     }
 
     /// Changes a key. With `expected_version`, only if it still has that version.
@@ -269,7 +289,8 @@ impl Keys {
     }
 
     /// Ends a key for ever. New requests are refused before this returns; calls in flight may finish within 30 s, or
-    /// are cut at once with `immediate`. Again: nothing changes, but `immediate` still cuts.
+    /// are cut at once with `immediate`. Its children end with it. Again: nothing changes, but `immediate` still cuts.
+    /// The certificate follows by itself; [`crate::revocation`] waits for it.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`].
@@ -280,9 +301,9 @@ impl Keys {
         immediate: bool,
         caller: &Caller,
     ) -> Result<(KeyRecord, KeyUse), ServiceError> {
-        let verb = KeyVerb::Revoke { reason, immediate };
-        let details = vec![("immediate", immediate.into()), ("reason", reason.as_str().into())];
-        self.take(id, &Step { verb, expected_version: None, details }, caller).await
+        let order = EndOrder { reason, immediate, affected: Vec::new() };
+        let ended = self.end(id, &order, caller).await?;
+        self.with_use(ended.key).await
     }
 
     /// Loads, decides, applies; again when someone else was faster.
@@ -307,6 +328,7 @@ impl Keys {
                     return Err(ServiceError::conflict("key", error));
                 }
             };
+            self.0.policies.check_change(&key, &changed).await?;
             let event = key_event(caller, now, &format!("key.{}", verb.as_str()), &key);
             let event = details.iter().fold(event, |event, (name, value)| event.with(name, value.clone()));
             match self.0.store.apply(vec![Change::UpdateKey(Box::new(changed.clone()))], event).await {

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod fake;
+mod dependants;
 mod digests;
 mod lock;
 mod naming;
@@ -12,8 +13,11 @@ pub mod approvals;
 pub mod audit;
 pub mod bootstrap;
 pub mod caller;
+pub mod certificates;
+pub mod channels;
 pub mod checkpoints;
 pub mod children;
+pub mod deliveries;
 pub mod error;
 pub mod feed;
 pub mod grants;
@@ -23,14 +27,19 @@ pub mod jobs;
 pub mod keys;
 pub mod notices;
 pub mod operators;
+pub mod policies;
 pub mod recorder;
 pub mod refusals;
 pub mod resources;
+pub mod revocation;
+pub mod rotation;
 pub mod routes;
+pub mod scheduler;
 pub mod services;
 pub mod tenants;
 pub mod upstreams;
 pub mod usage;
+pub mod wrapping;
 
 pub use caller::Caller;
 pub use error::ServiceError;

@@ -6,7 +6,7 @@ use claviger_domain::{
     audit::{Actor, AuditEvent},
     clock::{Clock, Entropy},
     id::NodeId,
-    ports::{LedgerStore, Sealer, Store},
+    ports::{LedgerStore, Sealer, Store, notices::Courier},
     token::Brand,
 };
 use tokio::sync::Notify;
@@ -18,25 +18,33 @@ use crate::{
     approvals::Approvals,
     audit::{Audit, CHAIN_OPEN},
     bootstrap::Bootstrap,
+    certificates::{CertificateDeps, Certificates},
+    channels::{ChannelDeps, Channels},
     checkpoints::{CheckpointSink, Checkpoints},
     children::{ChildDeps, Children},
+    deliveries::{Deliveries, DeliveryDeps},
     feed::Feed,
     grants::Grants,
     health::Health,
     idempotency::Idempotency,
-    jobs::{DiskWatch, Jobs, Retention},
+    jobs::{DiskWatch, DurableParts, Jobs, Retention, Schedules, durable},
     keys::{KeyDeps, Keys},
     notices::Notices,
     operators::{OperatorDeps, Operators},
+    policies::Policies,
     recorder::{
         Aside, Recorder, Target, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans,
     },
     refusals::Refusals,
     resources::Resources,
+    revocation::{RevocationDeps, Revocations},
+    rotation::{RotationDeps, Rotations},
     routes::Routes,
+    scheduler::Scheduler,
     tenants::Tenants,
     upstreams::{UpstreamDeps, Upstreams},
     usage::Usage,
+    wrapping::{WrappingDeps, Wrappings},
 };
 
 /// How many bytes are free where the data lives; `None`: cannot be told, which closes nothing.
@@ -59,6 +67,8 @@ pub struct Settings {
     pub min_free_disk_bytes: u64,
     /// How long ledger rows are kept, in days. Default 90.
     pub retention_days: u32,
+    /// When durable jobs are due; `None`: never.
+    pub schedules: Option<Schedules>,
 }
 
 impl Default for Settings {
@@ -71,6 +81,7 @@ impl Default for Settings {
             spool_max_bytes: 256 << 20,
             min_free_disk_bytes: 256 << 20,
             retention_days: 90,
+            schedules: Schedules::new("0 9 * * *", "0 9 * * 1", "UTC").ok(),
         }
     }
 }
@@ -96,6 +107,8 @@ pub struct Deps {
     pub free_disk: FreeDisk,
     /// Where signed checkpoints go outside the database; `None`: nowhere.
     pub checkpoint_sink: Option<Arc<dyn CheckpointSink>>,
+    /// Carries notices out of the house.
+    pub courier: Arc<dyn Courier>,
     /// What may be set.
     pub settings: Settings,
 }
@@ -123,6 +136,22 @@ pub struct Services {
     pub children: Children,
     /// What people are told.
     pub notices: Notices,
+    /// Where they are told.
+    pub channels: Channels,
+    /// Carries notices to their channels.
+    pub deliveries: Deliveries,
+    /// What is done again and again.
+    pub scheduler: Scheduler,
+    /// Ending keys, in order.
+    pub revocations: Revocations,
+    /// What proves that a key was ended.
+    pub certificates: Certificates,
+    /// Replacing keys by successors.
+    pub rotations: Rotations,
+    /// Keys that wait, wrapped, for whoever they are for.
+    pub wrappings: Wrappings,
+    /// What workspaces demand of their keys.
+    pub policies: Policies,
     /// Workspaces and owners.
     pub tenants: Tenants,
     /// Adding and removing upstreams and credentials.
@@ -193,7 +222,15 @@ impl Services {
             settings.max_staleness_us,
         );
         let routes = Routes::new(Arc::clone(&store), Arc::clone(&sealer));
-        let services = Self::assemble(&deps, grants, routes, recorder, health.clone());
+        let certificates = Certificates::new(CertificateDeps {
+            store: Arc::clone(&store),
+            ledger: Arc::clone(&ledger),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            key: secrets.certificate_key,
+        });
+        let parts = Parts { grants, routes, recorder, health: health.clone(), certificates };
+        let services = Self::assemble(&deps, parts);
         let mut feed = Feed {
             store: Arc::clone(&store),
             sealer,
@@ -225,18 +262,24 @@ impl Services {
             feed,
             checkpoints,
             refusals: services.refusals.clone(),
+            certificates: services.certificates.clone(),
+            rotations: services.rotations.clone(),
+            scheduler: services.scheduler.clone(),
+            deliveries: services.deliveries.clone(),
             disk,
             retention: Retention { ledger, clock, days: settings.retention_days },
         };
         Ok((services, Background { writer, jobs }))
     }
 
-    fn assemble(deps: &Deps, grants: Grants, routes: Routes, recorder: Recorder, health: Health) -> Self {
+    fn assemble(deps: &Deps, parts: Parts) -> Self {
+        let Parts { grants, routes, recorder, health, certificates } = parts;
         let (store, clock) = (&deps.store, &deps.clock);
         health.watch(grants.clone(), recorder.clone(), routes.clone());
         let tenants =
             Tenants::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy), grants.clone());
         let refusals = Refusals::new(Arc::clone(store));
+        let policies = Policies::new(Arc::clone(store), Arc::clone(clock), tenants.clone());
         let operators = Operators::new(OperatorDeps {
             store: Arc::clone(store),
             sealer: Arc::clone(&deps.sealer),
@@ -248,7 +291,24 @@ impl Services {
             grants: grants.clone(),
             refusals: refusals.clone(),
         });
+        let notices = Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy));
+        let wrappings = wrappings(deps, &grants, &refusals, &notices);
+        let keys = Keys::new(KeyDeps {
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(&deps.entropy),
+            brand: deps.brand,
+            tenants: tenants.clone(),
+            policies: policies.clone(),
+            notices: notices.clone(),
+            wrappings: wrappings.clone(),
+            grants: grants.clone(),
+        });
+        let deliveries = deliveries(deps);
         Self {
+            channels: channels(deps, &tenants, &deliveries),
+            deliveries,
+            scheduler: scheduler(deps, recorder.chain().clone(), &keys, &policies, &notices),
             approvals: Approvals::new(
                 Arc::clone(store),
                 Arc::clone(clock),
@@ -264,16 +324,30 @@ impl Services {
                 brand: deps.brand,
                 grants: grants.clone(),
             }),
-            keys: Keys::new(KeyDeps {
+            revocations: Revocations::new(RevocationDeps {
                 store: Arc::clone(store),
+                ledger: Arc::clone(&deps.ledger),
+                keys: keys.clone(),
+                grants: grants.clone(),
+                certificates: certificates.clone(),
+            }),
+            certificates,
+            rotations: Rotations::new(RotationDeps {
+                store: Arc::clone(store),
+                ledger: Arc::clone(&deps.ledger),
                 clock: Arc::clone(clock),
                 entropy: Arc::clone(&deps.entropy),
                 brand: deps.brand,
-                tenants: tenants.clone(),
+                policies: policies.clone(),
                 grants: grants.clone(),
+                wrappings: wrappings.clone(),
+                notices: notices.clone(),
             }),
+            wrappings,
+            keys,
+            policies,
             idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
-            notices: Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy)),
+            notices,
             upstreams: Upstreams::new(UpstreamDeps {
                 store: Arc::clone(store),
                 sealer: Arc::clone(&deps.sealer),
@@ -294,6 +368,63 @@ impl Services {
             health,
         }
     }
+}
+
+/// What is made first, because much else stands on it.
+struct Parts {
+    grants: Grants,
+    routes: Routes,
+    recorder: Recorder,
+    health: Health,
+    certificates: Certificates,
+}
+
+fn wrappings(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notices) -> Wrappings {
+    Wrappings::new(WrappingDeps {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        brand: deps.brand,
+        grants: grants.clone(),
+        refusals: refusals.clone(),
+        notices: notices.clone(),
+    })
+}
+
+fn deliveries(deps: &Deps) -> Deliveries {
+    Deliveries::new(DeliveryDeps {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        courier: Arc::clone(&deps.courier),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+    })
+}
+
+fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) -> Channels {
+    Channels::new(ChannelDeps {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        tenants: tenants.clone(),
+        deliveries: deliveries.clone(),
+    })
+}
+
+/// The durable jobs and whoever runs them on this node.
+fn scheduler(deps: &Deps, node: NodeId, keys: &Keys, policies: &Policies, notices: &Notices) -> Scheduler {
+    let parts = |schedules| DurableParts {
+        schedules,
+        store: Arc::clone(&deps.store),
+        entropy: Arc::clone(&deps.entropy),
+        policies: policies.clone(),
+        keys: keys.clone(),
+        notices: notices.clone(),
+    };
+    let jobs = deps.settings.schedules.clone().map(|schedules| durable(parts(schedules))).unwrap_or_default();
+    Scheduler::new(Arc::clone(&deps.store), Arc::clone(&deps.clock), deps.entropy.as_ref(), node, jobs)
 }
 
 /// Drains, opens, settles, closes: in this order, each step may be the last before a crash.

@@ -43,6 +43,7 @@ async fn once(db: &Db, changes: &[Change], event: &AuditEvent) -> Result<Applied
     idempotency::mark(&mut tx, event).await?;
     let audit_number = audit::append(&mut tx, event).await?;
     let seq = feed::append(&mut tx, &entries).await?;
+    certificates::expect(&mut tx, changes, seq, audit_number).await?;
     tx.commit().await?;
     Ok(Applied { seq, audit_number })
 }

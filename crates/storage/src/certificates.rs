@@ -2,7 +2,7 @@
 
 use claviger_domain::{
     id::{CertificateId, KeyId},
-    ports::{StoreError, lifecycle::CertificateRecord},
+    ports::{Change, StoreError, lifecycle::CertificateRecord},
 };
 
 use crate::{
@@ -17,6 +17,10 @@ statements! {
     LIST_BEFORE = "SELECT id, key_id, created_us, body FROM certificates \
                    WHERE (created_us, id) < (SELECT b.created_us, b.id FROM certificates b WHERE b.id = $2) \
                    ORDER BY created_us DESC, id DESC LIMIT $1";
+    /// A key that was revoked before and is changed once more has its certificate already.
+    AWAIT = "INSERT INTO uncertified (key_id, seq, audit_number) SELECT $1, $2, $3 \
+             WHERE NOT EXISTS (SELECT 1 FROM certificates WHERE key_id = $1) ON CONFLICT (key_id) DO NOTHING";
+    CERTIFIED = "DELETE FROM uncertified WHERE key_id = $1";
     INSERT = "INSERT INTO certificates (id, key_id, created_us, body) VALUES ($1, $2, $3, $4)";
 }
 
@@ -58,5 +62,24 @@ pub(crate) async fn insert(tx: &mut Tx, certificate: &CertificateRecord) -> Resu
         certificate.created_at,
         certificate.body.as_str(),
     ];
-    tx.execute(INSERT, args).await.map(drop).map_err(|e| Failure::Store(e.conflict("certificate of the key")))
+    let inserted = tx.execute(INSERT, args).await;
+    inserted.map_err(|e| Failure::Store(e.conflict("certificate of the key")))?;
+    tx.execute(CERTIFIED, args![certificate.key.as_str()]).await.map(drop)
+}
+
+/// Notes where each revocation stands that this transaction holds, so that its certificate is made, whatever dies.
+pub(crate) async fn expect(
+    tx: &mut Tx,
+    changes: &[Change],
+    seq: i64,
+    audit_number: i64,
+) -> Result<(), Failure> {
+    for change in changes {
+        if let Change::UpdateKey(key) = change
+            && key.revocation.is_some()
+        {
+            tx.execute(AWAIT, args![key.id.as_str(), seq, audit_number]).await?;
+        }
+    }
+    Ok(())
 }

@@ -110,6 +110,8 @@ verbs! {
     CertificatePublicKey = "certificate.public_key", Read, Own;
     /// Show a workspace's policy.
     PolicyShow = "policy.show", Read, Workspace;
+    /// List policies.
+    PolicyList = "policy.list", Read, Workspace;
     /// Set a workspace's policy. A change that loosens it is judged as a [`Effect::Destroy`].
     PolicySet = "policy.set", Change, Workspace;
     /// Drop a workspace's policy, so that the default holds.

@@ -20,22 +20,22 @@ async fn a_start_after_a_crash_at_any_step_goes_on_and_makes_nothing_twice() {
     let whole = FakeStore::new(ManualClock::default());
     making(&whole).run().await.unwrap();
     let steps = lock(&whole.state).audit.len();
-    assert_eq!(steps, 4);
+    assert_eq!(steps, 5);
     for done in 0..=steps {
         let store = FakeStore::new(ManualClock::default());
         {
             let (from, mut to) = (lock(&whole.state), lock(&store.state));
             let made = |n: usize| n < done;
             to.secrets = from.secrets.iter().take(done).cloned().collect();
-            to.owners = from.owners.iter().filter(|_| made(2)).cloned().collect();
-            to.workspaces = from.workspaces.iter().filter(|_| made(3)).cloned().collect();
+            to.owners = from.owners.iter().filter(|_| made(3)).cloned().collect();
+            to.workspaces = from.workspaces.iter().filter(|_| made(4)).cloned().collect();
         }
         making(&store).run().await.unwrap();
         making(&store).run().await.unwrap();
         let state = lock(&store.state);
         assert_eq!(
             (state.secrets.len(), state.owners.len(), state.workspaces.len()),
-            (2, 1, 1),
+            (3, 1, 1),
             "after {done}"
         );
         assert_eq!(state.audit.len(), steps - done);

@@ -10,8 +10,15 @@ use crate::output;
 use crate::process::{self, Deadline};
 use crate::workspace::Workspace;
 
-/// PyPI packages of the Python suite: the SDK under test, the runner, and a mail server for notices.
-const PYTHON: &[&str] = &["anthropic==2.12.0", "pytest==8.4.2", "aiosmtpd==1.4.6"];
+/// PyPI packages of the Python suites: the SDK under test, the runner, a mail server for notices, and what tries the
+/// admin API by its document.
+const PYTHON: &[&str] = &[
+    "anthropic==2.12.0",
+    "pytest==8.4.2",
+    "aiosmtpd==1.4.6",
+    "schemathesis==4.32.5",
+    "openapi-spec-validator==0.9.0",
+];
 /// npm packages of the Node suites: the newest SDK, and one that still sends `x-api-key`.
 const NODE: [(&str, &str); 2] =
     [("@anthropic-ai/sdk", "1.12.0"), ("anthropic-sdk-x-api-key", "npm:@anthropic-ai/sdk@0.100.0")];

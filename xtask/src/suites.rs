@@ -28,8 +28,9 @@ struct Suite {
 }
 
 /// The list; a folder that does not exist is not listed in a run.
-const SUITES: [Suite; 4] = [
+const SUITES: [Suite; 5] = [
     Suite { name: "exchanges and accounts", folder: "tests/wire", runner: Runner::Pytest },
+    Suite { name: "admin API", folder: "tests/control", runner: Runner::Pytest },
     Suite { name: "Python SDK", folder: "tests/python", runner: Runner::Pytest },
     Suite { name: "TypeScript SDK", folder: "tests/node", runner: Runner::NodeTest },
     Suite { name: "Claude Code", folder: "tests/claude_code", runner: Runner::Pytest },

@@ -52,36 +52,50 @@ impl From<LimitsPatch> for ServiceLimits {
 
 /// Body of `POST /admin/v1/keys`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct CreateKey {
     /// Its name.
-    #[schema(required = true, min_length = 1, max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, example = "app")]
     pub name: String,
     /// Make a test key.
+    #[serde(default)]
     pub test: bool,
     /// Workspace, by id or name.
+    #[serde(default)]
     pub workspace: Option<String>,
     /// Owner, by id or name.
+    #[serde(default)]
     pub owner: Option<String>,
     /// RFC 3339.
+    #[serde(default)]
     pub not_before: Option<String>,
     /// `12h`, `90d`, `never`.
+    #[serde(default)]
     pub expires_in: Option<String>,
     /// Model patterns.
+    #[serde(default)]
     pub models: Option<Vec<String>>,
     /// Endpoints.
+    #[serde(default)]
     pub endpoints: Option<Vec<String>>,
     /// Scopes.
+    #[serde(default)]
     pub scopes: Option<Vec<String>>,
     /// Address blocks.
+    #[serde(default)]
     pub allow_ip: Option<Vec<String>>,
     /// Rates and concurrency.
+    #[serde(default)]
     pub limits: LimitsPatch,
     /// Uses in its whole life; 0: no limit.
+    #[serde(default)]
     pub max_uses: Option<u64>,
     /// Weekly window; empty: always.
+    #[serde(default)]
     pub hours: Option<String>,
     /// `cancel` or `drain`.
+    #[serde(default)]
+    #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
 }
 
@@ -108,6 +122,7 @@ pub struct UpdateKey {
     /// Weekly window; empty: always.
     pub hours: Option<String>,
     /// `cancel` or `drain`.
+    #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
 }
 
@@ -116,6 +131,7 @@ pub struct UpdateKey {
 #[serde(deny_unknown_fields)]
 pub struct RevokeKey {
     /// EXPIRED, COMPROMISED, ROTATION, USER_REQUEST, SECURITY_POLICY.
+    #[schema(pattern = "^(EXPIRED|COMPROMISED|ROTATION|USER_REQUEST|SECURITY_POLICY)$")]
     pub reason: String,
     /// Cut calls in flight at once.
     #[serde(default)]

@@ -16,10 +16,12 @@ use crate::{
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateOwner {
-    /// Its name.
+    /// Its name: letters, digits, spaces, `-`, `_`, `.`, `@` or `/`.
+    #[schema(min_length = 1, max_length = 64, example = "ann")]
     pub name: String,
     /// Where notices go.
     #[serde(default)]
+    #[schema(max_length = 254, example = "ann@example.com")]
     pub email: Option<String>,
 }
 

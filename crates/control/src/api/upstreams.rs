@@ -19,11 +19,14 @@ use crate::{
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddUpstream {
-    /// Its name.
+    /// Its name: letters, digits, spaces, `-`, `_`, `.`, `@` or `/`.
+    #[schema(min_length = 1, max_length = 64, example = "anthropic")]
     pub name: String,
     /// Its protocol.
+    #[schema(example = "anthropic", pattern = "^anthropic$")]
     pub kind: String,
     /// Where it is.
+    #[schema(example = "https://api.anthropic.com")]
     pub base_url: String,
 }
 

@@ -17,10 +17,12 @@ use crate::{
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateWorkspace {
-    /// Its name.
+    /// Its name: letters, digits, spaces, `-`, `_`, `.`, `@` or `/`.
+    #[schema(min_length = 1, max_length = 64, example = "team-a")]
     pub name: String,
     /// `development`, `staging` or `production`.
     #[serde(default = "development")]
+    #[schema(example = "staging", pattern = "^(development|staging|production)$")]
     pub environment: String,
 }
 

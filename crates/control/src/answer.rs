@@ -93,6 +93,24 @@ impl<T: ToSchema> Answer for Secret<T> {
     }
 }
 
+/// Something that may hold a secret: 200, kept nowhere on the way.
+pub struct Shown<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Shown<T> {
+    fn into_response(self) -> Response {
+        let kind = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+        let mut response = (kind, Json(self.0)).into_response();
+        response.extensions_mut().insert(HoldsSecret);
+        response
+    }
+}
+
+impl<T: ToSchema> Answer for Shown<T> {
+    fn describe(shape: &mut Shape) {
+        shape.answer::<T>(StatusCode::OK, "application/json", false);
+    }
+}
+
 /// Lines of JSON, as they come.
 pub struct Lines(pub Body);
 

@@ -3,13 +3,21 @@
 //! The router, the served document and the tests that try every role on every operation are made of this list. A
 //! handler's types say what it takes and answers ([`crate::describe`]).
 
+pub mod approvals;
 pub mod audit;
 pub mod backup;
+pub mod certificates;
+pub mod channels;
 pub mod credentials;
 pub mod document;
+pub mod jobs;
 pub mod keys;
+pub mod notices;
+pub mod operators;
 pub mod owners;
 pub mod page;
+pub mod policies;
+pub mod sessions;
 pub mod status;
 pub mod time;
 pub mod upstreams;
@@ -28,7 +36,10 @@ use crate::{
 /// Every operation.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
-    [of_keys(), of_tenants(), of_upstreams(), of_records(), of_the_process()].into_iter().flatten().collect()
+    [of_keys(), of_policies(), of_tenants(), of_upstreams(), of_records(), of_notices(), of_operators(), of_the_process()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn of_keys() -> Vec<Operation> {
@@ -50,6 +61,43 @@ fn of_keys() -> Vec<Operation> {
             "/keys/{id}/limits",
             "Show a key's limits and what is left",
             keys::limits::limits,
+        ),
+    ]
+}
+
+fn of_policies() -> Vec<Operation> {
+    vec![
+        get(Verb::PolicyShow, "/policy", "Show what a workspace demands of its keys", policies::show),
+        get(Verb::PolicyList, "/policies", "List the policies that were set", policies::list),
+        patch(
+            Verb::PolicySet,
+            "/policy",
+            "Demand something of a workspace's keys; says which living keys break it",
+            policies::set,
+        ),
+        get(
+            Verb::CertificateList,
+            "/certificates",
+            "List certificates of revocation, the newest first",
+            certificates::list,
+        ),
+        get(
+            Verb::CertificatePublicKey,
+            "/certificates/public-key",
+            "The key that certificates are verified with",
+            certificates::public_key,
+        ),
+        get(
+            Verb::CertificateShow,
+            "/certificates/{id}",
+            "Show a certificate, by its id or its key's",
+            certificates::show,
+        ),
+        delete(
+            Verb::PolicyDrop,
+            "/policy",
+            "Drop a workspace's policy, so that the default holds",
+            policies::drop_policy,
         ),
     ]
 }
@@ -100,6 +148,93 @@ fn of_records() -> Vec<Operation> {
         post(Verb::AuditVerify, "/audit/verify", "Prove that no record was edited or removed", audit::verify),
         get(Verb::AuditCheckpoint, "/audit/checkpoint", "The newest signed checkpoint", audit::checkpoint)
             .or(StatusCode::NOT_FOUND),
+    ]
+}
+
+fn of_notices() -> Vec<Operation> {
+    vec![
+        post(Verb::ChannelAdd, "/channels", "Add a channel by which notices go out", channels::add),
+        get(Verb::ChannelList, "/channels", "List channels by creation", channels::list),
+        post(Verb::ChannelTest, "/channels/{id}/test", "Send a trial notice now", channels::test),
+        delete(Verb::ChannelRemove, "/channels/{id}", "Take a channel out", channels::remove),
+        get(Verb::NoticeList, "/notices", "List notices and how their deliveries went, newest first", notices::list),
+        post(
+            Verb::NoticeRetry,
+            "/notices/{id}/retry",
+            "Try a notice's dead deliveries once more",
+            notices::retry,
+        ),
+        get(Verb::JobList, "/jobs", "List durable jobs and when they are due", jobs::list),
+        post(Verb::JobRun, "/jobs/{name}/run", "Run a job now, beside its schedule", jobs::run),
+        get(Verb::ReportShow, "/reports/weekly", "The weekly rotation report", jobs::weekly)
+            .or(StatusCode::NOT_FOUND),
+    ]
+}
+
+fn of_operators() -> Vec<Operation> {
+    vec![
+        post(Access::Anyone, "/session", "Log in, or open the sealed code of break-glass", sessions::open),
+        get(Verb::SessionShow, "/session", "Who asks, and with what rights", sessions::show),
+        delete(Verb::SessionEnd, "/session", "Log out", sessions::end),
+        post(
+            Verb::SessionStepUp,
+            "/session/step-up",
+            "Prove the second factor for an action",
+            sessions::step_up,
+        ),
+        post(
+            Verb::SessionEnrol,
+            "/session/enrol",
+            "Change one's own password or second factor",
+            sessions::enrol,
+        ),
+        post(Verb::OperatorAdd, "/operators", "Enrol an operator", operators::add),
+        get(Verb::OperatorList, "/operators", "List operators by enrolment", operators::list),
+        patch(
+            Verb::OperatorUpdate,
+            "/operators/{id}",
+            "Change an operator; their sessions end",
+            operators::update,
+        ),
+        delete(Verb::OperatorRemove, "/operators/{id}", "Remove an operator", operators::remove),
+        post(
+            Verb::OperatorTokenCreate,
+            "/operator-tokens",
+            "Mint a machine's token; only this answer ever shows it",
+            operators::create_token,
+        ),
+        get(
+            Verb::OperatorTokenList,
+            "/operator-tokens",
+            "List sessions and machines' tokens, newest first",
+            operators::tokens,
+        ),
+        delete(Verb::OperatorTokenRevoke, "/operator-tokens/{id}", "End a token", operators::revoke_token),
+        post(
+            Verb::BreakGlassPrepare,
+            "/break-glass",
+            "Make the sealed code; only this answer ever shows it",
+            operators::prepare_break_glass,
+        ),
+        post(
+            Verb::BreakGlassReview,
+            "/break-glass/{id}/review",
+            "Write down what a break-glass session did, and why",
+            operators::review_break_glass,
+        ),
+        get(Verb::ApprovalList, "/approvals", "List requests that wait for a second person", approvals::list),
+        post(
+            Verb::ApprovalApprove,
+            "/approvals/{id}/approve",
+            "Say yes to somebody else's request: it is done, once",
+            approvals::approve,
+        ),
+        post(
+            Verb::ApprovalDeny,
+            "/approvals/{id}/deny",
+            "Say no to somebody else's request, or take one's own back",
+            approvals::deny,
+        ),
     ]
 }
 

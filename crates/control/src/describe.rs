@@ -50,6 +50,33 @@ impl Shape {
         RefOr::Ref(Ref::from_schema_name(T::name()))
     }
 
+    /// Names of the body's fields.
+    #[must_use]
+    pub fn fields(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        if let Some(body) = &self.body {
+            self.collect_fields(body, &mut found);
+        }
+        found
+    }
+
+    fn collect_fields(&self, schema: &RefOr<Schema>, found: &mut BTreeSet<String>) {
+        match schema {
+            RefOr::Ref(to) => {
+                let name = to.ref_location.rsplit('/').next().unwrap_or_default();
+                let named = self.schemas.iter().find(|(known, _)| known == name);
+                if let Some((_, schema @ RefOr::T(_))) = named {
+                    self.collect_fields(schema, found);
+                }
+            }
+            RefOr::T(Schema::Object(object)) => found.extend(object.properties.keys().cloned()),
+            RefOr::T(Schema::AllOf(all)) => {
+                all.items.iter().for_each(|item| self.collect_fields(item, found))
+            }
+            RefOr::T(_) => {}
+        }
+    }
+
     /// Adds an answer.
     pub fn answer<T: ToSchema>(&mut self, status: StatusCode, media: &'static str, tagged: bool) {
         let schema = self.name::<T>();

@@ -14,6 +14,7 @@ use claviger_domain::ports::idempotency::Reservation;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::{
+    authorize::{self, Halt},
     extract, once,
     operation::{Access, Operation},
     problem::Problem,
@@ -35,6 +36,7 @@ struct Inner {
     method: Method,
     path: &'static str,
     query: BTreeSet<String>,
+    fields: BTreeSet<String>,
     takes_body: bool,
 }
 
@@ -48,6 +50,7 @@ impl Gate {
             method: operation.method.clone(),
             path: operation.path,
             query: operation.shape.query.clone(),
+            fields: operation.shape.fields(),
             takes_body: operation.shape.body.is_some(),
         }))
     }
@@ -63,6 +66,22 @@ pub struct Asked<'a> {
     pub head: &'a Parts,
     /// Its body.
     pub body: &'a Bytes,
+    query: &'a BTreeSet<String>,
+    fields: &'a BTreeSet<String>,
+}
+
+impl Asked<'_> {
+    /// Whether the operation knows this query parameter.
+    #[must_use]
+    pub fn knows_query(&self, name: &str) -> bool {
+        self.query.contains(name)
+    }
+
+    /// Whether the operation's body may have this field.
+    #[must_use]
+    pub fn knows_field(&self, name: &str) -> bool {
+        self.fields.contains(name)
+    }
 }
 
 /// Lets a request through to its operation, or answers with a problem.
@@ -70,11 +89,11 @@ pub async fn pass(State(Gate(gate)): State<Gate>, request: Request, next: Next) 
     match enter(&gate, request).await {
         Ok((request, None)) => next.run(request).await,
         Ok((request, Some(wanted))) => once::run(&gate.state, wanted, request, next).await,
-        Err(problem) => problem.into_response(),
+        Err(halt) => halt.into_response(),
     }
 }
 
-async fn enter(gate: &Inner, request: Request) -> Result<(Request, Option<Reservation>), Problem> {
+async fn enter(gate: &Inner, request: Request) -> Result<(Request, Option<Reservation>), Halt> {
     let (mut head, body) = request.into_parts();
     let operator = match gate.access {
         Access::Operator(verb) => Some((verb, extract::authenticate(&gate.state, &head).await?)),
@@ -83,19 +102,29 @@ async fn enter(gate: &Inner, request: Request) -> Result<(Request, Option<Reserv
     check_query(&gate.query, head.uri.query().unwrap_or_default())?;
     let body = read(&head, body).await?;
     if !gate.takes_body && !is_nothing(&body) {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid", "this operation takes no body"));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid", "this operation takes no body").into());
     }
     let Some((verb, operator)) = operator else {
         return Ok((Request::from_parts(head, Body::from(body)), None));
     };
-    let asked = Asked { method: &gate.method, path: gate.path, head: &head, body: &body };
-    let mut operator = extract::authorize(&gate.state, operator, verb, &asked).await?;
+    let Inner { method, path, query, fields, .. } = gate;
+    let asked = Asked { method, path, head: &head, body: &body, query, fields };
+    let mut operator = operator;
+    let passed = authorize::authorize(&gate.state, &operator, verb, &asked).await?;
     let key = if gate.method == Method::GET { None } else { once::key(&head.headers)? };
     let wanted = key.map(|key| {
         operator.caller.idempotency_key = Some(key.clone());
         once::reservation(key, verb, &operator.caller, &asked, gate.state.clock.now())
     });
+    operator.caller.has_second_factor = passed.is_proved;
     head.extensions.insert(operator);
+    let body = match passed.narrowed {
+        Some(narrowed) => {
+            head.uri = narrowed.uri;
+            narrowed.body
+        }
+        None => body,
+    };
     Ok((Request::from_parts(head, Body::from(body)), wanted))
 }
 

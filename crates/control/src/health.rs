@@ -2,13 +2,13 @@
 
 use axum::{
     Json,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use crate::{listen::Peer, problem::Problem, state::ControlState};
+use crate::{extract, listen::Peer, state::ControlState};
 
 /// The process answers.
 pub async fn healthz() -> &'static str {
@@ -22,16 +22,16 @@ pub async fn readyz(State(state): State<ControlState>) -> Response {
     (status, Json(json!({"ready": ready, "parts": state.services.health.parts()}))).into_response()
 }
 
-/// Metrics, to whoever is on this machine.
-pub async fn metrics(State(state): State<ControlState>, ConnectInfo(peer): ConnectInfo<Peer>) -> Response {
-    let open = match peer {
-        Peer::Remote(address) | Peer::Encrypted(address) => address.ip().to_canonical().is_loopback(),
-        Peer::Local { .. } => true,
-        Peer::Stranger => false,
+/// Metrics, to whoever is on this machine or brings an operator's token.
+pub async fn metrics(State(state): State<ControlState>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let open = match head.extensions.get::<ConnectInfo<Peer>>().map(|c| &c.0) {
+        Some(Peer::Remote(address) | Peer::Encrypted(address)) => address.ip().to_canonical().is_loopback(),
+        Some(Peer::Local { .. }) => true,
+        Some(Peer::Stranger) | None => false,
     };
-    if !open {
-        let why = "metrics are open on loopback and on the socket only";
-        return Problem::new(StatusCode::FORBIDDEN, "local_only", why).into_response();
+    if !open && let Err(problem) = extract::authenticate(&state, &head).await {
+        return problem.into_response();
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], state.process.metrics()).into_response()

@@ -2,16 +2,19 @@
 
 pub mod answer;
 pub mod api;
+pub mod authorize;
 pub mod describe;
 pub mod extract;
 pub mod gate;
 pub mod health;
 pub mod input;
+pub mod judge;
 pub mod listen;
 pub mod once;
 pub mod openapi;
 pub mod operation;
 pub mod problem;
+pub mod reach;
 pub mod state;
 
 use axum::{Router, http::StatusCode, routing::get};

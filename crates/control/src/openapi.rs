@@ -19,8 +19,9 @@ use utoipa::{
 
 use crate::{
     api,
+    authorize::PendingView,
     describe::AnswerShape,
-    once,
+    extract, judge, once,
     operation::{Access, Operation},
     problem::Problem,
 };
@@ -52,6 +53,8 @@ pub fn document() -> OpenApi {
         }
     }
     schemas.insert(Problem::name().into_owned(), Problem::schema_of());
+    schemas.insert(PendingView::name().into_owned(), <PendingView as utoipa::PartialSchema>::schema());
+    schemas.extend(referred::<PendingView>());
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
         "A session's or an operator's token. On the socket in the data folder none is needed until the first operator is enrolled.",
     ));
@@ -74,6 +77,13 @@ pub fn document() -> OpenApi {
 pub fn text() -> String {
     // A document of strings, maps and lists always has a text.
     document().to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// The schemas that a schema names.
+fn referred<T: ToSchema>() -> Vec<(String, RefOr<Schema>)> {
+    let mut found = Vec::new();
+    T::schemas(&mut found);
+    found
 }
 
 fn method(method: &Method) -> HttpMethod {
@@ -106,6 +116,14 @@ fn described(operation: &Operation) -> OperationBuilder {
     if takes_idempotency_key(operation) {
         built = built.parameter(idempotency_key());
     }
+    if let Access::Operator(verb) = operation.access {
+        if judge::may_need_code(verb) {
+            built = built.parameter(code_parameter());
+        }
+        if judge::may_wait(verb) {
+            built = built.response("202", pending());
+        }
+    }
     if let Some(schema) = &operation.shape.body {
         built = built.request_body(Some(body(schema.clone())));
     }
@@ -134,6 +152,22 @@ fn path_parameter(name: &str) -> Parameter {
 
 fn takes_idempotency_key(operation: &Operation) -> bool {
     operation.method != Method::GET && matches!(operation.access, Access::Operator(_))
+}
+
+fn code_parameter() -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{6}$")).build();
+    let said = "A fresh code of the second factor, when the request needs one and no step-up for it was made: it is used \
+                up by this request.";
+    let parameter = ParameterBuilder::new().name(extract::TOTP_HEADER).parameter_in(ParameterIn::Header);
+    parameter.required(Required::False).description(Some(said)).schema(Some(text)).build()
+}
+
+/// The answer to what needs a second person.
+fn pending() -> Response {
+    let schema = RefOr::<Schema>::Ref(Ref::from_schema_name(PendingView::name()));
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    let said = "Frozen until a second person has decided.";
+    ResponseBuilder::new().description(said).content("application/json", content).build()
 }
 
 fn idempotency_key() -> Parameter {

@@ -8,7 +8,7 @@ mod verdict;
 use std::sync::Arc;
 
 use claviger_domain::{
-    audit::{AuditRecord, checkpoint::Checkpoint},
+    audit::{AuditEvent, AuditRecord, checkpoint::Checkpoint},
     ports::{LedgerStore, Store},
 };
 
@@ -44,6 +44,15 @@ impl Audit {
     #[must_use]
     pub fn reader(&self) -> StoreReader {
         StoreReader::new(Arc::clone(&self.store), Arc::clone(&self.ledger))
+    }
+
+    /// Writes down something that changed nothing: a refusal, or that somebody read.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`].
+    pub async fn note(&self, event: AuditEvent) -> Result<(), ServiceError> {
+        self.store.apply(Vec::new(), event).await?;
+        Ok(())
     }
 
     /// Control records after `number`, in order; a `limit` of 0 means 100; at most 1,000 are given.

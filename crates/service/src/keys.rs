@@ -22,7 +22,14 @@ use claviger_domain::{
 use serde::Deserialize;
 
 use self::end::EndOrder;
-use crate::{Caller, ServiceError, grants::Grants, notices::Notices, policies::Policies, tenants::Tenants};
+use crate::{
+    Caller, ServiceError,
+    grants::Grants,
+    notices::Notices,
+    policies::Policies,
+    tenants::Tenants,
+    wrapping::{Wrapped, Wrappings},
+};
 
 /// How long a key works unless something else is asked for: 90 days, in seconds.
 pub const DEFAULT_LIFETIME_SECS: u64 = 90 * 86_400;
@@ -149,6 +156,7 @@ pub(crate) struct KeyDeps {
     pub(crate) tenants: Tenants,
     pub(crate) policies: Policies,
     pub(crate) notices: Notices,
+    pub(crate) wrappings: Wrappings,
     pub(crate) grants: Grants,
 }
 
@@ -171,6 +179,30 @@ impl Keys {
         caller: &Caller,
     ) -> Result<(KeyRecord, Token, KeyUse), ServiceError> {
         let now = self.0.clock.now();
+        let (key, token) = self.new_key(new, now).await?;
+        self.keep(&key, None, caller, now).await?;
+        Ok((key, token, KeyUse::default()))
+    }
+
+    /// Makes a key and wraps it for whoever it is for: only what opens it is returned, here and never again. It waits
+    /// for so many seconds; a day unless something else is asked for.
+    ///
+    /// # Errors
+    /// As [`Keys::create`]; [`ServiceError::Invalid`] for `wrap_ttl_secs`.
+    pub async fn create_wrapped(
+        &self,
+        new: NewKey,
+        wrap_ttl_secs: Option<u64>,
+        caller: &Caller,
+    ) -> Result<(KeyRecord, Wrapped), ServiceError> {
+        let now = self.0.clock.now();
+        let (key, token) = self.new_key(new, now).await?;
+        let wrapped = self.0.wrappings.wrap(&key.id, &token, wrap_ttl_secs, now)?;
+        self.keep(&key, Some(&wrapped), caller, now).await?;
+        Ok((key, wrapped))
+    }
+
+    async fn new_key(&self, new: NewKey, now: Timestamp) -> Result<(KeyRecord, Token), ServiceError> {
         let policy = wish::policy(&new)?;
         let expires_at = wish::expiry(new.expires, new.not_before.unwrap_or(now).max(now))?;
         if expires_at.is_some_and(|at| at <= now) {
@@ -204,17 +236,32 @@ impl Keys {
             version: 1,
         };
         check_record(&key).map_err(wish::patch_error)?;
-        let cap = self.0.policies.check_new(&key, caller).await?;
-        let event = key_event(caller, now, "key.create", &key)
-            .with("class", class.as_str())
+        Ok((key, token))
+    }
+
+    /// Writes a new key, in its wrapping if it has one.
+    async fn keep(
+        &self,
+        key: &KeyRecord,
+        wrapped: Option<&Wrapped>,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<(), ServiceError> {
+        let cap = self.0.policies.check_new(key, caller).await?;
+        let mut event = key_event(caller, now, "key.create", key)
+            .with("class", key.class.as_str())
             .with("name", &*key.name)
             .with("owner", key.owner.as_str())
             .with("policy", wish::as_json(&key.policy))
             .with("workspace", key.workspace.as_str());
-        let insert = Change::InsertKey(Box::new(key.clone()));
-        let applied = self.0.store.apply(vec![insert, cap], event).await?;
-        self.0.grants.key_changed(&key, applied.seq);
-        Ok((key, token, KeyUse::default()))
+        let mut changes = vec![Change::InsertKey(Box::new(key.clone())), cap];
+        if let Some(wrapped) = wrapped {
+            changes.push(wrapped.insert());
+            event = event.with("wrapping", wrapped.record.id.as_str());
+        }
+        let applied = self.0.store.apply(changes, event).await?;
+        self.0.grants.key_changed(key, applied.seq);
+        Ok(())
     }
 
     /// Keys by creation, with how much each was used. A `limit` of 0 means 100; at most 1,001 are given.

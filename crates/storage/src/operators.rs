@@ -58,6 +58,11 @@ statements! {
                       ON CONFLICT (token_id, action) DO UPDATE SET at_us = excluded.at_us, until_us = excluded.until_us";
     FORGET_STEP_UPS = "DELETE FROM step_ups WHERE until_us <= $1";
     KEY_WORKSPACE = "SELECT workspace_id AS workspace FROM api_keys WHERE id = $1";
+    ROTATION_WORKSPACE = "SELECT workspace_id AS workspace FROM rotations WHERE id = $1";
+    WRAPPING_WORKSPACE = "SELECT k.workspace_id AS workspace FROM wrappings w JOIN api_keys k ON k.id = w.key_id \
+                          WHERE w.id = $1";
+    CERTIFICATE_WORKSPACE = "SELECT k.workspace_id AS workspace FROM certificates c \
+                             JOIN api_keys k ON k.id = c.key_id WHERE c.id = $1";
     OWN_WORKSPACE = "SELECT id AS workspace FROM workspaces WHERE id = $1";
     APPROVAL_WORKSPACE = "SELECT workspace_id AS workspace FROM approvals WHERE id = $1 AND workspace_id IS NOT NULL";
 }
@@ -261,6 +266,9 @@ pub(crate) async fn workspace_of(db: &Db, id: &str) -> Result<Option<WorkspaceId
     let statement = match id.split_once('_').map(|(kind, _)| kind) {
         Some("key") => KEY_WORKSPACE,
         Some("ws") => OWN_WORKSPACE,
+        Some("rot") => ROTATION_WORKSPACE,
+        Some("wrp") => WRAPPING_WORKSPACE,
+        Some("crt") => CERTIFICATE_WORKSPACE,
         Some("apr") => APPROVAL_WORKSPACE,
         Some(_) | None => return Ok(None),
     };

@@ -133,9 +133,12 @@ pub struct RevokeKey {
     /// EXPIRED, COMPROMISED, ROTATION, USER_REQUEST, SECURITY_POLICY.
     #[schema(pattern = "^(EXPIRED|COMPROMISED|ROTATION|USER_REQUEST|SECURITY_POLICY)$")]
     pub reason: String,
-    /// Cut calls in flight at once.
+    /// Cut calls in flight at once; a compromised key is always revoked so.
     #[serde(default)]
     pub now: bool,
+    /// Answer only when the key is refused everywhere and its calls have ended or were cut: within 35 s.
+    #[serde(default)]
+    pub wait: bool,
 }
 
 /// A key id in a path.
@@ -145,9 +148,11 @@ pub(super) fn key_id(text: &str) -> Result<KeyId, Problem> {
 
 /// What `12h`, `90d` or `never` means.
 pub(super) fn expiry(text: &str) -> Result<Expiry, Problem> {
-    if text == "never" {
-        return Ok(Expiry::Never);
-    }
+    if text == "never" { Ok(Expiry::Never) } else { seconds(text).map(Expiry::AfterSecs) }
+}
+
+/// What `30m`, `12h` or `90d` means, in seconds.
+pub(super) fn seconds(text: &str) -> Result<u64, Problem> {
     let bad = || {
         let why = format!("`{text}` is not a span of time: expected 30m, 12h, 90d or never");
         Problem::invalid("expires_in", why)
@@ -160,8 +165,7 @@ pub(super) fn expiry(text: &str) -> Result<Expiry, Problem> {
         Some(_) | None => return Err(bad()),
     };
     let number: u64 = text.get(..text.len() - 1).and_then(|n| n.parse().ok()).ok_or_else(bad)?;
-    let secs = number.checked_mul(unit).filter(|s| (1..=100 * 366 * 86_400).contains(s)).ok_or_else(bad)?;
-    Ok(Expiry::AfterSecs(secs))
+    number.checked_mul(unit).filter(|s| (1..=100 * 366 * 86_400).contains(s)).ok_or_else(bad)
 }
 
 /// `cancel` or `drain`.

@@ -50,10 +50,11 @@ pub async fn create(
 /// `GET /admin/v1/workspaces`
 pub async fn list(
     State(state): State<ControlState>,
-    _operator: Operator,
+    operator: Operator,
     paging: Paging,
 ) -> Result<Json<Page<WorkspaceView>>, Problem> {
-    let rows = state.services.tenants.workspaces().await?;
+    let mut rows = state.services.tenants.workspaces().await?;
+    rows.retain(|row| operator.identity.sees(Some(&row.id)));
     Page::cut(rows, &paging, |row| row.id.to_string()).map(Json)
 }
 

@@ -75,15 +75,16 @@ impl Frozen {
 /// SHA-256 over what is done: verb, method, path with query, and the body's own digest, each with its length.
 #[must_use]
 pub fn action_digest(verb: Verb, method: &str, path: &str, body: &[u8]) -> Digest {
-    let body = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
+    digest_of_action(verb, method, path, Digest::of(body))
+}
+
+/// [`action_digest`] of a body that is known by its digest only.
+#[must_use]
+pub fn digest_of_action(verb: Verb, method: &str, path: &str, body: Digest) -> Digest {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for part in [
-        b"cvg/action/v1".as_slice(),
-        verb.as_str().as_bytes(),
-        method.as_bytes(),
-        path.as_bytes(),
-        body.as_ref(),
-    ] {
+    for part in
+        [b"cvg/action/v1".as_slice(), verb.as_str().as_bytes(), method.as_bytes(), path.as_bytes(), &body.0]
+    {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }

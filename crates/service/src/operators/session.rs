@@ -86,9 +86,10 @@ impl Operators {
     /// Ends the session or token that asks.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`] for the local owner, who has none.
+    /// [`ServiceError::Forbidden`] for the local owner, who has none.
     pub async fn logout(&self, identity: &Identity, caller: &Caller) -> Result<(), ServiceError> {
-        let token = identity.token.as_ref().ok_or_else(|| ServiceError::not_found("session", "local"))?;
+        let none = || ServiceError::forbidden("nobody is logged in here: the socket itself is the way in");
+        let token = identity.token.as_ref().ok_or_else(none)?;
         self.end(token, "session.logout", caller).await.map(drop)
     }
 

@@ -20,7 +20,17 @@ pub async fn update(
     IfMatch(version): IfMatch,
     Body(body): Body<UpdateKey>,
 ) -> Result<One<KeyView>, Problem> {
-    let patch = KeyPatch {
+    let patch = patch(body)?;
+    let (record, usage) = state.services.keys.update(&key_id(&id)?, patch, version, &operator.caller).await?;
+    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
+}
+
+/// What the body asks to be changed.
+///
+/// # Errors
+/// A problem that names the field.
+pub fn patch(body: UpdateKey) -> Result<KeyPatch, Problem> {
+    Ok(KeyPatch {
         name: body.name,
         models: body.models,
         endpoints: body.endpoints,
@@ -32,7 +42,5 @@ pub async fn update(
         on_disconnect: body.on_disconnect.as_deref().map(on_disconnect).transpose()?,
         not_before: None,
         expires: body.expires_in.as_deref().map(expiry).transpose()?,
-    };
-    let (record, usage) = state.services.keys.update(&key_id(&id)?, patch, version, &operator.caller).await?;
-    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
+    })
 }

@@ -1,0 +1,70 @@
+//! What a request does in its case: a change that gives something new or drops a guard takes more than one that does
+//! not.
+
+use claviger_domain::{
+    id::KeyId,
+    operator::verb::{Effect, Verb},
+};
+use claviger_service::ServiceError;
+
+use crate::{
+    api::{
+        keys::{UpdateKey, update},
+        policies::SetPolicy,
+    },
+    gate::Asked,
+    problem::Problem,
+    reach,
+    state::ControlState,
+};
+
+/// The effect of this request. One that its operation will refuse anyway counts as what its verb does.
+///
+/// # Errors
+/// A problem with status 503.
+pub async fn effect(state: &ControlState, verb: Verb, asked: &Asked<'_>) -> Result<Effect, Problem> {
+    if verb == Verb::KeyUpdate {
+        return of_key_update(state, asked).await;
+    }
+    if verb == Verb::PolicySet {
+        return of_policy_set(state, asked).await;
+    }
+    // A stolen session must not be somebody's second person.
+    if verb == Verb::ApprovalApprove {
+        return Ok(Effect::Grant);
+    }
+    Ok(verb.effect())
+}
+
+/// Whether requests of this verb may have to wait for a second person.
+#[must_use]
+pub fn may_wait(verb: Verb) -> bool {
+    verb.effect().needs_second_person() || matches!(verb, Verb::KeyUpdate | Verb::PolicySet)
+}
+
+/// Whether requests of this verb may need a fresh second factor.
+#[must_use]
+pub fn may_need_code(verb: Verb) -> bool {
+    verb.effect().needs_second_factor() || may_wait(verb) || verb == Verb::ApprovalApprove
+}
+
+async fn of_policy_set(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
+    let Ok(body) = serde_json::from_slice::<SetPolicy>(asked.body) else {
+        return Ok(Verb::PolicySet.effect());
+    };
+    match state.services.policies.would_loosen(body.workspace.as_deref(), &body.patch()).await {
+        Ok(true) => Ok(Effect::Destroy),
+        Ok(false) | Err(ServiceError::NotFound { .. }) => Ok(Verb::PolicySet.effect()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn of_key_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
+    let unjudged = Ok(Verb::KeyUpdate.effect());
+    let id = reach::ids(asked).next().and_then(|id| KeyId::parse(id).ok());
+    let body = serde_json::from_slice::<UpdateKey>(asked.body).ok();
+    let (Some(id), Some(patch)) = (id, body.and_then(|body| update::patch(body).ok())) else {
+        return unjudged;
+    };
+    Ok(state.services.keys.judge_update(&id, patch).await?)
+}

@@ -333,11 +333,11 @@ impl Notice {
                 Some(format!("policy.breached/{key}/{rule}/{deadline}"))
             }
             Self::WeeklyReport { until, .. } => Some(format!("report.weekly/{}", until.as_micros())),
+            Self::UnusedRevoked { .. } => Some(format!("key.unused_revoked/{key}")),
             Self::Rotation { .. }
             | Self::Deprecation { .. }
             | Self::Revocation { .. }
             | Self::Incident { .. }
-            | Self::UnusedRevoked { .. }
             | Self::Trial { .. } => None,
         }
     }

@@ -330,9 +330,10 @@ impl Store for FakeStore {
 
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
         self.up()?;
-        let mut keys = lock(&self.state).keys.clone();
-        keys.truncate(filter.limit as usize);
-        Ok(keys)
+        let state = lock(&self.state);
+        let place = |after: &KeyId| state.keys.iter().position(|k| k.id == *after).map(|at| at + 1);
+        let from = filter.after.as_ref().map_or(Some(0), place).unwrap_or(usize::MAX);
+        Ok(state.keys.iter().skip(from).take(filter.limit as usize).cloned().collect())
     }
 
     async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {

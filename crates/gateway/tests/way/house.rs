@@ -12,6 +12,8 @@ use claviger_claude_wire::price::PriceTable;
 use claviger_domain::{
     id::{KeyId, WorkspaceId},
     key::RevocationReason,
+    notice::{channel::ChannelRecord, delivery::DeliveryError},
+    ports::notices::{Courier, Letter},
     secret::SecretBytes,
     token::Brand,
     upstream::UpstreamKind,
@@ -75,6 +77,21 @@ impl Default for Wish {
     }
 }
 
+/// Carries nothing: a gateway raises no notices.
+struct NoCourier;
+
+#[async_trait::async_trait]
+impl Courier for NoCourier {
+    async fn deliver(
+        &self,
+        _channel: &ChannelRecord,
+        _secret: Option<&SecretBytes>,
+        _letter: &Letter,
+    ) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+}
+
 impl House {
     pub fn before(upstream: &str) -> Self {
         Self::with(upstream, Wish::default())
@@ -96,6 +113,7 @@ impl House {
             tracker: tracker.clone(),
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
+            courier: Arc::new(NoCourier),
             settings: Settings::default(),
         };
         let stop = CancellationToken::new();

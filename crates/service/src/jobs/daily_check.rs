@@ -166,3 +166,6 @@ impl DailyCheck {
 fn is_living(key: &KeyRecord, now: Timestamp) -> bool {
     matches!(key.state, KeyState::Active | KeyState::Suspended) && key.status(now) != KeyStatus::Expired
 }
+
+#[cfg(test)]
+mod tests;

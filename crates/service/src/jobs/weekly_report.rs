@@ -177,3 +177,6 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod certificate;
 pub mod offline;
+mod outgoing;
 mod settings;
 mod sink;
 mod takeover;
@@ -92,6 +93,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         tracker: tasks.tracker.clone(),
         free_disk: free_disk(&start.config),
         checkpoint_sink: Some(Arc::new(sink::FileSink::new(start.config.checkpoint_file.clone()))),
+        courier: outgoing::courier(&start.config)?,
         settings: service_settings(&start.config, &data),
     };
     let (services, background) = Services::start(deps).await.context("starting the services")?;

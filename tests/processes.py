@@ -117,6 +117,8 @@ class Claviger:
     def connect(self, simulator: Simulator, name: str = "sim", workspace: str | None = None):
         """Makes the simulator an upstream, with its key as the credential."""
         self.json("upstream", "add", name, "--kind", "anthropic", "--base-url", simulator.url)
+        # Tests make more keys than an owner may have by default.
+        self.json("policy", "set", "--max-keys", "1000000")
         bound = ["--workspace", workspace] if workspace else []
         command = ["credential", "add", "--upstream", name, "--from-file", "-", *bound]
         return self.json(*command, stdin=simulator.key + "\n")

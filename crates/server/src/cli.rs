@@ -2,6 +2,8 @@
 
 mod audit;
 mod backup;
+mod certificate;
+mod channel;
 pub mod client;
 mod completions;
 mod credential;
@@ -9,13 +11,17 @@ mod env;
 mod exec;
 mod gateway;
 mod holder;
+mod job;
 mod key;
 mod limits;
 mod openapi;
+mod notice;
 pub mod output;
 mod owner;
+mod policy;
 pub mod profile;
 mod scan;
+mod report;
 mod serve;
 mod status;
 mod token;
@@ -80,6 +86,12 @@ pub enum Command {
     /// Keys that open the gateway
     #[command(subcommand)]
     Key(Box<key::KeyCommand>),
+    /// What proves that a key was revoked
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
+    /// What workspaces demand of their keys
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Limits and what is left of them
     #[command(subcommand)]
     Limits(limits::LimitsCommand),
@@ -88,6 +100,18 @@ pub enum Command {
     /// The record of what happened, and its proof
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Where notices go
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
+    /// What people were told, and whether it reached them
+    #[command(subcommand)]
+    Notice(notice::NoticeCommand),
+    /// What is done again and again
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// The weekly rotation report
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// Run a command with a short-lived key of its own
     Exec(Box<exec::ExecArgs>),
     /// Print a short-lived key, for programs that ask a helper for one
@@ -163,6 +187,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Workspace(command) => workspace::run(&context, command),
         Command::Owner(command) => owner::run(&context, command),
         Command::Key(command) => key::run(&context, *command),
+        Command::Certificate(command) => certificate::run(&context, command),
+        Command::Policy(command) => policy::run(&context, command),
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
         Command::Audit(command) => audit::run(&context, command),
@@ -171,6 +197,10 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Whoami(args) => whoami::run(&context, &args),
         Command::Env(args) => env::run(&context, *args),
         Command::Scan(args) => scan::run(&context, &args),
+        Command::Channel(command) => channel::run(&context, command),
+        Command::Notice(command) => notice::run(&context, command),
+        Command::Job(command) => job::run(&context, command),
+        Command::Report(command) => report::run(&context, command),
         Command::Backup(args) => backup::run(&context, &args),
         Command::Status => status::run(&context),
         Command::Completions(args) => completions::run(&args),

@@ -152,6 +152,9 @@ pub struct RevokeArgs {
     /// Cut calls in flight at once instead of letting them finish
     #[arg(long)]
     now: bool,
+    /// Return only when the key is refused everywhere and its calls have ended or were cut
+    #[arg(long)]
+    wait: bool,
 }
 
 const COLUMNS: Columns = &[
@@ -256,7 +259,7 @@ fn verb(context: &Context, id: &str, verb: &str) -> Result<(), CliError> {
 }
 
 fn revoke(context: &Context, args: &RevokeArgs) -> Result<(), CliError> {
-    let body = RevokeKey { reason: args.reason.clone(), now: args.now };
+    let body = RevokeKey { reason: args.reason.clone(), now: args.now, wait: args.wait };
     let view = context.client()?.post(&format!("/admin/v1/keys/{}/revoke", segment(&args.id)), &body)?;
     context.out.object(&view);
     Ok(())

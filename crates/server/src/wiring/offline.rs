@@ -2,13 +2,17 @@
 
 use std::{fs::File, future::Future, io::BufReader, path::Path, sync::Arc};
 
-use claviger_domain::audit::checkpoint::Checkpoint;
-use claviger_service::audit::{ExportFile, ReadError, StoreReader, Verdict, verify};
+use claviger_domain::{audit::checkpoint::Checkpoint, certificate::CertificatePublicKey, ports::Store};
+use claviger_seal::{Envelope, MasterKey};
+use claviger_service::{
+    audit::{ExportFile, ReadError, StoreReader, Verdict, verify},
+    bootstrap::load_certificate_key,
+};
 use claviger_storage::{Access, Database, Options};
 use serde_json::Value;
 
 use super::vault;
-use crate::cli::output::CliError;
+use crate::{cli::output::CliError, entropy::SystemEntropy};
 
 /// Verifies an export.
 ///
@@ -26,11 +30,9 @@ pub fn verify_export(file: &Path, against: Option<&Checkpoint>) -> Result<Value,
 /// # Errors
 /// [`CliError`] when there is none, or it cannot be opened.
 pub fn verify_stopped(data: &Path, against: Option<&Checkpoint>) -> Result<Value, CliError> {
-    let own = || format!("sqlite:{}", data.join(vault::DATABASE).display());
-    let address = std::env::var("CLAVIGER_DATABASE").unwrap_or_else(|_| own());
     let verdict = block_on(async {
         let options = Options { access: Access::ReadOnly, ..Options::default() };
-        let opened = Database::open(&address, options).await;
+        let opened = Database::open(&address(data), options).await;
         let database = Arc::new(opened.map_err(|e| CliError::failed(e.to_string()))?);
         let mut reader = StoreReader::new(Arc::clone(&database) as _, Arc::clone(&database) as _);
         let verdict = verify(&mut reader, against).await;
@@ -38,6 +40,32 @@ pub fn verify_stopped(data: &Path, against: Option<&Checkpoint>) -> Result<Value
         Ok::<_, CliError>(verdict)
     })??;
     answer(verdict)
+}
+
+/// The key that certificates of revocation are verified with, from the data folder of a stopped node.
+///
+/// # Errors
+/// [`CliError`] when there is none, or it cannot be opened.
+pub fn certificate_public_key(data: &Path) -> Result<CertificatePublicKey, CliError> {
+    let failed = |e: &dyn std::fmt::Display| CliError::failed(e.to_string());
+    let master = MasterKey::open(&data.join(vault::MASTER_KEY)).map_err(|e| failed(&e))?;
+    block_on(async {
+        let options = Options { access: Access::ReadOnly, ..Options::default() };
+        let database = Database::open(&address(data), options).await.map_err(|e| failed(&e))?;
+        let secrets = database.secrets().await.map_err(|e| failed(&e));
+        let sealer = secrets.and_then(|secrets| {
+            Envelope::open(&master, secrets, Arc::new(SystemEntropy::default())).map_err(|e| failed(&e))
+        })?;
+        let key = load_certificate_key(&database, &sealer).await.map_err(|e| failed(&e))?;
+        database.close().await;
+        Ok(key.public())
+    })?
+}
+
+/// PostgreSQL is named by `CLAVIGER_DATABASE`.
+fn address(data: &Path) -> String {
+    let own = || format!("sqlite:{}", data.join(vault::DATABASE).display());
+    std::env::var("CLAVIGER_DATABASE").unwrap_or_else(|_| own())
 }
 
 fn block_on<T>(task: impl Future<Output = T>) -> Result<T, CliError> {

@@ -19,7 +19,7 @@ use crate::{
     id::{KeyId, OwnerId, RotationId, WorkspaceId},
     key::{
         KeyRecord, KeyState, KeyStatus, RevocationReason,
-        deprecation::{DeprecationStage, Rung},
+        deprecation::{DeprecationStage, REVOKED_AFTER_US, Rung},
     },
 };
 
@@ -132,6 +132,17 @@ impl RotationRecord {
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         deadline(self.started_at, self.overlap_secs)
+    }
+
+    /// When the old key is planned to be gone: once it has walked down the ladder, which begins when the overlap is over
+    /// at the latest.
+    #[must_use]
+    pub fn completion_at(&self) -> Timestamp {
+        match (self.ended_at, self.retiring_at) {
+            (Some(ended_at), _) => ended_at,
+            (None, Some(retiring_at)) => retiring_at.plus_micros(REVOKED_AFTER_US),
+            (None, None) => self.deadline().plus_micros(REVOKED_AFTER_US),
+        }
     }
 
     /// How long the old key must be unused to count as given up, in microseconds.

@@ -2,8 +2,10 @@
 //!
 //! Claviger, nginx as a plain reverse proxy, and the bare upstream, side by side in one run on the same cores.
 //! The parts: `capacity` (closed loop: throughput and CPU per request), `latency` (open loop: first and last
-//! byte), `memory` (flat over N requests). A complete run writes `bench/results.md`.
+//! byte), `memory` (flat over N requests). A complete run writes `bench/results.md`. By itself, when asked for:
+//! `admin` (keys made a second, pages of keys), which writes `bench/admin.md`.
 
+mod admin;
 mod arrivals;
 mod case;
 mod cores;
@@ -50,17 +52,24 @@ const QUICK_REQUESTS: u64 = 50_000;
 
 /// What the command line asks for.
 struct Options {
+    is_quick: bool,
     effort: Effort,
     part: Option<String>,
     requests: u64,
     builds: bool,
 }
 
-const PARTS: [&str; 3] = ["capacity", "latency", "memory"];
+/// The part that is measured by itself.
+const ADMIN: &str = "admin";
+const PARTS: [&str; 4] = ["capacity", "latency", "memory", ADMIN];
 
 pub fn run(workspace: &Workspace, mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     let options = Options::take(&mut arguments)?;
     arguments.finish()?;
+    if options.part.as_deref() == Some(ADMIN) {
+        let (is_quick, builds, runs) = (options.is_quick, options.builds, options.effort.runs);
+        return admin::run(workspace, &admin::Plan { is_quick, builds, runs });
+    }
     let bench = Bench::prepare(workspace, &options)?;
     let mut report = Report::new(machine::describe(&bench.cores, bench.binary.as_deref())?, &options.effort);
     if options.wants("capacity") || options.wants("memory") {
@@ -102,7 +111,7 @@ impl Options {
         };
         let requests = arguments.option("--requests")?;
         let requests = requests.unwrap_or(if is_quick { QUICK_REQUESTS } else { REQUESTS });
-        Ok(Self { effort, part, requests, builds })
+        Ok(Self { is_quick, effort, part, requests, builds })
     }
 
     fn wants(&self, part: &str) -> bool {

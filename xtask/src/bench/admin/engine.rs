@@ -1,0 +1,143 @@
+//! A node on either engine, what the engine alone can do, and a million keys in it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::super::server::Server;
+use super::CALLERS;
+use super::caller::Caller;
+use crate::postgres;
+use crate::process::{self, Deadline};
+
+const COMMITS: &str = include_str!("commits.py");
+const SEED: &str = include_str!("seed.py");
+const SEED_SQL: &str = include_str!("seed.sql");
+/// One row, committed by itself; for `pgbench`.
+const COMMIT_SQL: &str = "INSERT INTO one (body) VALUES (repeat('x', 400));\n";
+
+/// Where a node keeps its data.
+pub enum Engine {
+    Sqlite,
+    /// A server's URL.
+    Postgres(String),
+}
+
+impl Engine {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+}
+
+pub struct Node {
+    pub engine: Engine,
+    pub binary: PathBuf,
+    pub folder: PathBuf,
+}
+
+/// A node that serves; stopped when dropped.
+pub struct Running {
+    pub socket: PathBuf,
+    _server: Server,
+}
+
+impl Node {
+    fn data(&self) -> PathBuf {
+        self.folder.join(self.engine.name())
+    }
+
+    /// Starts it; the first time with an owner for each caller and room for all their keys.
+    pub fn start(&self) -> anyhow::Result<Running> {
+        let data = self.data();
+        let is_first = !data.exists();
+        fs::create_dir_all(&data)?;
+        let mut command = Command::new(&self.binary);
+        command.env("CLAVIGER_DATA", &data).args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--control",
+            "127.0.0.1:0",
+        ]);
+        if let Engine::Postgres(url) = &self.engine {
+            command.args(["--database", url]);
+        }
+        let mut server = Server::start("claviger", &mut command, &data)?;
+        server.line("ready gateway=")?;
+        let socket = data.join("control.sock");
+        if is_first {
+            let mut caller = Caller::connect(&socket)?;
+            for owner in 0..CALLERS {
+                caller.post("/admin/v1/owners", &format!(r#"{{"name":"bench {owner}"}}"#))?;
+            }
+        }
+        Ok(Running { socket, _server: server })
+    }
+
+    /// Durable commits of one row: SQLite's writer is one, PostgreSQL has as many as there are callers.
+    pub fn commits_a_second(&self, callers: usize, span: Duration) -> anyhow::Result<f64> {
+        match &self.engine {
+            Engine::Sqlite => {
+                let folder = self.folder.join("commits");
+                if folder.exists() {
+                    fs::remove_dir_all(&folder)?;
+                }
+                fs::create_dir_all(&folder)?;
+                let mut python = Command::new("python3");
+                python.args(["-c", COMMITS]).arg(&folder).arg(span.as_secs().to_string());
+                let said = process::capture(&mut python)?;
+                said.trim().parse().with_context(|| format!("python3 said {said:?}"))
+            }
+            Engine::Postgres(url) => {
+                self.psql(url, "DROP TABLE IF EXISTS one; CREATE TABLE one (id BIGSERIAL PRIMARY KEY, body TEXT NOT NULL)")?;
+                let script = self.folder.join("commit.sql");
+                fs::write(&script, COMMIT_SQL)?;
+                let clients = callers.to_string();
+                let mut pgbench = self.program("pgbench")?;
+                pgbench.args(["-n", "-c", &clients, "-j", "2", "-T", &span.as_secs().to_string(), "-f"]);
+                let said = process::capture(pgbench.arg(&script).arg(url))?;
+                let rate = said
+                    .lines()
+                    .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+                rate.with_context(|| format!("pgbench said {said:?}"))
+            }
+        }
+    }
+
+    /// Fills the stopped node up.
+    pub fn seed(&self, keys: u64, deadline: Deadline) -> anyhow::Result<()> {
+        match &self.engine {
+            Engine::Sqlite => {
+                let mut python = Command::new("python3");
+                python.args(["-c", SEED]).arg(self.data().join("claviger.db")).arg(keys.to_string());
+                process::must(&mut python, deadline)
+            }
+            Engine::Postgres(url) => {
+                let script = self.folder.join("seed.sql");
+                fs::write(&script, SEED_SQL)?;
+                let mut psql = self.program("psql")?;
+                psql.args(["-q", "-v", "ON_ERROR_STOP=1", "-v", &format!("keys={keys}"), "-f"])
+                    .arg(&script)
+                    .arg(url);
+                process::capture(&mut psql).map(drop)
+            }
+        }
+    }
+
+    fn psql(&self, url: &str, statement: &str) -> anyhow::Result<()> {
+        let mut psql = self.program("psql")?;
+        process::capture(psql.args(["-q", "-c", statement]).arg(url)).map(drop)
+    }
+
+    /// One of PostgreSQL's own programs.
+    fn program(&self, name: &str) -> anyhow::Result<Command> {
+        let Some(folder) = postgres::programs() else { bail!("PostgreSQL is not installed") };
+        Ok(Command::new(folder.join(name)))
+    }
+}

@@ -1,5 +1,7 @@
 //! The only reader of time.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use claviger_domain::clock::{BootInstant, Clock, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -8,9 +10,14 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    /// Asked of the C library, where tests of the real binary can move it (`faketime`); the boot clock stays real.
+    #[expect(clippy::disallowed_methods, reason = "this is where time is read")]
     fn now(&self) -> Timestamp {
-        let t = clock_gettime(ClockId::Realtime);
-        Timestamp::from_micros(t.tv_sec.saturating_mul(1_000_000).saturating_add(t.tv_nsec / 1_000))
+        let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => micros(since),
+            Err(before) => -micros(before.duration()),
+        })
     }
 
     fn boot(&self) -> BootInstant {

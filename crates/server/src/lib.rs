@@ -29,7 +29,7 @@ pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let json = cli.json;
     match cli::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             cli::output::report(&error, json);
             ExitCode::from(error.code)

@@ -44,6 +44,14 @@ pub enum ValueError {
     Size(String),
 }
 
+impl Span {
+    /// In whole seconds.
+    #[must_use]
+    pub const fn secs(self) -> u64 {
+        self.0.as_secs()
+    }
+}
+
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text.get(..at)?.parse().ok()?, text.get(at..)?.trim()))

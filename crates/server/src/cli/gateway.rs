@@ -1,0 +1,177 @@
+//! The command line's way to a gateway, as the holder of a key.
+
+use std::path::PathBuf;
+
+use claviger_domain::token::Token;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use serde_json::Value;
+
+use super::{
+    Context,
+    holder::{HolderArgs, text},
+    output::CliError,
+    transport::{Endpoint, NoAnswer, Origin, exchange},
+};
+
+/// A gateway, and a key that opens it. It holds a secret, so it has no `Debug`.
+#[derive(Clone)]
+pub struct Gateway {
+    endpoint: Endpoint,
+    /// What stands between the host and `/v1`, for gateways behind another server.
+    prefix: String,
+    base_url: String,
+    key: HeaderValue,
+    ca_file: Option<PathBuf>,
+}
+
+/// Why a gateway did not do what was asked.
+#[derive(Debug)]
+pub enum NotDone {
+    /// It answered, and refused.
+    Refused {
+        /// With this status.
+        status: StatusCode,
+        /// In these words.
+        message: String,
+    },
+    /// It did not answer, or not in a way that could be read.
+    Failed(CliError),
+}
+
+impl From<NotDone> for CliError {
+    fn from(not_done: NotDone) -> Self {
+        match not_done {
+            NotDone::Refused { message, .. } => Self::refused(message),
+            NotDone::Failed(error) => error,
+        }
+    }
+}
+
+impl Gateway {
+    /// The gateway that is meant, with the holder's key.
+    ///
+    /// # Errors
+    /// [`CliError`] when there is no key, or the address is none.
+    pub fn find(context: &Context, args: &HolderArgs) -> Result<(Self, Token), CliError> {
+        let key = args.key(context)?;
+        let base_url = args.base_url()?;
+        let gateway = Self::new(base_url, &key, context.ca_file.clone())?;
+        Ok((gateway, key))
+    }
+
+    fn new(base_url: String, key: &Token, ca_file: Option<PathBuf>) -> Result<Self, CliError> {
+        let wrong = || CliError::usage(format!("`{base_url}`: not an address of a gateway"));
+        let uri: Uri = base_url.parse().map_err(|_| wrong())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
+        let endpoint = Endpoint::Origin(Origin::parse(&format!("{scheme}://{authority}"))?);
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { endpoint, prefix, key: secret(key)?, base_url, ca_file })
+    }
+
+    /// The same gateway, opened by another key.
+    ///
+    /// # Errors
+    /// [`CliError`] when the key cannot be sent.
+    pub fn opened_by(&self, key: &Token) -> Result<Self, CliError> {
+        Ok(Self { key: secret(key)?, ..self.clone() })
+    }
+
+    /// Its address, as programs are told.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// How the key stands.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub fn me(&self) -> Result<Value, NotDone> {
+        self.call(Method::GET, "/me", None)
+    }
+
+    /// Mints a child.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub fn mint(&self, wish: &Value) -> Result<Value, NotDone> {
+        self.call(Method::POST, "/children", Some(wish))
+    }
+
+    /// Keeps a child alive.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub fn beat(&self, id: &str) -> Result<Value, NotDone> {
+        self.call(Method::POST, &format!("/children/{id}/heartbeat"), None)
+    }
+
+    /// Ends a child.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub fn end(&self, id: &str) -> Result<Value, NotDone> {
+        self.call(Method::DELETE, &format!("/children/{id}"), None)
+    }
+
+    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}/v1/claviger{path}", self.prefix))
+            .header("x-api-key", self.key.clone())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("claviger-cli/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| NotDone::Failed(CliError::usage(e.to_string())))?;
+        let answer = exchange(&self.endpoint, self.ca_file.as_ref(), request).map_err(|e| self.silent(e))?;
+        let read: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        if answer.status.is_success() {
+            let unreadable = || CliError::failed(format!("{}: the answer is not a gateway's", self.base_url));
+            return read.ok_or_else(|| NotDone::Failed(unreadable()));
+        }
+        let said = read.and_then(|v| v["error"]["message"].as_str().map(str::to_owned));
+        let message = match (answer.status, said) {
+            (StatusCode::UNAUTHORIZED, _) => {
+                format!(
+                    "{} does not take the key: it is unknown there, expired, suspended or revoked",
+                    self.base_url
+                )
+            }
+            (_, Some(said)) => said,
+            (status, None) => format!("{}: refused with status {status}", self.base_url),
+        };
+        Err(NotDone::Refused { status: answer.status, message })
+    }
+
+    fn silent(&self, why: NoAnswer) -> NotDone {
+        NotDone::Failed(match why {
+            NoAnswer::Unreachable(why) => CliError::unreachable(format!(
+                "no gateway answers on {} ({why}): name it with --base-url or CLAVIGER_BASE_URL",
+                self.base_url
+            )),
+            NoAnswer::Broke(why) => {
+                CliError::failed(format!("{}: the connection broke: {why}", self.base_url))
+            }
+            NoAnswer::Wrong(error) => error,
+        })
+    }
+}
+
+fn secret(key: &Token) -> Result<HeaderValue, CliError> {
+    let mut value = HeaderValue::try_from(text(key)).map_err(|e| CliError::failed(e.to_string()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A field of an answer that must be there.
+///
+/// # Errors
+/// [`CliError`] when it is not.
+pub fn field<'a>(answer: &'a Value, name: &str) -> Result<&'a str, CliError> {
+    answer[name].as_str().ok_or_else(|| CliError::failed(format!("the gateway's answer has no `{name}`")))
+}

@@ -28,6 +28,10 @@ pub enum Answer {
     MethodNotAllowed,
     /// The request did not arrive in time.
     RequestTimeout,
+    /// It was done before, and is done once.
+    Conflict,
+    /// It was there and is no more.
+    Gone,
     /// The body is too large.
     BodyTooLarge,
     /// The head is too large.
@@ -85,7 +89,7 @@ pub const ENCODING_UNSUPPORTED: &str = "request_body_encoding_unsupported";
 
 impl Answer {
     /// Every answer, in the order of the table.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidRequest,
         Self::EncodingUnsupported,
         Self::ModelRefused,
@@ -96,6 +100,8 @@ impl Answer {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::Conflict,
+        Self::Gone,
         Self::BodyTooLarge,
         Self::HeadTooLarge,
         Self::RateLimited,
@@ -126,6 +132,8 @@ impl Answer {
             Self::NotFound => Row::new(404, T::NotFound, NEVER, Unsaid),
             Self::MethodNotAllowed => Row::new(405, T::InvalidRequest, NEVER, Unsaid),
             Self::RequestTimeout => Row::new(408, T::Timeout, None, Unsaid),
+            Self::Conflict => Row::new(409, T::InvalidRequest, NEVER, Unsaid),
+            Self::Gone => Row::new(410, T::NotFound, NEVER, Unsaid),
             Self::BodyTooLarge => Row::new(413, T::RequestTooLarge, NEVER, Unsaid),
             Self::HeadTooLarge => Row::new(431, T::InvalidRequest, NEVER, Unsaid),
             Self::RateLimited => Row::new(429, T::RateLimit, None, Computed),
@@ -182,6 +190,8 @@ mod tests {
         NotFound             404 not_found_error        false  None
         MethodNotAllowed     405 invalid_request_error  false  None
         RequestTimeout       408 timeout_error          -      None
+        Conflict             409 invalid_request_error  false  None
+        Gone                 410 not_found_error        false  None
         BodyTooLarge         413 request_too_large      false  None
         HeadTooLarge         431 invalid_request_error  false  None
         RateLimited          429 rate_limit_error       -      Computed

@@ -147,6 +147,7 @@ mod tests {
             AuthFailure::Suspended,
             AuthFailure::Revoked,
             AuthFailure::Expired,
+            AuthFailure::Deprecated,
             AuthFailure::WorkspaceArchived,
         ];
         let refusals =

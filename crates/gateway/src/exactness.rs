@@ -27,7 +27,7 @@ pub struct Exception {
 }
 
 /// All exceptions.
-pub const EXCEPTIONS: [Exception; 15] = [
+pub const EXCEPTIONS: [Exception; 16] = [
     Exception {
         name: "credential",
         direction: Direction::Request,
@@ -111,6 +111,12 @@ pub const EXCEPTIONS: [Exception; 15] = [
         direction: Direction::Answer,
         what: "x-claviger-simulated: true on answers to test keys",
         why: "nobody shall take them for Claude's",
+    },
+    Exception {
+        name: "leaving",
+        direction: Direction::Answer,
+        what: "x-claviger-rotation while a successor of the caller's key waits; x-claviger-deprecation, deprecation and sunset once the key is deprecated, in place of the upstream's deprecation and sunset",
+        why: "whoever still uses a key that goes must hear of it where it is used",
     },
     Exception {
         name: "unfinished",

@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use claviger_claude_wire::headers::RATELIMIT_REQUESTS;
 use claviger_domain::{clock::Timestamp, limit::Headroom};
+use claviger_service::grants::Told;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::exactness;
@@ -149,6 +150,15 @@ fn add_own(out: &mut HeaderMap, own: &Own<'_>) {
     }
     if own.simulated {
         out.insert(X_CLAVIGER_SIMULATED, HeaderValue::from_static("true"));
+    }
+}
+
+/// Says that the caller's key is on its way out.
+pub fn add_told(out: &mut HeaderMap, told: &Told) {
+    for (name, value) in told.headers() {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            out.insert(HeaderName::from_static(name), value);
+        }
     }
 }
 

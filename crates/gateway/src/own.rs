@@ -1,6 +1,7 @@
 //! What the gateway answers by itself to whoever holds a key: how the key stands, and child keys of it. Nothing of
 //! this goes upstream.
 
+mod delivery;
 mod view;
 
 use std::borrow::Cow;
@@ -26,6 +27,8 @@ use crate::{
     worker::Shared,
 };
 
+pub use delivery::unwrap;
+
 /// A request about a key says little.
 const MAX_BODY: u64 = 64 * 1024;
 
@@ -40,6 +43,8 @@ pub enum OwnRoute {
     Beat(Box<str>),
     /// `DELETE /v1/claviger/children/{id}`.
     End(Box<str>),
+    /// `POST /v1/claviger/unwrap`: asks for no key, for what the request holds is the proof.
+    Unwrap,
     /// The path is known, the method is not one of it.
     OtherMethod(&'static str),
     /// There is nothing there.
@@ -59,6 +64,8 @@ impl OwnRoute {
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some("me"), None, ..) if reads => Self::Me,
             (Some("me"), None, ..) => Self::OtherMethod("GET, HEAD"),
+            (Some("unwrap"), None, ..) if method == Method::POST => Self::Unwrap,
+            (Some("unwrap"), None, ..) => Self::OtherMethod("POST"),
             (Some("children"), None, ..) if method == Method::POST => Self::Mint,
             (Some("children"), None, ..) => Self::OtherMethod("POST"),
             (Some("children"), Some(id), None, _) if method == Method::DELETE => Self::End(id.into()),
@@ -141,6 +148,8 @@ pub async fn serve(
             let key = children.end(live, &child_id(&id)?, &asker(&head, live)).await?;
             Ok(answer(&head, StatusCode::OK, &view::child(&key, head.at)))
         }
+        // Answered before anybody is asked for a key.
+        OwnRoute::Unwrap => Err(OwnError::Nowhere),
         OwnRoute::OtherMethod(allowed) => Err(OwnError::OtherMethod(allowed)),
         OwnRoute::Nowhere => Err(OwnError::Nowhere),
     }
@@ -239,6 +248,8 @@ mod tests {
     fn routes_are_told_by_method_and_path() {
         assert_eq!(of("GET", "/v1/claviger/me"), OwnRoute::Me);
         assert_eq!(of("HEAD", "/v1/claviger/me"), OwnRoute::Me);
+        assert_eq!(of("POST", "/v1/claviger/unwrap"), OwnRoute::Unwrap);
+        assert_eq!(of("GET", "/v1/claviger/unwrap"), OwnRoute::OtherMethod("POST"));
         assert_eq!(of("POST", "/v1/claviger/children"), OwnRoute::Mint);
         assert_eq!(of("POST", "/v1/claviger/children/key_a/heartbeat"), OwnRoute::Beat("key_a".into()));
         assert_eq!(of("DELETE", "/v1/claviger/children/key_a"), OwnRoute::End("key_a".into()));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use claviger_domain::{address::counting_block, id::RequestId, token::KeyClass};
-use claviger_service::refusals::RefusalSubject;
+use claviger_service::{grants::LiveGrant, refusals::RefusalSubject};
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -13,9 +13,9 @@ use crate::{
     authenticate::{AuthenticateError, authenticate},
     authorize::{Permit, authorize},
     forward::forward,
-    headers::{Own, X_REQUEST_ID},
+    headers::{Own, X_REQUEST_ID, add_told},
     metrics::{Metrics, Stage},
-    own,
+    own::{self, OwnRoute},
     path::Operation,
     probe,
     receive::{Arrival, receive},
@@ -37,14 +37,18 @@ pub async fn serve(
 ) -> Response<ReplyBody> {
     let method = request.method().clone();
     let client_id = request.headers().get(X_REQUEST_ID).filter(|id| id.len() <= 128).cloned();
-    let mut whose = Whose::Nobody;
-    match run(worker, request, arrival, id.clone(), &mut whose).await {
+    let mut known = Known::default();
+    let mut response = match run(worker, request, arrival, id.clone(), &mut known).await {
         Ok(response) => response,
         Err(refusal) => {
-            note(worker, &refusal, &method, whose, arrival);
+            note(worker, &refusal, &method, known.whose, arrival);
             answer(&refusal, &id, client_id.as_ref())
         }
+    };
+    if let Some(told) = known.leaving.as_ref().and_then(|live| live.told()) {
+        add_told(response.headers_mut(), told);
     }
+    response
 }
 
 async fn run(
@@ -52,19 +56,23 @@ async fn run(
     request: Request<Incoming>,
     arrival: Arrival,
     id: RequestId,
-    whose: &mut Whose,
+    known: &mut Known,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let shared = &worker.shared;
     let mut laps = Laps { metrics: &shared.metrics, last: arrival.began };
 
     let inbound = receive(&shared.config(), request, arrival, id)?;
-    *whose = Whose::Address(inbound.head.client_ip);
+    known.whose = Whose::Address(inbound.head.client_ip);
     if let Some(answer) = probe::answer(&shared.services, &inbound.head.operation) {
         return Ok(answer);
     }
+    if inbound.head.operation == Operation::Own(OwnRoute::Unwrap) {
+        return Ok(Box::pin(own::unwrap(shared, inbound)).await?);
+    }
     let caller = authenticate(&shared.services.grants, shared.config().brand, &inbound).await;
-    let caller = caller.inspect_err(|error| whose.named(error))?;
-    *whose = Whose::Key(caller.live.grant.key.public_id);
+    let caller = caller.inspect_err(|error| known.whose.named(error))?;
+    known.whose = Whose::Key(caller.live.grant.key.public_id);
+    known.leaving = caller.live.told().map(|_| Arc::clone(&caller.live));
     laps.end(Stage::Authenticate);
     if let Operation::Own(route) = inbound.head.operation.clone() {
         return Ok(own::serve(shared, inbound, &caller, route).await?);
@@ -125,9 +133,18 @@ async fn send(
     Ok(response)
 }
 
+/// What is known of a request's caller by the time it is answered.
+#[derive(Default)]
+struct Known {
+    whose: Whose,
+    /// A key of which every answer says that it is on its way out.
+    leaving: Option<Arc<LiveGrant>>,
+}
+
 /// Whom a refusal is counted under.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 enum Whose {
+    #[default]
     Nobody,
     Address(std::net::IpAddr),
     Key(claviger_domain::token::PublicId),

@@ -1,5 +1,7 @@
 //! The command line: one command a file. Every command takes `--json` and `--data`.
 
+mod approval;
+mod ask;
 mod audit;
 mod backup;
 mod certificate;
@@ -14,8 +16,10 @@ mod holder;
 mod job;
 mod key;
 mod limits;
+mod login;
 mod openapi;
 mod notice;
+mod operator;
 pub mod output;
 mod owner;
 mod policy;
@@ -46,7 +50,7 @@ use profile::Profile;
     version,
     propagate_version = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 claviger is not running, 4 refused or invalid, \
-                  5 verification failed or keys found."
+                  5 verification failed or keys found, 6 waits for a second person."
 )]
 pub struct Cli {
     /// Data folder [default: $XDG_DATA_HOME/claviger or ~/.local/share/claviger]
@@ -58,6 +62,9 @@ pub struct Cli {
     /// Believe this certificate authority, too (PEM), when the control plane is asked
     #[arg(long, global = true, env = "CLAVIGER_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// A fresh code of your second factor, for what needs one
+    #[arg(long, global = true, env = "CLAVIGER_TOTP", value_name = "CODE", hide_env_values = true)]
+    pub totp: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -71,6 +78,19 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway and the control plane
     Serve(Box<crate::config::ServeArgs>),
+    /// Who administers: people and machines
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
+    /// Log in as an operator
+    Login(login::LoginArgs),
+    /// Log out
+    Logout,
+    /// Your session
+    #[command(subcommand)]
+    Session(login::SessionCommand),
+    /// Requests that wait for a second person
+    #[command(subcommand)]
+    Approval(approval::ApprovalCommand),
     /// Where calls go
     #[command(subcommand)]
     Upstream(upstream::UpstreamCommand),
@@ -142,6 +162,8 @@ pub struct Context {
     pub url: Option<String>,
     /// The authority to be believed, as given.
     pub ca_file: Option<PathBuf>,
+    /// A code of the second factor, as given.
+    pub totp: Option<String>,
 }
 
 impl Context {
@@ -150,7 +172,19 @@ impl Context {
     /// # Errors
     /// [`CliError`] when no place can be named, or the login cannot be read.
     pub fn client(&self) -> Result<Client, CliError> {
-        Client::find(self.place(), Profile::load()?)
+        let client = Client::find(self.place(), Profile::load()?)?;
+        match &self.totp {
+            Some(code) => client.with_code(code),
+            None => Ok(client),
+        }
+    }
+
+    /// A code of the second factor: as given, else asked for.
+    ///
+    /// # Errors
+    /// [`CliError`] when nobody can be asked.
+    pub fn code(&self) -> Result<String, CliError> {
+        self.totp.clone().map_or_else(|| ask::line("code of the second factor", "--totp"), Ok)
     }
 
     /// What was said about where the control plane is.
@@ -179,9 +213,15 @@ impl Context {
 /// # Errors
 /// [`CliError`] with its exit code.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    let context = Context { out: Output::new(cli.json), data: cli.data, url: cli.url, ca_file: cli.ca_file };
-    let done = match cli.command {
+    let Cli { data, url, ca_file, totp, json, command } = cli;
+    let context = Context { out: Output::new(json), data, url, ca_file, totp };
+    let done = match command {
         Command::Serve(args) => serve::run(&context, &args),
+        Command::Operator(command) => operator::run(&context, command),
+        Command::Login(args) => login::run(&context, args),
+        Command::Logout => login::logout(&context),
+        Command::Session(command) => login::session(&context, command),
+        Command::Approval(command) => approval::run(&context, command),
         Command::Upstream(command) => upstream::run(&context, command),
         Command::Credential(command) => credential::run(&context, command),
         Command::Workspace(command) => workspace::run(&context, command),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    ask,
     output::CliError,
     profile::Profile,
     transport::{self, Answer, Endpoint, NoAnswer, Origin},
@@ -19,7 +20,11 @@ use super::{
 /// Rows that are asked for at a time.
 const PAGE: u32 = 1_000;
 
+/// Carries a code of the second factor.
+static CODE: HeaderName = HeaderName::from_static("x-claviger-totp");
+
 /// Talks to a control plane.
+#[derive(Clone)]
 pub struct Client {
     endpoint: Endpoint,
     token: Option<HeaderValue>,
@@ -82,6 +87,39 @@ impl Client {
             Some(token) => client.with_token(&token),
             None => Ok(client),
         }
+    }
+
+    /// A client that proves nothing yet, and the address that its login is kept under.
+    ///
+    /// # Errors
+    /// [`CliError`] when the place makes no sense.
+    pub fn for_login(place: Place) -> Result<(Self, String), CliError> {
+        let client = Self::find(place, None)?;
+        let url = match &client.endpoint {
+            Endpoint::Socket(path) => format!("unix:{}", path.display()),
+            Endpoint::Origin(origin) => origin.to_string(),
+        };
+        Ok((client, url))
+    }
+
+    /// A client of where this login is.
+    ///
+    /// # Errors
+    /// [`CliError`] when the login makes no sense.
+    pub fn of_login(login: &Profile) -> Result<Self, CliError> {
+        let client = Self::at(endpoint(&login.url)?).with_ca_file(login.ca_file.clone());
+        client.with_token(&login.token)
+    }
+
+    /// The same, with a code of the second factor on every request.
+    ///
+    /// # Errors
+    /// [`CliError`] when it cannot be a code.
+    pub fn with_code(self, code: &str) -> Result<Self, CliError> {
+        let code = HeaderValue::try_from(code.trim());
+        let mut code = code.map_err(|_| CliError::usage("a code has six digits"))?;
+        code.set_sensitive(true);
+        Ok(self.with_header(CODE.clone(), code))
     }
 
     /// The same, for whoever this token proves.
@@ -176,7 +214,16 @@ impl Client {
     }
 
     fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Value, CliError> {
-        let (status, bytes) = self.exchange(method, path, body)?;
+        let (status, bytes) = self.exchange(method.clone(), path, body.clone())?;
+        if status == StatusCode::UNAUTHORIZED && self.can_ask_for_code(&bytes) {
+            let code = ask::line("code of the second factor", "--totp")?;
+            return self.clone().with_code(&code)?.call(method, path, body);
+        }
+        if status == StatusCode::ACCEPTED
+            && let Some(error) = pending(&bytes)
+        {
+            return Err(error);
+        }
         if !status.is_success() {
             return Err(refusal(status, &bytes));
         }
@@ -184,6 +231,12 @@ impl Client {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&bytes).map_err(|e| CliError::failed(format!("the answer is not JSON: {e}")))
+    }
+
+    /// Whether it is a code that is missing, and somebody sits there who has one.
+    fn can_ask_for_code(&self, bytes: &[u8]) -> bool {
+        let is_missing = serde_json::from_slice::<Problem>(bytes).is_ok_and(|p| p.kind == "second_factor_required");
+        is_missing && !self.headers.iter().any(|(name, _)| *name == CODE) && ask::is_possible()
     }
 
     fn exchange(
@@ -243,6 +296,13 @@ fn socket(data: &Path) -> Result<Endpoint, CliError> {
 
 fn encode(body: &impl Serialize) -> Result<Vec<u8>, CliError> {
     serde_json::to_vec(body).map_err(|e| CliError::usage(e.to_string()))
+}
+
+/// What waits for a second person is not done.
+fn pending(bytes: &[u8]) -> Option<CliError> {
+    let answer: Value = serde_json::from_slice(bytes).ok()?;
+    let detail = answer["detail"].as_str()?.to_owned();
+    (answer["type"] == "approval_pending").then(|| CliError::pending(detail, answer))
 }
 
 fn refusal(status: StatusCode, bytes: &[u8]) -> CliError {

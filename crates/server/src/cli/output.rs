@@ -14,32 +14,39 @@ pub struct CliError {
     pub message: String,
     /// The process's exit code.
     pub code: u8,
+    /// What programs want to know of it.
+    pub answer: Option<Box<Value>>,
 }
 
 impl CliError {
     /// Something failed (1).
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 1 }
+        Self { message: message.into(), code: 1, answer: None }
     }
 
     /// The command was used wrongly (2).
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 2 }
+        Self { message: message.into(), code: 2, answer: None }
     }
 
     /// Nothing answers on the socket (3).
     pub fn unreachable(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 3 }
+        Self { message: message.into(), code: 3, answer: None }
     }
 
     /// The request was refused (4).
     pub fn refused(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 4 }
+        Self { message: message.into(), code: 4, answer: None }
+    }
+
+    /// It waits for a second person (6).
+    pub fn pending(message: impl Into<String>, answer: Value) -> Self {
+        Self { message: message.into(), code: 6, answer: Some(Box::new(answer)) }
     }
 
     /// A proof did not hold (5).
     pub fn unproven(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 5 }
+        Self { message: message.into(), code: 5, answer: None }
     }
 }
 
@@ -59,6 +66,12 @@ impl Output {
     #[must_use]
     pub fn new(json: bool) -> Self {
         Self { json, terminal: io::stdout().is_terminal() }
+    }
+
+    /// Whether somebody reads along.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        self.terminal && !self.json
     }
 
     /// One line of text; not with `--json`.
@@ -143,7 +156,11 @@ fn table(columns: Columns, rows: &[Value]) -> Table {
 /// The last word of a command that failed.
 pub fn report(error: &CliError, json: bool) {
     if json {
-        eprintln!("{}", serde_json::json!({"error": error.message, "exit_code": error.code}));
+        let mut said = serde_json::json!({"error": error.message, "exit_code": error.code});
+        if let (Some(fields), Some(Value::Object(answer))) = (said.as_object_mut(), error.answer.as_deref()) {
+            fields.extend(answer.clone());
+        }
+        eprintln!("{said}");
     } else {
         eprintln!("error: {}", error.message);
     }

@@ -1,0 +1,118 @@
+//! `[smtp]` and `[jobs]`: a mail channel that the settings define, and when durable jobs are due.
+
+use std::path::PathBuf;
+
+use claviger_domain::notice::channel::{SmtpSecurity, SmtpTarget};
+use claviger_service::jobs::Schedules;
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// `[smtp]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmtpSection {
+    /// The mail server; absent: no mail.
+    pub host: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// `starttls`, `implicit` or `plain`.
+    pub security: Option<String>,
+    /// Log in as this name,
+    pub username: Option<String>,
+    /// with the password in this file.
+    pub password_file: Option<PathBuf>,
+    /// The sender.
+    pub from: Option<String>,
+    /// Who gets every notice.
+    pub to: Option<Vec<String>>,
+    /// Whether owners get copies of what concerns their keys.
+    pub to_owner: Option<bool>,
+}
+
+/// `[jobs]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JobsSection {
+    /// Cron expression.
+    pub daily_check: Option<String>,
+    /// Cron expression.
+    pub weekly_report: Option<String>,
+    /// The zone that they are meant in.
+    pub time_zone: Option<String>,
+}
+
+/// The mail channel of the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmtpChannel {
+    /// Where mail goes.
+    pub target: SmtpTarget,
+    /// Where the password is.
+    pub password_file: Option<PathBuf>,
+}
+
+/// When durable jobs are due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobTimes {
+    /// Cron expression.
+    pub daily_check: String,
+    /// Cron expression.
+    pub weekly_report: String,
+    /// The zone that they are meant in.
+    pub time_zone: String,
+}
+
+impl SmtpSection {
+    /// The channel, if a mail server is named.
+    ///
+    /// # Errors
+    /// [`ConfigError::Setting`].
+    pub fn resolve(&self) -> Result<Option<SmtpChannel>, ConfigError> {
+        let bad = |why: String| ConfigError::Setting { name: "smtp", why };
+        let Some(host) = &self.host else { return Ok(None) };
+        let word = self.security.as_deref().unwrap_or("starttls");
+        let security = SmtpSecurity::parse(word)
+            .ok_or_else(|| bad(format!("security = {word}: expected starttls, implicit or plain")))?;
+        if self.username.is_some() != self.password_file.is_some() {
+            return Err(bad("username and password_file come together".to_owned()));
+        }
+        let target = SmtpTarget {
+            host: host.clone(),
+            port: self.port.unwrap_or(security.default_port()),
+            security,
+            username: self.username.clone(),
+            from: self.from.clone().unwrap_or_else(|| format!("claviger@{host}")),
+            to: self.to.clone().unwrap_or_default(),
+            to_owner: self.to_owner.unwrap_or(false),
+        };
+        target.check().map_err(|error| bad(format!("{}: {error}", error.field())))?;
+        Ok(Some(SmtpChannel { target, password_file: self.password_file.clone() }))
+    }
+}
+
+impl JobsSection {
+    /// The times, with defaults for those that are not given.
+    ///
+    /// # Errors
+    /// [`ConfigError::Setting`] when one is no cron expression, or the zone is unknown.
+    pub fn resolve(&self) -> Result<JobTimes, ConfigError> {
+        let or = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
+        let times = JobTimes {
+            daily_check: or(&self.daily_check, "0 9 * * *"),
+            weekly_report: or(&self.weekly_report, "0 9 * * 1"),
+            time_zone: or(&self.time_zone, "UTC"),
+        };
+        times.schedules().map_err(|why| ConfigError::Setting { name: "jobs", why })?;
+        Ok(times)
+    }
+}
+
+impl JobTimes {
+    /// The schedules.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn schedules(&self) -> Result<Schedules, String> {
+        Schedules::new(&self.daily_check, &self.weekly_report, &self.time_zone).map_err(|e| e.to_string())
+    }
+}

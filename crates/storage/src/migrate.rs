@@ -24,7 +24,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("admin_api", include_str!("../migrations/0005_admin_api.sql")),
     ("lifecycle", include_str!("../migrations/0006_lifecycle.sql")),
     ("deliveries", include_str!("../migrations/0007_deliveries.sql")),
-    ("certify", include_str!("../migrations/0007_certify.sql")),
+    ("certify", include_str!("../migrations/0008_certify.sql")),
 ];
 
 statements! {

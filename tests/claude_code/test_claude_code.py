@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from processes import house
+from processes import house, program
 
 PROGRAM = os.environ["CLAVIGER_TEST_CLAUDE_CODE"]
 
@@ -86,3 +86,22 @@ def test_a_key_helper_gives_the_key(parts, tmp_path):
     done = claude(tmp_path, claviger.url, "-p", "hi", "--output-format", "json", "--settings", settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["is_error"] is False
+
+
+def test_claviger_token_is_the_key_helper(parts, tmp_path):
+    claviger, simulator, key = parts
+    file = tmp_path / "key"
+    file.write_text(key + "\n")
+    file.chmod(0o600)
+    helper = f"{program('CLAVIGER_TEST_BIN', 'claviger')} token --key-file {file}"
+    settings = json.dumps({"apiKeyHelper": helper})
+    variables = {"CLAVIGER_BASE_URL": claviger.url, "XDG_RUNTIME_DIR": str(tmp_path)}
+    asked = ["-p", "hi", "--output-format", "json", "--settings", settings]
+    done = claude(tmp_path, claviger.url, *asked, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["is_error"] is False
+    kept = json.loads(next((tmp_path / "claviger").glob("token-*.json")).read_text())
+    used = claviger.json("key", "show", kept["id"])
+    assert used["usage_count"] >= 1, "the calls were made with the child"
+    text = simulator.log_file.read_text()
+    assert kept["key"] not in text and "cvg_" not in text

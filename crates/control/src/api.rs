@@ -17,6 +17,7 @@ pub mod operators;
 pub mod owners;
 pub mod page;
 pub mod policies;
+pub mod rotations;
 pub mod sessions;
 pub mod status;
 pub mod time;
@@ -24,6 +25,7 @@ pub mod upstreams;
 pub mod usage;
 pub mod view;
 pub mod workspaces;
+pub mod wrappings;
 
 use axum::{Router, http::StatusCode};
 use claviger_domain::operator::verb::Verb;
@@ -36,7 +38,7 @@ use crate::{
 /// Every operation.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
-    [of_keys(), of_policies(), of_tenants(), of_upstreams(), of_records(), of_notices(), of_operators(), of_the_process()]
+    [of_keys(), of_rotations(), of_policies(), of_tenants(), of_upstreams(), of_records(), of_notices(), of_operators(), of_the_process()]
         .into_iter()
         .flatten()
         .collect()
@@ -62,6 +64,51 @@ fn of_keys() -> Vec<Operation> {
             "Show a key's limits and what is left",
             keys::limits::limits,
         ),
+    ]
+}
+
+fn of_rotations() -> Vec<Operation> {
+    vec![
+        post(
+            Verb::KeyRotate,
+            "/keys/{id}/rotate",
+            "Make a key's successor, wrapped; only this answer ever shows its wrapping token",
+            keys::rotate::rotate,
+        ),
+        get(Verb::RotationList, "/rotations", "List rotations by their start", rotations::list),
+        get(
+            Verb::RotationShow,
+            "/rotations/{id}",
+            "Show a rotation, who uses which of the two keys, and who still uses the old one",
+            rotations::show,
+        ),
+        post(
+            Verb::RotationCancel,
+            "/rotations/{id}/cancel",
+            "Give a rotation up before the new key is used",
+            rotations::cancel,
+        ),
+        post(
+            Verb::RotationRollback,
+            "/rotations/{id}/rollback",
+            "Go back to the old key while it lives",
+            rotations::roll_back,
+        ),
+        get(
+            Verb::WrappingShow,
+            "/wrappings/{id}",
+            "Look at a wrapped delivery without opening it",
+            wrappings::show,
+        ),
+        post(
+            Access::Anyone,
+            "/unwrap",
+            "Open a wrapped key, once: whoever holds its token may",
+            wrappings::unwrap,
+        )
+        .or(StatusCode::NOT_FOUND)
+        .or(StatusCode::CONFLICT)
+        .or(StatusCode::GONE),
     ]
 }
 

@@ -4,6 +4,7 @@ pub mod create;
 pub mod limits;
 pub mod list;
 pub mod revoke;
+pub mod rotate;
 pub mod show;
 pub mod state;
 pub mod update;
@@ -97,6 +98,13 @@ pub struct CreateKey {
     #[serde(default)]
     #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
+    /// Hand it over wrapped: the answer holds a token that opens it, once, in place of the key.
+    #[serde(default)]
+    pub wrapped: bool,
+    /// How long it waits to be unwrapped, in seconds; a day when not given.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub wrap_ttl_secs: Option<u64>,
 }
 
 /// Body of `PATCH /admin/v1/keys/{id}`: what is absent stays.

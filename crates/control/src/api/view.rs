@@ -56,11 +56,17 @@ pub struct KeyView {
     /// The key itself: in the answer to its creation and never again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<String>,
+    /// Opens the key, once, when it was made wrapped: in the answer to its creation and never again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wrapping_token: Option<String>,
+    /// When that token lapses.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wrapping_expires_at: Option<Moment>,
     /// Its name.
     pub name: String,
     /// `live` or `test`.
     pub class: String,
-    /// What it is now: pending, active, suspended, revoked, expired, purged.
+    /// What it is now: pending, active, deprecated, suspended, revoked, expired, purged.
     pub status: String,
     /// The beginning of the key.
     pub hint: String,
@@ -102,6 +108,9 @@ pub struct KeyView {
     pub revocation_reason: Option<String>,
     /// The key that it succeeded.
     pub rotated_from: Option<String>,
+    /// The key that it is a child of, and ends with.
+    #[serde(default)]
+    pub parent: Option<String>,
     /// Row version, for `If-Match`.
     pub version: i64,
 }
@@ -114,6 +123,8 @@ impl KeyView {
         Self {
             id: record.id.to_string(),
             key: None,
+            wrapping_token: None,
+            wrapping_expires_at: None,
             name: record.name.clone(),
             class: record.class.as_str().to_owned(),
             status: record.status(now).as_str().to_owned(),
@@ -137,6 +148,7 @@ impl KeyView {
             revoked_at: record.revocation.map(|r| Moment(r.at)),
             revocation_reason: record.revocation.map(|r| r.reason.as_str().to_owned()),
             rotated_from: record.rotated_from.as_ref().map(ToString::to_string),
+            parent: record.parent.as_ref().map(ToString::to_string),
             version: record.version,
         }
     }

@@ -1,23 +1,28 @@
 //! `POST /admin/v1/keys`
 
 use axum::extract::State;
+use claviger_domain::key::KeyUse;
 use claviger_service::keys::{Expiry, NewKey};
 
 use super::{CreateKey, expiry, moment, on_disconnect};
 use crate::{
     answer::Secret,
-    api::view::KeyView,
+    api::{time::Moment, view::KeyView},
     extract::{Body, Operator},
     problem::Problem,
     state::ControlState,
 };
 
-/// Makes a key. The answer is the only place where it is ever shown.
+/// Makes a key. The answer is the only place where it, or the token that opens it, is ever shown.
 pub async fn create(
     State(state): State<ControlState>,
     operator: Operator,
     Body(body): Body<CreateKey>,
 ) -> Result<Secret<KeyView>, Problem> {
+    let (wrapped, wrap_ttl_secs) = (body.wrapped, body.wrap_ttl_secs);
+    if wrap_ttl_secs.is_some() && !wrapped {
+        return Err(Problem::invalid("wrap_ttl_secs", "goes with `wrapped` only"));
+    }
     let new = NewKey {
         name: body.name,
         test: body.test,
@@ -34,6 +39,14 @@ pub async fn create(
         not_before: body.not_before.as_deref().map(|t| moment("not_before", t)).transpose()?,
         expires: body.expires_in.as_deref().map(expiry).transpose()?.unwrap_or(Expiry::Default),
     };
+    if wrapped {
+        let (record, wrapped) =
+            state.services.keys.create_wrapped(new, wrap_ttl_secs, &operator.caller).await?;
+        let mut view = KeyView::of(&record, &KeyUse::default(), state.clock.now());
+        view.wrapping_token = Some(String::from_utf8_lossy(wrapped.token.expose()).into_owned());
+        view.wrapping_expires_at = Some(Moment(wrapped.record.expires_at));
+        return Ok(Secret(view));
+    }
     let (record, token, usage) = state.services.keys.create(new, &operator.caller).await?;
     let mut view = KeyView::of(&record, &usage, state.clock.now());
     view.key = Some(String::from_utf8_lossy(token.expose()).into_owned());

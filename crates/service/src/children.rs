@@ -115,10 +115,10 @@ fn said(error: &ChildError) -> String {
 
 impl From<StoreError> for ChildrenError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::OverCap { allowed, .. } => Self::Full(allowed),
-            other => Self::Service(other.into()),
+        if let StoreError::OverCap { allowed, .. } = error {
+            return Self::Full(allowed);
         }
+        Self::Service(error.into())
     }
 }
 
@@ -239,11 +239,7 @@ impl Children {
         id: &KeyId,
         caller: &Caller,
     ) -> Result<KeyRecord, ChildrenError> {
-        self.change(holder, id, caller, "child.extend", |child, parent, now| {
-            let changed = child::extended(child, parent, now)?;
-            Ok((changed.expires_at != child.expires_at).then_some(changed))
-        })
-        .await
+        self.change(holder, id, ChildVerb::Extend, caller).await
     }
 
     /// Ends a child at once, calls in flight included: its process is gone. Again: nothing changes.
@@ -256,16 +252,7 @@ impl Children {
         id: &KeyId,
         caller: &Caller,
     ) -> Result<KeyRecord, ChildrenError> {
-        self.change(holder, id, caller, "child.revoke", |child, _, now| {
-            let verb = KeyVerb::Revoke { reason: RevocationReason::UserRequest, immediate: true };
-            match decide(child, &verb, now) {
-                Ok(changed) => Ok(Some(changed)),
-                Err(
-                    TransitionError::Already(_) | TransitionError::Illegal { .. } | TransitionError::Patch(_),
-                ) => Ok(None),
-            }
-        })
-        .await
+        self.change(holder, id, ChildVerb::Revoke, caller).await
     }
 
     /// Loads, decides, applies; again when someone else was faster.
@@ -273,9 +260,8 @@ impl Children {
         &self,
         holder: &LiveGrant,
         id: &KeyId,
+        verb: ChildVerb,
         caller: &Caller,
-        action: &str,
-        decide: impl Fn(&KeyRecord, &KeyRecord, Timestamp) -> Result<Option<KeyRecord>, ChildError>,
     ) -> Result<KeyRecord, ChildrenError> {
         let deps = &self.0.deps;
         let parent = self.key(&holder.grant.key.id).await?;
@@ -285,8 +271,8 @@ impl Children {
             let child = found.filter(|key| key.parent.as_ref() == Some(&parent.id));
             let child = child.ok_or_else(|| ChildrenError::NotFound(id.to_string()))?;
             let now = deps.clock.now();
-            let Some(mut changed) = decide(&child, &parent, now)? else { return Ok(child) };
-            let event = event(caller, now, action, &changed).with("parent", parent.id.as_str());
+            let Some(mut changed) = verb.decide(&child, &parent, now)? else { return Ok(child) };
+            let event = event(caller, now, verb.action(), &changed).with("parent", parent.id.as_str());
             let event = match changed.expires_at {
                 Some(at) => event.with("expires_at", at.to_rfc3339()),
                 None => event,
@@ -307,6 +293,48 @@ impl Children {
     async fn key(&self, id: &KeyId) -> Result<KeyRecord, ChildrenError> {
         let found = self.0.deps.store.key(id).await?;
         Ok(found.ok_or_else(|| ServiceError::not_found("key", id))?)
+    }
+}
+
+/// What a holder does to a child.
+#[derive(Debug, Clone, Copy)]
+enum ChildVerb {
+    Extend,
+    Revoke,
+}
+
+impl ChildVerb {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Extend => "child.extend",
+            Self::Revoke => "child.revoke",
+        }
+    }
+
+    /// The changed child; `None`: there is nothing to change.
+    fn decide(
+        self,
+        child: &KeyRecord,
+        parent: &KeyRecord,
+        now: Timestamp,
+    ) -> Result<Option<KeyRecord>, ChildError> {
+        match self {
+            Self::Extend => {
+                let changed = child::extended(child, parent, now)?;
+                Ok((changed.expires_at != child.expires_at).then_some(changed))
+            }
+            Self::Revoke => {
+                let verb = KeyVerb::Revoke { reason: RevocationReason::UserRequest, immediate: true };
+                match decide(child, &verb, now) {
+                    Ok(changed) => Ok(Some(changed)),
+                    Err(
+                        TransitionError::Already(_)
+                        | TransitionError::Illegal { .. }
+                        | TransitionError::Patch(_),
+                    ) => Ok(None),
+                }
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! the file, the file over the default.
 
 pub mod file;
+pub mod outgoing;
 pub mod value;
 
 use std::{
@@ -15,6 +16,7 @@ use claviger_domain::{address::CidrList, token::Brand};
 
 use file::{FileConfig, FileError};
 pub use value::{Durability, LogFormat};
+use outgoing::{JobTimes, SmtpChannel};
 use value::Size;
 pub use value::Span;
 
@@ -131,6 +133,10 @@ pub struct Config {
     pub retention: Duration,
     /// Where checkpoints go.
     pub checkpoint_file: PathBuf,
+    /// A mail channel for notices.
+    pub smtp: Option<SmtpChannel>,
+    /// When durable jobs are due.
+    pub jobs: JobTimes,
 }
 
 /// Settings of the logs.
@@ -273,6 +279,8 @@ impl Config {
             early_keepalive: file.stream.early_keepalive.unwrap_or(false),
             durability: args.durability.or(file.ledger.durability).unwrap_or(Durability::Fsync),
             retention: span(file.ledger.retention, 90 * 86_400),
+            smtp: file.smtp.resolve()?,
+            jobs: file.jobs.resolve()?,
         };
         if !config.control.ip().is_loopback() {
             config.control_tls = config.control_tls.or_else(|| config.tls.clone());

@@ -97,6 +97,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         settings: service_settings(&start.config, &data),
     };
     let (services, background) = Services::start(deps).await.context("starting the services")?;
+    outgoing::configure_mail(&start.config, &services).await?;
     let beside = Beside::start(background, &tasks)?;
     tasks.start(guard_logs(services.clone(), start.scrubber.clone(), tasks.stop.clone()));
 
@@ -171,6 +172,7 @@ fn service_settings(config: &Config, data: &DataDir) -> Settings {
         max_staleness_us: u64::try_from(config.max_staleness.as_micros()).unwrap_or(u64::MAX),
         spool_dir: Some(data.file("spool")),
         min_free_disk_bytes: data_dir::MIN_FREE_BYTES,
+        schedules: config.jobs.schedules().ok(),
         retention_days: u32::try_from(config.retention.as_secs() / 86_400).unwrap_or(u32::MAX).max(1),
         ..Settings::default()
     }

@@ -74,7 +74,11 @@ pub fn run(context: &Context, command: CredentialCommand) -> Result<(), CliError
     Ok(())
 }
 
-fn read_secret(path: &std::path::Path) -> Result<String, CliError> {
+/// A secret from a file, or from standard input.
+///
+/// # Errors
+/// [`CliError`] when it cannot be read or holds nothing.
+pub fn read_secret(path: &std::path::Path) -> Result<String, CliError> {
     let mut text = String::new();
     let read = if path.as_os_str() == "-" {
         std::io::stdin().take(LONGEST_KEY).read_to_string(&mut text)

@@ -11,7 +11,7 @@ const EXAMPLE: &str = include_str!("../../../../deploy/claviger.toml");
 pub const REFERENCE: &str = include_str!("../../../../docs/src/configuration.md");
 
 /// What has no default that could be written down; the example shows a value that one might give.
-const EXAMPLES: [&str; 15] = [
+const EXAMPLES: [&str; 23] = [
     "data",
     "database",
     "public_url",
@@ -27,6 +27,14 @@ const EXAMPLES: [&str; 15] = [
     "upstream.proxy",
     "upstream.no_proxy",
     "audit.checkpoint_file",
+    "smtp.host",
+    "smtp.port",
+    "smtp.security",
+    "smtp.username",
+    "smtp.password_file",
+    "smtp.from",
+    "smtp.to",
+    "smtp.to_owner",
 ];
 
 /// One setting with the value that the example gives it.
@@ -64,9 +72,23 @@ impl Setting {
     /// The settings in force with this one in the file and nothing else.
     pub fn resolved(&self) -> Config {
         let line = format!("{} = {}\n", self.key, self.value);
+        // What a mail channel needs beside.
+        let with = |key: &str| {
+            let needed = [
+                ("host", "host = \"mail.example\"\n"),
+                ("to", "to = [\"ops@example.com\"]\n"),
+                ("to_owner", "to_owner = true\n"),
+            ];
+            needed.iter().filter(|(name, _)| *name != key).map(|(_, line)| *line).collect::<String>()
+        };
         let text = match (&self.section, self.key.as_str()) {
             (Some(section), "cert") => format!("[{section}]\n{line}key = \"k\"\n"),
             (Some(section), "key") => format!("[{section}]\n{line}cert = \"c\"\n"),
+            (Some(section), "username") => {
+                format!("[{section}]\n{line}password_file = \"p\"\n{}", with("username"))
+            }
+            (Some(section), "password_file") => format!("[{section}]\n{line}username = \"u\"\n{}", with("")),
+            (Some(section), key) if section == "smtp" => format!("[{section}]\n{line}{}", with(key)),
             (Some(section), _) => format!("[{section}]\n{line}"),
             (None, _) => line,
         };
@@ -81,6 +103,10 @@ fn other_text(text: &str) -> String {
         "fsync" => "process".to_owned(),
         "info" => "debug".to_owned(),
         "cvg" => "abc".to_owned(),
+        "starttls" => "implicit".to_owned(),
+        "0 9 * * *" => "0 8 * * *".to_owned(),
+        "0 9 * * 1" => "0 8 * * 1".to_owned(),
+        "UTC" => "Europe/Berlin".to_owned(),
         _ => match text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())) {
             ("", _) => format!("{text}x"),
             (number, unit) if unit.starts_with(char::is_alphabetic) => {

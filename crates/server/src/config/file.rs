@@ -9,7 +9,10 @@ use std::{
 use claviger_domain::{address::CidrList, token::Brand};
 use serde::{Deserialize, Deserializer};
 
-use super::value::{Durability, LogFormat, Size, Span};
+use super::{
+    outgoing::{JobsSection, SmtpSection},
+    value::{Durability, LogFormat, Size, Span},
+};
 
 /// What a configuration file may say.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -58,6 +61,10 @@ pub struct FileConfig {
     pub ledger: LedgerSection,
     /// The audit log.
     pub audit: AuditSection,
+    /// A mail channel for notices.
+    pub smtp: SmtpSection,
+    /// When durable jobs are due.
+    pub jobs: JobsSection,
 }
 
 /// `[tls]`, `[control_tls]`
@@ -220,7 +227,9 @@ impl FileConfig {
     }
 }
 
-fn place(path: &Path, text: &str, offset: usize) -> Place {
+/// Where a byte of a file stands.
+#[must_use]
+pub fn place(path: &Path, text: &str, offset: usize) -> Place {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;

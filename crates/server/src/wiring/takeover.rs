@@ -50,6 +50,8 @@ pub fn take_over(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
             &running.checkpoint_file,
             &new.checkpoint_file,
         ),
+        smtp: waiting.kept("smtp", &running.smtp, &new.smtp),
+        jobs: waiting.kept("jobs", &running.jobs, &new.jobs),
     };
     (config, waiting.0)
 }

@@ -1,6 +1,7 @@
 //! What the ports promise, held against both engines. PostgreSQL: the server that `CLAVIGER_TEST_POSTGRES_URL` names.
 #![expect(clippy::unwrap_used, reason = "a test that fails shall stop where it stands and say so")]
 
+mod children;
 mod control;
 mod cost;
 mod faults;

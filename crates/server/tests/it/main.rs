@@ -19,5 +19,6 @@ mod kill;
 mod limits;
 mod outage;
 mod streams;
+mod notices;
 mod tls;
 mod wire;

@@ -1,5 +1,6 @@
 //! The command line: one command a file. Every command takes `--json` and `--data`.
 
+mod apply;
 mod approval;
 mod ask;
 mod audit;
@@ -14,6 +15,7 @@ mod exec;
 mod gateway;
 mod holder;
 mod job;
+mod import;
 mod key;
 mod limits;
 mod login;
@@ -24,12 +26,15 @@ pub mod output;
 mod owner;
 mod policy;
 pub mod profile;
+mod review;
 mod scan;
 mod report;
+mod rotation;
 mod serve;
 mod status;
 mod token;
 pub mod transport;
+mod unwrap;
 mod upstream;
 mod usage;
 mod whoami;
@@ -50,7 +55,8 @@ use profile::Profile;
     version,
     propagate_version = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 claviger is not running, 4 refused or invalid, \
-                  5 verification failed or keys found, 6 waits for a second person."
+                  5 verification failed or keys found, 6 not done yet: it \
+                  waits for a second person, or `apply --plan` found something to do."
 )]
 pub struct Cli {
     /// Data folder [default: $XDG_DATA_HOME/claviger or ~/.local/share/claviger]
@@ -106,6 +112,14 @@ pub enum Command {
     /// Keys that open the gateway
     #[command(subcommand)]
     Key(Box<key::KeyCommand>),
+    /// Keys that are being replaced by successors
+    #[command(subcommand)]
+    Rotation(rotation::RotationCommand),
+    /// Open a wrapped key, once
+    Unwrap(unwrap::UnwrapArgs),
+    /// What keys may do and do not use
+    #[command(subcommand)]
+    Review(review::ReviewCommand),
     /// What proves that a key was revoked
     #[command(subcommand)]
     Certificate(certificate::CertificateCommand),
@@ -120,6 +134,8 @@ pub enum Command {
     /// The record of what happened, and its proof
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Compare what a file declares with what is there, and bring it about
+    Apply(apply::ApplyArgs),
     /// Where notices go
     #[command(subcommand)]
     Channel(channel::ChannelCommand),
@@ -227,6 +243,9 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Workspace(command) => workspace::run(&context, command),
         Command::Owner(command) => owner::run(&context, command),
         Command::Key(command) => key::run(&context, *command),
+        Command::Rotation(command) => rotation::run(&context, command),
+        Command::Unwrap(args) => unwrap::run(&context, args),
+        Command::Review(command) => review::run(&context, command),
         Command::Certificate(command) => certificate::run(&context, command),
         Command::Policy(command) => policy::run(&context, command),
         Command::Limits(command) => limits::run(&context, command),
@@ -237,6 +256,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Whoami(args) => whoami::run(&context, &args),
         Command::Env(args) => env::run(&context, *args),
         Command::Scan(args) => scan::run(&context, &args),
+        Command::Apply(args) => return apply::run(&context, &args),
         Command::Channel(command) => channel::run(&context, command),
         Command::Notice(command) => notice::run(&context, command),
         Command::Job(command) => job::run(&context, command),
@@ -244,7 +264,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Backup(args) => backup::run(&context, &args),
         Command::Status => status::run(&context),
         Command::Completions(args) => completions::run(&args),
-        Command::Openapi => openapi::run(&context),
+        Command::Openapi => openapi::run(),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

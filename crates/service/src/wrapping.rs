@@ -230,7 +230,10 @@ impl Wrappings {
         };
         found.filter(|_| genuine).ok_or_else(|| {
             self.count("unwrap_unknown", caller);
-            ServiceError::not_found("delivery", format!("{}{}", WrappingId::PREFIX, token.public_id().as_str()))
+            ServiceError::not_found(
+                "delivery",
+                format!("{}{}", WrappingId::PREFIX, token.public_id().as_str()),
+            )
         })
     }
 
@@ -270,8 +273,9 @@ impl Wrappings {
             place(&caller.client_ip),
         );
         let client_ip = caller.client_ip.clone();
-        let notice =
-            deps.notices.raise(about, Notice::Incident { incident: Incident::SecondUnwrap, what, client_ip })?;
+        let notice = deps
+            .notices
+            .raise(about, Notice::Incident { incident: Incident::SecondUnwrap, what, client_ip })?;
         let mut event = event_of(caller, now, "key.unwrap", record)
             .with("first_opened_at", first.at.to_rfc3339())
             .with("first_opened_ip", first.client_ip)

@@ -52,6 +52,8 @@ pub(crate) async fn since(
     })
     .await?;
     let mut seen: Vec<ClientUse> = seen.into_values().collect();
-    seen.sort_by(|a, b| (b.last_used_at, &a.client_ip, &a.user_agent).cmp(&(a.last_used_at, &b.client_ip, &b.user_agent)));
+    seen.sort_by(|a, b| {
+        (b.last_used_at, &a.client_ip, &a.user_agent).cmp(&(a.last_used_at, &b.client_ip, &b.user_agent))
+    });
     Ok(Clients { seen, truncated_at })
 }

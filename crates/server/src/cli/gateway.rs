@@ -6,6 +6,7 @@ use claviger_domain::token::Token;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -22,7 +23,8 @@ pub struct Gateway {
     /// What stands between the host and `/v1`, for gateways behind another server.
     prefix: String,
     base_url: String,
-    key: HeaderValue,
+    /// `None`: for what is asked without one.
+    key: Option<HeaderValue>,
     ca_file: Option<PathBuf>,
 }
 
@@ -57,11 +59,15 @@ impl Gateway {
     pub fn find(context: &Context, args: &HolderArgs) -> Result<(Self, Token), CliError> {
         let key = args.key(context)?;
         let base_url = args.base_url()?;
-        let gateway = Self::new(base_url, &key, context.ca_file.clone())?;
+        let gateway = Self::without_key(base_url, context.ca_file.clone())?.opened_by(&key)?;
         Ok((gateway, key))
     }
 
-    fn new(base_url: String, key: &Token, ca_file: Option<PathBuf>) -> Result<Self, CliError> {
+    /// The gateway at an address, for what is asked without a key.
+    ///
+    /// # Errors
+    /// [`CliError`] when the address is none.
+    pub fn without_key(base_url: String, ca_file: Option<PathBuf>) -> Result<Self, CliError> {
         let wrong = || CliError::usage(format!("`{base_url}`: not an address of a gateway"));
         let uri: Uri = base_url.parse().map_err(|_| wrong())?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -69,7 +75,7 @@ impl Gateway {
         };
         let endpoint = Endpoint::Origin(Origin::parse(&format!("{scheme}://{authority}"))?);
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { endpoint, prefix, key: secret(key)?, base_url, ca_file })
+        Ok(Self { endpoint, prefix, key: None, base_url, ca_file })
     }
 
     /// The same gateway, opened by another key.
@@ -77,7 +83,7 @@ impl Gateway {
     /// # Errors
     /// [`CliError`] when the key cannot be sent.
     pub fn opened_by(&self, key: &Token) -> Result<Self, CliError> {
-        Ok(Self { key: secret(key)?, ..self.clone() })
+        Ok(Self { key: Some(secret(key)?), ..self.clone() })
     }
 
     /// Its address, as programs are told.
@@ -118,12 +124,23 @@ impl Gateway {
         self.call(Method::DELETE, &format!("/children/{id}"), None)
     }
 
+    /// Opens a wrapped key.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub fn unwrap(&self, body: &impl Serialize) -> Result<Value, NotDone> {
+        let body = serde_json::to_value(body).map_err(|e| NotDone::Failed(CliError::usage(e.to_string())))?;
+        self.call(Method::POST, "/unwrap", Some(&body))
+    }
+
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}/v1/claviger{path}", self.prefix))
-            .header("x-api-key", self.key.clone())
+        let mut request =
+            Request::builder().method(method).uri(format!("{}/v1/claviger{path}", self.prefix));
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key.clone());
+        }
+        let request = request
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("claviger-cli/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(Bytes::from(body)))

@@ -54,15 +54,10 @@ impl HolderArgs {
     /// # Errors
     /// [`CliError`] when what was named is not an address of a gateway.
     pub fn named_base_url(&self) -> Result<Option<String>, CliError> {
-        if let Some(url) = &self.base_url {
-            return base_url(url, "--base-url").map(Some);
+        match &self.base_url {
+            Some(url) => base_url(url, "--base-url").map(Some),
+            None => named_gateway(),
         }
-        if let Some(url) = variable("CLAVIGER_BASE_URL") {
-            return base_url(&url, "CLAVIGER_BASE_URL").map(Some);
-        }
-        // The provider's own address is no gateway: a key of ours must not be sent there.
-        let url = variable("ANTHROPIC_BASE_URL").filter(|url| !is_providers(url));
-        url.map(|url| base_url(&url, "ANTHROPIC_BASE_URL")).transpose()
     }
 
     /// The gateway.
@@ -72,6 +67,19 @@ impl HolderArgs {
     pub fn base_url(&self) -> Result<String, CliError> {
         Ok(self.named_base_url()?.unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()))
     }
+}
+
+/// The gateway that the environment names, without a slash at its end.
+///
+/// # Errors
+/// [`CliError`] when what is named is not an address of a gateway.
+pub fn named_gateway() -> Result<Option<String>, CliError> {
+    if let Some(url) = variable("CLAVIGER_BASE_URL") {
+        return base_url(&url, "CLAVIGER_BASE_URL").map(Some);
+    }
+    // The provider's own address is no gateway: a key of ours must not be sent there.
+    let url = variable("ANTHROPIC_BASE_URL").filter(|url| !is_providers(url));
+    url.map(|url| base_url(&url, "ANTHROPIC_BASE_URL")).transpose()
 }
 
 /// A variable of the environment that says something.
@@ -86,7 +94,10 @@ pub fn is_providers(url: &str) -> bool {
 }
 
 /// Checks an address of a gateway and takes what SDKs would add to it off its end.
-fn base_url(text: &str, from: &str) -> Result<String, CliError> {
+///
+/// # Errors
+/// [`CliError`] names where it comes from, and what is wrong with it.
+pub fn base_url(text: &str, from: &str) -> Result<String, CliError> {
     let wrong = |why: &str| CliError::usage(format!("{from}: {why}"));
     let uri: Uri = text.parse().map_err(|_| wrong("not a URL"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {

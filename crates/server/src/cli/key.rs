@@ -12,12 +12,15 @@ use super::{
     client::{query, segment},
     output::{CliError, Columns},
 };
+use crate::config::value::Span;
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     /// Make a key; it is shown once
     Create(Box<CreateArgs>),
+    /// Make a key for each row of a table (CSV)
+    Import(super::import::ImportArgs),
     /// List keys
     List(ListArgs),
     /// Show one key
@@ -37,6 +40,8 @@ pub enum KeyCommand {
         /// Its id
         id: String,
     },
+    /// Make a key's successor and begin to replace the key by it
+    Rotate(super::rotation::RotateArgs),
     /// Refuse a key for ever
     Revoke(RevokeArgs),
     /// Say what a string is, check by check, without asking anyone
@@ -111,6 +116,12 @@ pub struct CreateArgs {
     /// How long it works: 12h, 90d, never [default: 90d]
     #[arg(long, value_name = "SPAN")]
     expires_in: Option<String>,
+    /// Hand it over wrapped: print a token that opens it, once, with `claviger unwrap`
+    #[arg(long)]
+    wrapped: bool,
+    /// How long the wrapped key waits: 1s to 7d [default: 24h]
+    #[arg(long, value_name = "SPAN", requires = "wrapped")]
+    wrap_ttl: Option<Span>,
     #[command(flatten)]
     policy: PolicyArgs,
 }
@@ -176,6 +187,7 @@ const COLUMNS: Columns = &[
 pub fn run(context: &Context, command: KeyCommand) -> Result<(), CliError> {
     match command {
         KeyCommand::Create(args) => create(context, *args),
+        KeyCommand::Import(args) => super::import::run(context, &args),
         KeyCommand::List(args) => list(context, args),
         KeyCommand::Show { id } => {
             let view = context.client()?.get(&format!("/admin/v1/keys/{}", segment(&id)))?;
@@ -185,6 +197,7 @@ pub fn run(context: &Context, command: KeyCommand) -> Result<(), CliError> {
         KeyCommand::Update(args) => update(context, *args),
         KeyCommand::Suspend { id } => verb(context, &id, "suspend"),
         KeyCommand::Resume { id } => verb(context, &id, "resume"),
+        KeyCommand::Rotate(args) => super::rotation::rotate(context, args),
         KeyCommand::Revoke(args) => revoke(context, &args),
         KeyCommand::Inspect { token, brand } => inspect_token(context, token, brand.as_deref()),
     }
@@ -211,10 +224,21 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
         max_uses: args.policy.max_uses,
         hours: args.policy.hours,
         on_disconnect: args.policy.on_disconnect,
+        wrapped: args.wrapped,
+        wrap_ttl_secs: args.wrap_ttl.map(Span::secs),
     };
     let view = context.client()?.post("/admin/v1/keys", &body)?;
     if context.out.json {
         context.out.value(&view);
+        return Ok(());
+    }
+    if let Some(token) = view["wrapping_token"].as_str() {
+        context.out.line(token);
+        context.out.note(&format!(
+            "{} waits, wrapped, until {}. Whoever it is for runs `claviger unwrap TOKEN`, once.",
+            view["id"].as_str().unwrap_or_default(),
+            view["wrapping_expires_at"].as_str().unwrap_or_default(),
+        ));
         return Ok(());
     }
     context.out.line(view["key"].as_str().unwrap_or_default());

@@ -74,6 +74,9 @@ mod tests {
     fn a_date_of_http_is_that_of_the_standard() {
         assert_eq!(http_date(Timestamp::from_secs(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
         let late = Timestamp::from_secs(1_772_452_800).plus_micros(MICROS_PER_SEC - 1);
-        assert_eq!((http_date(late), secs(late)), ("Mon, 02 Mar 2026 12:00:00 GMT".into(), "2026-03-02T12:00:00Z".into()));
+        assert_eq!(
+            (http_date(late), secs(late)),
+            ("Mon, 02 Mar 2026 12:00:00 GMT".into(), "2026-03-02T12:00:00Z".into())
+        );
     }
 }

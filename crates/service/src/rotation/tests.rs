@@ -96,7 +96,8 @@ async fn a_rotation_goes_from_its_start_to_the_old_keys_end() {
     house.clock.advance(HOUR);
     assert_eq!(turn(&house).await, 1, "lower limits");
     let live = house.services.grants.verify(&token).await.unwrap();
-    let room = house.services.admission.admit(&live, Bucket::Work, house.clock.now()).unwrap().headroom.unwrap();
+    let room =
+        house.services.admission.admit(&live, Bucket::Work, house.clock.now()).unwrap().headroom.unwrap();
     assert_eq!(room.limit, 3, "half of 7");
     house.clock.advance(HOUR * 23);
     assert_eq!(turn(&house).await, 1, "the final warning");
@@ -179,7 +180,8 @@ async fn a_successor_takes_no_second_place_under_the_owners_limit() {
         let new = NewKey { name: format!("k{n}"), ..NewKey::default() };
         house.services.keys.create(new, &Caller::system()).await.unwrap();
     }
-    let full = house.services.keys.create(NewKey { name: "x".into(), ..NewKey::default() }, &Caller::system()).await;
+    let full =
+        house.services.keys.create(NewKey { name: "x".into(), ..NewKey::default() }, &Caller::system()).await;
     assert!(full.is_err(), "five is the limit");
     start(&house, &key).await;
 }
@@ -195,12 +197,8 @@ async fn a_cancelled_rotation_leaves_the_old_key_as_it_was() {
     assert_eq!(told(&house, &token).await, "");
     let gone = house.services.wrappings.unwrap(started.token.expose(), &caller).await.err().unwrap();
     assert!(matches!(gone, ServiceError::Gone { .. }), "{gone}");
-    let (_, standing) = house
-        .services
-        .wrappings
-        .show(&house.store_wrapping(&started.successor.id))
-        .await
-        .unwrap();
+    let (_, standing) =
+        house.services.wrappings.show(&house.store_wrapping(&started.successor.id)).await.unwrap();
     assert_eq!(standing, WrappingState::Withdrawn);
     let again = rotations.cancel(&started.rotation.id, &caller).await.unwrap_err();
     assert!(again.to_string().contains("cannot be cancelled"), "{again}");
@@ -275,7 +273,10 @@ async fn the_old_keys_children_count_as_its_use_and_die_with_it() {
     open(&house, &started).await;
     used(&house, &started.successor.id);
     turn(&house).await;
-    assert!(told(&house, &child_token).await.contains("successor available"), "callers of children hear it, too");
+    assert!(
+        told(&house, &child_token).await.contains("successor available"),
+        "callers of children hear it, too"
+    );
     house.clock.advance(HOUR * 23);
     used(&house, &child.id);
     house.clock.advance(HOUR * 2);
@@ -314,8 +315,10 @@ async fn whatever_happens_one_key_of_the_line_works_until_somebody_ends_it() {
                     house.clock.set_wall(house.clock.now().plus_micros(-back));
                 }
                 _ => {
-                    let other = House::on(Arc::clone(&house.store), crate::Settings::default(), next(1 << 40)).await;
-                    let (a, b) = tokio::join!(rotations.advance_all(), other.services.rotations.advance_all());
+                    let other =
+                        House::on(Arc::clone(&house.store), crate::Settings::default(), next(1 << 40)).await;
+                    let (a, b) =
+                        tokio::join!(rotations.advance_all(), other.services.rotations.advance_all());
                     (a.unwrap(), b.unwrap());
                 }
             }

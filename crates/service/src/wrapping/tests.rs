@@ -3,11 +3,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::{
-    fake::House,
-    keys::NewKey,
-    lock::lock,
-};
+use crate::{fake::House, keys::NewKey, lock::lock};
 use claviger_domain::key::RevocationReason;
 
 fn named(name: &str) -> NewKey {
@@ -45,7 +41,10 @@ async fn a_wrapped_key_comes_out_once_and_nothing_is_left_of_it() {
     assert_eq!(kept.opened.unwrap().client_ip, "192.0.2.7");
 
     let again = refused(&house, &wrapped.token, "198.51.100.1").await;
-    assert!(matches!(&again, ServiceError::Conflict { why, .. } if why.contains("2026-03-02T12:00:00")), "{again}");
+    assert!(
+        matches!(&again, ServiceError::Conflict { why, .. } if why.contains("2026-03-02T12:00:00")),
+        "{again}"
+    );
     assert_eq!(incidents(&house), 1);
 }
 

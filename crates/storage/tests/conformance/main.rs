@@ -19,5 +19,6 @@ mod proof;
 mod refused;
 mod reports;
 mod retention;
+mod rotations;
 mod samples;
 mod tenancy;

@@ -169,7 +169,7 @@ async fn note_refusal(
     verb: Verb,
     asked: &Asked<'_>,
 ) -> Result<(), Problem> {
-    let target = reach::ids(asked).next().unwrap_or_default();
+    let target = asked.ids.first().map_or("", String::as_str);
     let mut event = operator.caller.event(state.clock.now(), verb.as_str(), target);
     "forbidden".clone_into(&mut event.outcome);
     Ok(state.services.audit.note(event).await?)

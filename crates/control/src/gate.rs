@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Request, State},
+    extract::{FromRequestParts, RawPathParams, Request, State},
     http::{Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -66,6 +66,8 @@ pub struct Asked<'a> {
     pub head: &'a Parts,
     /// Its body.
     pub body: &'a Bytes,
+    /// What varies in the path, decoded, in its order.
+    pub ids: Vec<String>,
     query: &'a BTreeSet<String>,
     fields: &'a BTreeSet<String>,
 }
@@ -108,7 +110,8 @@ async fn enter(gate: &Inner, request: Request) -> Result<(Request, Option<Reserv
         return Ok((Request::from_parts(head, Body::from(body)), None));
     };
     let Inner { method, path, query, fields, .. } = gate;
-    let asked = Asked { method, path, head: &head, body: &body, query, fields };
+    let ids = ids(&mut head).await?;
+    let asked = Asked { method, path, head: &head, body: &body, ids, query, fields };
     let mut operator = operator;
     let passed = authorize::authorize(&gate.state, &operator, verb, &asked).await?;
     let key = if gate.method == Method::GET { None } else { once::key(&head.headers)? };
@@ -126,6 +129,13 @@ async fn enter(gate: &Inner, request: Request) -> Result<(Request, Option<Reserv
         None => body,
     };
     Ok((Request::from_parts(head, Body::from(body)), wanted))
+}
+
+/// As the handler will read them: no spelling of an id is judged as another one.
+async fn ids(head: &mut Parts) -> Result<Vec<String>, Problem> {
+    let params = RawPathParams::from_request_parts(head, &()).await;
+    let params = params.map_err(|r| Problem::new(StatusCode::BAD_REQUEST, "invalid", r.body_text()))?;
+    Ok(params.iter().map(|(_, value)| value.to_owned()).collect())
 }
 
 /// A query parameter that the operation does not know is a mistake, not something to be passed over.

@@ -14,7 +14,6 @@ use crate::{
     },
     gate::Asked,
     problem::Problem,
-    reach,
     state::ControlState,
 };
 
@@ -61,7 +60,7 @@ async fn of_policy_set(state: &ControlState, asked: &Asked<'_>) -> Result<Effect
 
 async fn of_key_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
     let unjudged = Ok(Verb::KeyUpdate.effect());
-    let id = reach::ids(asked).next().and_then(|id| KeyId::parse(id).ok());
+    let id = asked.ids.first().and_then(|id| KeyId::parse(id).ok());
     let body = serde_json::from_slice::<UpdateKey>(asked.body).ok();
     let (Some(id), Some(patch)) = (id, body.and_then(|body| update::patch(body).ok())) else {
         return unjudged;

@@ -43,18 +43,12 @@ pub const fn narrows_itself(verb: Verb) -> bool {
     )
 }
 
-/// The ids in a request's path, in their order.
-pub fn ids<'a>(asked: &'a Asked<'_>) -> impl Iterator<Item = &'a str> {
-    let given = asked.head.uri.path().split('/');
-    asked.path.split('/').zip(given).filter(|(name, _)| name.starts_with('{')).map(|(_, given)| given)
-}
-
 /// The workspace that a request is about, by the ids in its path or its `workspace`; `None`: it is about none, or about all.
 ///
 /// # Errors
 /// A problem with status 503.
 pub async fn about(state: &ControlState, asked: &Asked<'_>) -> Result<Option<WorkspaceId>, Problem> {
-    let mut named: Vec<String> = ids(asked).map(str::to_owned).collect();
+    let mut named = asked.ids.clone();
     let query = pairs(asked.head.uri.query().unwrap_or_default());
     named.extend(query.into_iter().filter(|(name, _)| name == WORKSPACE).map(|(_, value)| value));
     let body: Option<Value> = serde_json::from_slice(asked.body).ok();
@@ -117,7 +111,7 @@ pub async fn narrow(
         return Ok(None);
     }
     let mut is_theirs = narrows_itself(verb);
-    for id in ids(asked) {
+    for id in &asked.ids {
         must_be(state, own, id).await?;
         is_theirs = true;
     }

@@ -46,7 +46,7 @@ pub struct Soak {
 }
 
 /// The list.
-const SOAKS: [Soak; 3] = [
+const SOAKS: [Soak; 5] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
@@ -61,6 +61,22 @@ const SOAKS: [Soak; 3] = [
         test: "kill::postgres",
         needs_postgres: true,
         rounds: 500,
+        portion: 20,
+    },
+    Soak {
+        name: "lifecycle",
+        about: "kill -9 wherever a rotation may be, on SQLite: it is resumed and each step is taken once",
+        test: "rotation::kills::sqlite",
+        needs_postgres: false,
+        rounds: 1_000,
+        portion: 20,
+    },
+    Soak {
+        name: "lifecycle-postgres",
+        about: "the same on PostgreSQL",
+        test: "rotation::kills::postgres",
+        needs_postgres: true,
+        rounds: 1_000,
         portion: 20,
     },
     Soak {

@@ -9,16 +9,22 @@
     reason = "a test that fails shall stop where it stands and say so; real processes live in real time"
 )]
 
+mod apply;
 mod audit;
 mod bad_input;
 mod cli;
+mod control;
 mod first_start;
 mod handover;
 mod house;
 mod kill;
 mod limits;
-mod outage;
-mod streams;
 mod notices;
+mod outage;
+mod policies;
+mod reviews;
+mod revocation;
+mod rotation;
+mod streams;
 mod tls;
 mod wire;

@@ -1,0 +1,241 @@
+//! A crash at every step: whatever takes a rotation's step is dropped wherever it waits for something, before, within
+//! and after its transaction; another start goes on and comes to the same end.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use claviger_domain::{
+    clock::Clock,
+    id::RotationId,
+    key::{KeyState, RevocationReason},
+    notice::{channel::ChannelRecord, delivery::DeliveryError},
+    ports::{
+        SealContext, SealError, Sealer, Store,
+        lifecycle::LifecycleStore,
+        notices::{Courier, Letter},
+    },
+    rotation::{RotationState, Step},
+    secret::SecretBytes,
+    token::Brand,
+};
+use claviger_service::{
+    Caller, Deps, Services, Settings,
+    keys::{Expiry, NewKey},
+    rotation::{NewRotation, Started},
+};
+use claviger_storage::{Database, Durability, Options};
+use claviger_testkit::{ManualClock, SeededEntropy, data_folder};
+use tokio_util::task::TaskTracker;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+/// More waits than any one step has.
+const MOST_WAITS: u32 = 400;
+
+struct Silent;
+
+impl Courier for Silent {
+    fn deliver<'a, 'b, 'c, 'd, 'e>(
+        &'a self,
+        _channel: &'b ChannelRecord,
+        _secret: Option<&'c SecretBytes>,
+        _letter: &'d Letter,
+    ) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + 'e>>
+    where
+        'a: 'e,
+        'b: 'e,
+        'c: 'e,
+        'd: 'e,
+        Self: 'e,
+    {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+struct PlainSealer;
+
+impl Sealer for PlainSealer {
+    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        Ok([format!("{context:?}|").as_bytes(), plain].concat())
+    }
+
+    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
+        let rest = sealed.strip_prefix(format!("{context:?}|").as_bytes()).ok_or(SealError::CannotOpen)?;
+        Ok(SecretBytes::new(rest.to_vec()))
+    }
+}
+
+/// A process that can die and be started again on the same database.
+struct Place {
+    address: String,
+    clock: ManualClock,
+    seed: std::cell::Cell<u64>,
+}
+
+struct Node {
+    store: Arc<Database>,
+    services: Services,
+}
+
+impl Place {
+    async fn start(&self) -> Node {
+        self.seed.set(self.seed.get() + 1);
+        let options = Options { durability: Durability::Process, ..Options::default() };
+        let store = Arc::new(Database::open(&self.address, options).await.unwrap());
+        let deps = Deps {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            ledger: Arc::clone(&store) as _,
+            sealer: Arc::new(PlainSealer),
+            clock: Arc::new(self.clock.clone()),
+            entropy: Arc::new(SeededEntropy::new(self.seed.get())),
+            brand: Brand::DEFAULT,
+            tracker: TaskTracker::new(),
+            free_disk: Arc::new(|| None),
+            checkpoint_sink: None,
+            courier: Arc::new(Silent),
+            settings: Settings::default(),
+        };
+        let (services, _background) = Services::start(deps).await.unwrap();
+        Node { store, services }
+    }
+}
+
+/// Lets a future wait so many times, then drops it.
+struct Mortal<F>(F, u32);
+
+impl<F: Future + Unpin> Future for Mortal<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.1 == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                self.1 -= 1;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Takes whatever is due with a death at every wait, one after the other, until one turn comes to its end.
+async fn advance_through_deaths(place: &Place, node: &mut Node) {
+    for waits in 0..MOST_WAITS {
+        let turn = Box::pin(node.services.rotations.advance_all());
+        if Mortal(turn, waits).await.is_some() {
+            return;
+        }
+        // What is in the database's hands may still end there.
+        node.store.close().await;
+        *node = place.start().await;
+    }
+    panic!("a turn waited more than {MOST_WAITS} times");
+}
+
+async fn begin(place: &Place, node: &Node) -> Started {
+    let caller = Caller::system();
+    let new = NewKey { name: "app".to_owned(), expires: Expiry::Never, ..NewKey::default() };
+    let (key, ..) = node.services.keys.create(new, &caller).await.unwrap();
+    let started = node.services.rotations.start(&key.id, &NewRotation::default(), &caller).await.unwrap();
+    assert_eq!(started.rotation.started_at, place.clock.now());
+    started
+}
+
+async fn state(node: &Node, id: &RotationId) -> RotationState {
+    node.store.rotation(id).await.unwrap().unwrap().state
+}
+
+/// How often each step was taken.
+async fn steps(node: &Node) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for record in node.store.audit_after(-1, 1_000).await.unwrap() {
+        if Step::ALL_NAMES.contains(&record.event.action.as_str()) {
+            *counts.entry(record.event.action).or_default() += 1;
+        }
+    }
+    counts
+}
+
+async fn every_step_is_taken_once(place: &Place) {
+    let caller = Caller::system();
+    let mut node = place.start().await;
+
+    // From the start to the end: deliver, retire (nobody uses it, the overlap ends), three rungs, finish.
+    let finished = begin(place, &node).await;
+    node.services.wrappings.unwrap(finished.token.expose(), &caller).await.unwrap();
+    advance_through_deaths(place, &mut node).await;
+    assert_eq!(state(&node, &finished.rotation.id).await, RotationState::Delivered);
+    place.clock.advance(HOUR * 24 * 7);
+    advance_through_deaths(place, &mut node).await;
+    assert_eq!(state(&node, &finished.rotation.id).await, RotationState::Retiring);
+    for hours in [1, 23, 24, 24] {
+        place.clock.advance(HOUR * hours);
+        advance_through_deaths(place, &mut node).await;
+    }
+    assert_eq!(state(&node, &finished.rotation.id).await, RotationState::Finished);
+    let old = node.store.key(&finished.rotation.old).await.unwrap().unwrap();
+    let new = node.store.key(&finished.rotation.successor).await.unwrap().unwrap();
+    assert_eq!((old.state, new.state), (KeyState::Revoked, KeyState::Active));
+    assert_eq!(old.revocation.unwrap().reason, RevocationReason::Rotation);
+
+    // The old key dies by another hand; a successor dies by another hand.
+    let closed = begin(place, &node).await;
+    node.services
+        .keys
+        .revoke(&closed.rotation.old, RevocationReason::UserRequest, true, &caller)
+        .await
+        .unwrap();
+    advance_through_deaths(place, &mut node).await;
+    assert_eq!(state(&node, &closed.rotation.id).await, RotationState::Finished);
+    let left = begin(place, &node).await;
+    let reason = RevocationReason::UserRequest;
+    node.services.keys.revoke(&left.rotation.successor, reason, true, &caller).await.unwrap();
+    advance_through_deaths(place, &mut node).await;
+    assert_eq!(state(&node, &left.rotation.id).await, RotationState::Cancelled);
+
+    // A successor is used.
+    let used = begin(place, &node).await;
+    mark_used(place, &used).await;
+    advance_through_deaths(place, &mut node).await;
+    assert_eq!(state(&node, &used.rotation.id).await, RotationState::Overlapping);
+
+    let taken = steps(&node).await;
+    for name in Step::ALL_NAMES {
+        let expected = if name == "rotation.deprecate" { 3 } else { 1 };
+        assert_eq!(taken.get(name), Some(&expected), "{name}: {taken:?}");
+    }
+    node.store.close().await;
+}
+
+/// As the recorder's totals would say it.
+async fn mark_used(place: &Place, started: &Started) {
+    let (key, now) = (&started.rotation.successor, place.clock.now().as_micros());
+    let insert = format!(
+        "INSERT INTO key_uses (key_id, uses, last_used_us, last_used_ip, last_user_agent) \
+         VALUES ('{key}', 1, {now}, '192.0.2.1', 'test')"
+    );
+    let url = if place.address.contains("://") {
+        place.address.clone()
+    } else {
+        format!("sqlite:{}", place.address)
+    };
+    assert_eq!(claviger_testkit::sql::execute(&url, &insert), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite() {
+    let folder = data_folder();
+    let address = folder.path().join("claviger.db").to_string_lossy().into_owned();
+    every_step_is_taken_once(&Place { address, clock: ManualClock::default(), seed: 1.into() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres() {
+    let Some(database) = claviger_testkit::postgres().await else { return };
+    let address = database.url().to_owned();
+    every_step_is_taken_once(&Place { address, clock: ManualClock::default(), seed: 1.into() }).await;
+}

@@ -92,8 +92,8 @@ pub struct WebhookArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// Where to, such as https://hooks.example.com/claviger
-    #[arg(long)]
-    url: String,
+    #[arg(value_name = "URL")]
+    receiver: String,
     /// An address inside is meant
     #[arg(long)]
     allow_private: bool,
@@ -165,7 +165,7 @@ fn smtp(args: SmtpArgs) -> Result<AddChannel, CliError> {
 
 fn webhook(args: WebhookArgs) -> Result<AddChannel, CliError> {
     let secret = secret(args.secret_file.as_deref())?;
-    let webhook = AddWebhook { url: args.url, allow_private: args.allow_private, secret };
+    let webhook = AddWebhook { url: args.receiver, allow_private: args.allow_private, secret };
     Ok(AddChannel { webhook: Some(webhook), ..common(args.common) })
 }
 

@@ -42,7 +42,7 @@ fn verified(request: &RawRequest, secret: &str) -> Value {
 
 fn add(node: &Claviger, server: &RawServer) -> String {
     let url = server.url();
-    let added = node.json(&["channel", "add", "webhook", "hook", "--url", &url, "--allow-private"]);
+    let added = node.json(&["channel", "add", "webhook", "hook", &url, "--allow-private"]);
     added["secret"].as_str().unwrap().to_owned()
 }
 
@@ -54,7 +54,7 @@ fn an_expiry_is_told_to_a_webhook_once_and_signed() {
     let tried = node.json(&["channel", "test", "hook"]);
     assert_eq!(tried["ok"], true, "{tried}");
     assert_eq!(verified(&server.take(1)[0], &secret)["type"], "channel.trial");
-    let key = node.json(&["key", "create", "--name", "ci", "--expires", "2d"]);
+    let key = node.json(&["key", "create", "--name", "ci", "--expires-in", "2d"]);
     for _ in 0..2 {
         node.json(&["job", "run", "daily_check"]);
     }
@@ -76,7 +76,7 @@ fn what_cannot_be_delivered_is_listed_and_called_back_over_a_restart() {
     let (mut node, gone) = (Claviger::started(), Arc::new(AtomicBool::new(true)));
     let server = receiver(&gone);
     add(&node, &server);
-    node.json(&["key", "create", "--name", "ci", "--expires", "1d"]);
+    node.json(&["key", "create", "--name", "ci", "--expires-in", "1d"]);
     node.json(&["job", "run", "daily_check"]);
     let dead = eventually("a dead notice", SOON, || {
         let dead = node.json(&["notice", "list", "--dead"]);
@@ -117,8 +117,8 @@ fn jobs_are_listed_and_the_weekly_report_comes_in_three_forms() {
 fn channels_that_cannot_be_are_refused_and_leave_nothing() {
     let node = Claviger::started();
     for (arguments, said) in [
-        (vec!["webhook", "a", "--url", "https://10.0.0.1/"], "--allow-private"),
-        (vec!["webhook", "a", "--url", "http://hooks.example/"], "https"),
+        (vec!["webhook", "a", "https://10.0.0.1/"], "--allow-private"),
+        (vec!["webhook", "a", "http://hooks.example/"], "https"),
         (vec!["smtp", "a", "--host", "mail.example", "--from", "a@b.c"], "recipients"),
         (
             vec![

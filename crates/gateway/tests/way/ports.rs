@@ -16,8 +16,7 @@ use claviger_domain::{
     ledger::{Group, Intent, LedgerRow},
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
-        LedgerStore,
-        SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
+        LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
     },
     secret::SecretBytes,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},

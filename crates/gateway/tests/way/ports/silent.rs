@@ -2,20 +2,30 @@
 
 use async_trait::async_trait;
 use claviger_domain::{
+    audit::Digest,
     clock::Timestamp,
-    id::{CertificateId, ChannelId, KeyId, NoticeId, ReportId, RotationId},
+    id::{
+        ApprovalId, CertificateId, ChannelId, KeyId, NoticeId, OperatorId, OperatorTokenId, ReportId,
+        RotationId, WorkspaceId,
+    },
     key::KeyRecord,
-    limit::UsedBefore,
+    limit::set::UsedBefore,
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
+    operator::{
+        approval::ApprovalRecord, name::OperatorName, record::OperatorRecord, token::OperatorTokenRecord,
+    },
     policy::PolicyRecord,
     ports::{
         StoreError,
         children::ChildStore,
         idempotency::{IdempotencyStore, KeptAnswer, Known, Reservation},
         jobs::{JobClaim, JobEnd, JobLease, JobRecord, JobRun, JobStore},
-        lifecycle::{CertificateRecord, LifecycleStore, RotationFilter},
+        lifecycle::{CertificateFilter, CertificateRecord, LifecycleStore, RotationFilter, UncertifiedKey},
         notices::{NoticeFilter, NoticeStore, ReportRecord},
+        operators::{OperatorStore, StepUp},
+        reviews::{ReviewFilter, ReviewStore},
     },
+    review::ReviewRecord,
     rotation::RotationRecord,
     token::PublicId,
     wrapping::WrappingRecord,
@@ -139,14 +149,13 @@ impl LifecycleStore for MemoryStore {
     async fn certificate_of(&self, _key: &KeyId) -> Result<Option<CertificateRecord>, StoreError> {
         Ok(None)
     }
-    async fn certificates(
-        &self,
-        _before: Option<&CertificateId>,
-        _limit: u32,
-    ) -> Result<Vec<CertificateRecord>, StoreError> {
+    async fn certificates(&self, _filter: &CertificateFilter) -> Result<Vec<CertificateRecord>, StoreError> {
         Ok(Vec::new())
     }
-    async fn uncertified_keys(&self, _limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+    async fn uncertified_keys(&self, _limit: u32) -> Result<Vec<UncertifiedKey>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn living_children(&self, _parent: &KeyId, _now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {
         Ok(Vec::new())
     }
     async fn children(&self, _parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
@@ -154,5 +163,49 @@ impl LifecycleStore for MemoryStore {
     }
     async fn lineage(&self, _lineage: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl ReviewStore for MemoryStore {
+    async fn reviews(&self, _filter: &ReviewFilter) -> Result<Vec<ReviewRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl OperatorStore for MemoryStore {
+    async fn operators(&self) -> Result<Vec<OperatorRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn operator(&self, _id: &OperatorId) -> Result<Option<OperatorRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn operator_by_name(&self, _name: &OperatorName) -> Result<Option<OperatorRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn has_operators(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn operator_token(&self, _id: &OperatorTokenId) -> Result<Option<OperatorTokenRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn operator_tokens(&self) -> Result<Vec<OperatorTokenRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn touch_operator_token(&self, _id: &OperatorTokenId, _at: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn step_up(&self, _token: &OperatorTokenId, _action: Digest) -> Result<Option<StepUp>, StoreError> {
+        Ok(None)
+    }
+    async fn approval(&self, _id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
+        Ok(None)
+    }
+    async fn approvals(&self, _open_at: Option<Timestamp>) -> Result<Vec<ApprovalRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn workspace_of(&self, _id: &str) -> Result<Option<WorkspaceId>, StoreError> {
+        Ok(None)
     }
 }

@@ -121,12 +121,16 @@ fn content(record: &NoticeRecord) -> Content {
             ],
             next: "Read it again with: claviger report weekly".to_owned(),
         },
-        Notice::Trial { channel } => Content {
-            headline: format!("Channel \"{channel}\" works"),
-            paragraph: "An operator tries this channel. Nothing has happened.".to_owned(),
-            facts: vec![("channel", "Channel", channel.as_str().into())],
-            next: "There is nothing to do.".to_owned(),
-        },
+        Notice::Trial { channel } => trial(channel),
+    }
+}
+
+fn trial(channel: &str) -> Content {
+    Content {
+        headline: format!("Channel \"{channel}\" works"),
+        paragraph: "An operator tries this channel. Nothing has happened.".to_owned(),
+        facts: vec![("channel", "Channel", channel.into())],
+        next: "There is nothing to do.".to_owned(),
     }
 }
 
@@ -313,7 +317,7 @@ fn html(record: &NoticeRecord, content: &Content) -> String {
     let mut rows = String::new();
     for (_, label, value) in content.facts.iter().chain(&common(record)) {
         if let Some(value) = shown(value) {
-            let _ = write!(rows, "<tr><th align=\"left\">{label}</th><td>{}</td></tr>\n", escape(&value));
+            let _ = writeln!(rows, "<tr><th align=\"left\">{label}</th><td>{}</td></tr>", escape(&value));
         }
     }
     format!(

@@ -136,7 +136,7 @@ async fn secure_server(certificate: &Certificate) -> u16 {
     let port = listener.local_addr().unwrap().port();
     let serve = async move {
         let Ok(mut stream) = acceptor.accept(listener.accept().await.unwrap().0).await else { return };
-        stream.read(&mut [0; 65_536]).await.unwrap();
+        assert_ne!(stream.read(&mut [0; 65_536]).await.unwrap(), 0);
         stream.write_all(TAKEN.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
     };

@@ -17,6 +17,7 @@ pub mod operators;
 pub mod owners;
 pub mod page;
 pub mod policies;
+pub mod reviews;
 pub mod rotations;
 pub mod sessions;
 pub mod status;
@@ -47,6 +48,12 @@ pub fn operations() -> Vec<Operation> {
 fn of_keys() -> Vec<Operation> {
     vec![
         post(Verb::KeyCreate, "/keys", "Make a key; only this answer ever shows it", keys::create::create),
+        post(
+            Verb::KeyImport,
+            "/keys/import",
+            "Make many keys, each whole or not at all; only this answer ever shows them",
+            keys::import::import,
+        ),
         get(Verb::KeyList, "/keys", "List keys by creation", keys::list::list),
         get(Verb::KeyShow, "/keys/{id}", "Show a key", keys::show::show),
         patch(Verb::KeyUpdate, "/keys/{id}", "Change what a key may do", keys::update::update),
@@ -121,6 +128,19 @@ fn of_policies() -> Vec<Operation> {
             "/policy",
             "Demand something of a workspace's keys; says which living keys break it",
             policies::set,
+        ),
+        get(Verb::ReviewList, "/reviews", "List reviews of what keys may do, the newest first", reviews::list),
+        get(
+            Verb::ReviewShow,
+            "/keys/{id}/review",
+            "Show what a key may do and did not use in the last 90 days",
+            reviews::show,
+        ),
+        post(
+            Verb::ReviewDecide,
+            "/keys/{id}/review",
+            "Confirm what a key may do, or take away what it did not use",
+            reviews::decide,
         ),
         get(
             Verb::CertificateList,

@@ -20,6 +20,7 @@ pub mod permission;
 pub mod policy;
 pub mod ports;
 pub mod report;
+pub mod review;
 pub mod rotation;
 pub mod schedule;
 pub mod secret;

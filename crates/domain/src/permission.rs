@@ -75,13 +75,15 @@ pub enum PermissionError {
 
 /// A set of scopes: for each endpoint, whether it may be read and written. Written as a list of `read`, `write`
 /// and `<endpoint>:<read|write>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Scopes {
     read: u16,
     write: u16,
 }
 
+/// Where the bits for writing begin in [`Scopes::bits`].
+const WRITE_SHIFT: u32 = 16;
 const EVERY: u16 = (1 << Endpoint::ALL.len()) - 1;
 
 impl Scopes {
@@ -124,6 +126,52 @@ impl Scopes {
     #[must_use]
     pub const fn includes(self, other: Self) -> bool {
         self.read & other.read == other.read && self.write & other.write == other.write
+    }
+
+    /// The set with one scope more.
+    #[must_use]
+    pub const fn with(self, endpoint: Endpoint, access: Access) -> Self {
+        match access {
+            Access::Read => Self { read: self.read | endpoint.bit(), write: self.write },
+            Access::Write => Self { read: self.read, write: self.write | endpoint.bit() },
+        }
+    }
+
+    /// What is in either set.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { read: self.read | other.read, write: self.write | other.write }
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub const fn within(self, other: Self) -> Self {
+        Self { read: self.read & other.read, write: self.write & other.write }
+    }
+
+    /// What is in this set and not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self { read: self.read & !other.read, write: self.write & !other.write }
+    }
+
+    /// Whether any scope of the endpoint is in the set.
+    #[must_use]
+    pub const fn touches(self, endpoint: Endpoint) -> bool {
+        (self.read | self.write) & endpoint.bit() != 0
+    }
+
+    /// The set as a number, for stores.
+    #[must_use]
+    pub fn bits(self) -> i64 {
+        i64::from(self.read) | i64::from(self.write) << WRITE_SHIFT
+    }
+
+    /// The reverse of [`Scopes::bits`]; bits that mean nothing are passed over.
+    #[must_use]
+    pub fn from_bits(bits: i64) -> Self {
+        let part = |bits: i64| u16::try_from(bits & i64::from(EVERY)).unwrap_or(0);
+        Self { read: part(bits), write: part(bits >> WRITE_SHIFT) }
     }
 
     /// The shortest list of words that [`Scopes::parse`] reads back to this set.
@@ -296,6 +344,7 @@ mod tests {
         fn scope_words_read_back(read in 0_u16..=EVERY, write in 0_u16..=EVERY) {
             let set = Scopes { read, write };
             prop_assert_eq!(Scopes::parse(&set.words()).unwrap(), set);
+            prop_assert_eq!(Scopes::from_bits(set.bits()), set);
         }
 
         #[test]

@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod notices;
 pub mod operators;
+pub mod reviews;
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,9 @@ use crate::{
     ledger::{Group, Intent, LedgerRow},
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     operator::{approval::ApprovalRecord, record::OperatorRecord, token::OperatorTokenRecord},
+    permission::Scopes,
     policy::PolicyRecord,
+    review::ReviewRecord,
     rotation::{RotationRecord, Succession},
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
@@ -37,6 +40,7 @@ use self::{
     lifecycle::{CertificateRecord, LifecycleStore, OwnerCap},
     notices::{NoticeStore, ReportRecord},
     operators::{OperatorStore, StepUp},
+    reviews::ReviewStore,
 };
 
 /// A store could not do what was asked.
@@ -167,6 +171,10 @@ pub enum Change {
     UpdateWrapping(Box<WrappingRecord>),
     /// A key's certificate of revocation; a conflict when it has one.
     InsertCertificate(Box<CertificateRecord>),
+    /// A review that waits, or was decided at once; a conflict when the key has one that waits.
+    InsertReview(Box<ReviewRecord>),
+    /// What has become of it.
+    UpdateReview(Box<ReviewRecord>),
     /// The rest is written only if this job still runs under this fencing token.
     HoldLease(JobLease),
 }
@@ -356,6 +364,8 @@ pub struct UsageTotal {
     pub estimated: u64,
     /// Pico-dollars.
     pub cost_pusd: i128,
+    /// Which endpoints were read and written.
+    pub accesses: Scopes,
 }
 
 /// How far one data chain has come.
@@ -390,6 +400,7 @@ pub trait Store:
     + OperatorStore
     + IdempotencyStore
     + LifecycleStore
+    + ReviewStore
     + ChildStore
     + Send
     + Sync
@@ -458,12 +469,8 @@ pub trait LedgerStore: Send + Sync + 'static {
     /// Marks a batch as billed to its end.
     async fn batch_billed(&self, id: &str, at: Timestamp) -> Result<(), StoreError>;
     /// Which clients used any of these keys since a moment, as the newest `rows` requests of all keys tell.
-    async fn clients_since(
-        &self,
-        keys: &[KeyId],
-        since: Timestamp,
-        rows: u32,
-    ) -> Result<Clients, StoreError>;
+    async fn clients_since(&self, keys: &[KeyId], since: Timestamp, rows: u32)
+    -> Result<Clients, StoreError>;
     /// Usage, summed from roll-ups and ledger rows.
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError>;
     /// All data chains, by opening.

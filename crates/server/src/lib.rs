@@ -3,6 +3,7 @@
 pub mod cli;
 mod clock;
 pub mod config;
+mod csv;
 mod data_dir;
 mod dotenv;
 mod entropy;

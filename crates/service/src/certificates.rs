@@ -12,7 +12,7 @@ use claviger_domain::{
     key::{KeyRecord, Revocation, RevocationReason},
     ports::{
         Change, LedgerStore, Store, StoreError,
-        lifecycle::{CertificateRecord, UncertifiedKey},
+        lifecycle::{CertificateFilter, CertificateRecord, UncertifiedKey},
     },
 };
 use serde_json::Value;
@@ -73,16 +73,12 @@ impl Certificates {
         Ok(self.0.deps.store.certificate_of(key).await?)
     }
 
-    /// Certificates, the newest first, before the given one.
+    /// Certificates, the newest first.
     ///
     /// # Errors
     /// [`ServiceError::Unavailable`].
-    pub async fn list(
-        &self,
-        before: Option<&CertificateId>,
-        limit: u32,
-    ) -> Result<Vec<CertificateRecord>, ServiceError> {
-        Ok(self.0.deps.store.certificates(before, limit).await?)
+    pub async fn list(&self, filter: &CertificateFilter) -> Result<Vec<CertificateRecord>, ServiceError> {
+        Ok(self.0.deps.store.certificates(filter).await?)
     }
 
     /// Certifies one revocation, or gives back the certificate that it has.

@@ -6,6 +6,7 @@ mod idempotency;
 mod lifecycle;
 mod notices;
 mod operators;
+mod reviews;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -23,7 +24,7 @@ use claviger_domain::{
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow, Outcome, Party, Route},
     money::PicoUsd,
-    permission::Endpoint,
+    permission::{Access, Endpoint, Scopes},
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, GrantRow,
         KeyFilter, LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery,
@@ -82,6 +83,7 @@ pub(crate) struct State {
     pub(crate) operators: OperatorState,
     pub(crate) requests: Requests,
     pub(crate) lifecycle: LifecycleState,
+    pub(crate) reviews: Vec<claviger_domain::review::ReviewRecord>,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
     pub(crate) last_used: HashMap<KeyId, Timestamp>,
@@ -178,6 +180,7 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
     let Some(change) = state.notices.write(change)? else { return Ok(None) };
     let Some(change) = state.operators.write(change)? else { return Ok(None) };
     let Some(change) = state.lifecycle.write(&state.keys, change)? else { return Ok(None) };
+    let Some(change) = reviews::write(&mut state.reviews, change)? else { return Ok(None) };
     let Some(change) = children::write(&state.keys, change)? else { return Ok(None) };
     Ok(Some(match change {
         Change::InsertKey(key) => {
@@ -262,6 +265,8 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::InsertWrapping(_)
         | Change::UpdateWrapping(_)
         | Change::InsertCertificate(_)
+        | Change::InsertReview(_)
+        | Change::UpdateReview(_)
         | Change::HoldLease(_) => return Ok(None),
     }))
 }
@@ -524,6 +529,7 @@ impl LedgerStore for FakeStore {
         let total = |(key, used): (&KeyId, &(u64, u64, u64))| UsageTotal {
             group: key.to_string(),
             requests: used.2,
+            accesses: Scopes::default().with(Endpoint::Messages, Access::Write),
             ..UsageTotal::default()
         };
         Ok(state.used.iter().map(total).collect())

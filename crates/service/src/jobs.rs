@@ -1,6 +1,7 @@
 //! THE list of background loops, and how they end; THE list of durable jobs.
 
 mod daily_check;
+mod permission_review;
 mod weekly_report;
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +14,7 @@ use claviger_domain::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{daily_check::DailyCheck, weekly_report::WeeklyReport};
+use self::{daily_check::DailyCheck, permission_review::PermissionReview, weekly_report::WeeklyReport};
 use crate::{
     audit::RETIRE,
     certificates::Certificates,
@@ -25,6 +26,7 @@ use crate::{
     notices::Notices,
     policies::Policies,
     refusals::Refusals,
+    reviews::Reviews,
     rotation::Rotations,
     scheduler::{Job, Scheduler},
     services::FreeDisk,
@@ -38,6 +40,9 @@ const DISK: Duration = Duration::from_secs(1);
 const RETENTION: Duration = Duration::from_secs(24 * 3_600);
 const FIRST_RETENTION: Duration = Duration::from_secs(60);
 
+/// 09:00 on the first day of each quarter.
+const QUARTERLY: &str = "0 9 1 1,4,7,10 *";
+
 /// When the durable jobs are due.
 #[derive(Debug, Clone)]
 pub struct Schedules {
@@ -45,6 +50,8 @@ pub struct Schedules {
     pub daily_check: Schedule,
     /// The rotation report. Default: 09:00 on Mondays.
     pub weekly_report: Schedule,
+    /// Reviews of what keys may do: 09:00 on the first day of each quarter.
+    pub permission_review: Schedule,
 }
 
 impl Schedules {
@@ -56,6 +63,7 @@ impl Schedules {
         Ok(Self {
             daily_check: Schedule::cron(daily_check, zone)?,
             weekly_report: Schedule::cron(weekly_report, zone)?,
+            permission_review: Schedule::cron(QUARTERLY, zone)?,
         })
     }
 }
@@ -68,11 +76,12 @@ pub(crate) struct DurableParts {
     pub(crate) policies: Policies,
     pub(crate) keys: Keys,
     pub(crate) notices: Notices,
+    pub(crate) reviews: Reviews,
 }
 
 /// THE list of durable jobs: one runner acts for each slot, after downtime too.
 pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
-    let DurableParts { schedules, store, entropy, policies, keys, notices } = parts;
+    let DurableParts { schedules, store, entropy, policies, keys, notices, reviews } = parts;
     vec![
         // Owners hear of an expiry in time; what nobody uses is revoked.
         Arc::new(DailyCheck {
@@ -82,6 +91,8 @@ pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
             keys,
             notices: notices.clone(),
         }),
+        // What keys may do and do not use is looked at once a quarter.
+        Arc::new(PermissionReview { schedule: schedules.permission_review, reviews }),
         // Somebody sees the whole once a week.
         Arc::new(WeeklyReport { schedule: schedules.weekly_report, store, entropy, policies, notices }),
     ]

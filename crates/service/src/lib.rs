@@ -31,6 +31,7 @@ pub mod policies;
 pub mod recorder;
 pub mod refusals;
 pub mod resources;
+pub mod reviews;
 pub mod revocation;
 pub mod rotation;
 pub mod routes;

@@ -37,6 +37,7 @@ use crate::{
     },
     refusals::Refusals,
     resources::Resources,
+    reviews::{ReviewDeps, Reviews},
     revocation::{RevocationDeps, Revocations},
     rotation::{RotationDeps, Rotations},
     routes::Routes,
@@ -150,6 +151,8 @@ pub struct Services {
     pub rotations: Rotations,
     /// Keys that wait, wrapped, for whoever they are for.
     pub wrappings: Wrappings,
+    /// What keys may do and do not use.
+    pub reviews: Reviews,
     /// What workspaces demand of their keys.
     pub policies: Policies,
     /// Workspaces and owners.
@@ -305,10 +308,18 @@ impl Services {
             grants: grants.clone(),
         });
         let deliveries = deliveries(deps);
+        let reviews = Reviews::new(ReviewDeps {
+            store: Arc::clone(store),
+            ledger: Arc::clone(&deps.ledger),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(&deps.entropy),
+            policies: policies.clone(),
+            grants: grants.clone(),
+        });
         Self {
             channels: channels(deps, &tenants, &deliveries),
             deliveries,
-            scheduler: scheduler(deps, recorder.chain().clone(), &keys, &policies, &notices),
+            scheduler: scheduler(deps, recorder.chain().clone(), (&keys, &reviews), &policies, &notices),
             approvals: Approvals::new(
                 Arc::clone(store),
                 Arc::clone(clock),
@@ -345,6 +356,7 @@ impl Services {
             }),
             wrappings,
             keys,
+            reviews,
             policies,
             idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
             notices,
@@ -414,7 +426,7 @@ fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) -> Channels
 }
 
 /// The durable jobs and whoever runs them on this node.
-fn scheduler(deps: &Deps, node: NodeId, keys: &Keys, policies: &Policies, notices: &Notices) -> Scheduler {
+fn scheduler(deps: &Deps, node: NodeId, (keys, reviews): (&Keys, &Reviews), policies: &Policies, notices: &Notices) -> Scheduler {
     let parts = |schedules| DurableParts {
         schedules,
         store: Arc::clone(&deps.store),
@@ -422,6 +434,7 @@ fn scheduler(deps: &Deps, node: NodeId, keys: &Keys, policies: &Policies, notice
         policies: policies.clone(),
         keys: keys.clone(),
         notices: notices.clone(),
+        reviews: reviews.clone(),
     };
     let jobs = deps.settings.schedules.clone().map(|schedules| durable(parts(schedules))).unwrap_or_default();
     Scheduler::new(Arc::clone(&deps.store), Arc::clone(&deps.clock), deps.entropy.as_ref(), node, jobs)

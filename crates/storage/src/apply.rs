@@ -10,7 +10,7 @@ use crate::{
     approvals, audit, certificates, children,
     engine::{Db, Tx},
     failure::Failure,
-    feed, idempotency, jobs, keys, notices, operators, policies, rotations, secrets, tenants, upstreams,
+    feed, idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, tenants, upstreams,
     wrappings,
 };
 
@@ -86,6 +86,8 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::InsertWrapping(wrapping) => wrappings::insert(tx, wrapping).await,
         Change::UpdateWrapping(wrapping) => wrappings::update(tx, wrapping).await,
         Change::InsertCertificate(certificate) => certificates::insert(tx, certificate).await,
+        Change::InsertReview(review) => reviews::insert(tx, review).await,
+        Change::UpdateReview(review) => reviews::update(tx, review).await,
         Change::HoldLease(lease) => jobs::hold(tx, lease).await,
     }
 }
@@ -122,6 +124,8 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::InsertWrapping(_)
         | Change::UpdateWrapping(_)
         | Change::InsertCertificate(_)
+        | Change::InsertReview(_)
+        | Change::UpdateReview(_)
         | Change::HoldLease(_) => return None,
     })
 }

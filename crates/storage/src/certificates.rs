@@ -1,22 +1,35 @@
 //! Certificates of revocation.
 
 use claviger_domain::{
-    id::{CertificateId, KeyId},
-    ports::{Change, StoreError, lifecycle::CertificateRecord},
+    id::{CertificateId, KeyId, WorkspaceId},
+    ports::{
+        Change, StoreError,
+        lifecycle::{CertificateFilter, CertificateRecord},
+    },
 };
 
 use crate::{
-    engine::{Db, Row, Tx, Unreadable, args, read, statements},
+    engine::{Arg, Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
 };
+
+macro_rules! listed {
+    ($more:literal) => {
+        concat!(
+            "SELECT c.id, c.key_id, c.created_us, c.body FROM certificates c WHERE (CAST($1 AS TEXT) IS NULL \
+             OR EXISTS (SELECT 1 FROM api_keys k WHERE k.id = c.key_id AND k.workspace_id = $1)) ",
+            $more,
+            "ORDER BY c.created_us DESC, c.id DESC LIMIT $2"
+        )
+    };
+}
 
 statements! {
     GET = "SELECT id, key_id, created_us, body FROM certificates WHERE id = $1";
     OF_KEY = "SELECT id, key_id, created_us, body FROM certificates WHERE key_id = $1";
-    LIST = "SELECT id, key_id, created_us, body FROM certificates ORDER BY created_us DESC, id DESC LIMIT $1";
-    LIST_BEFORE = "SELECT id, key_id, created_us, body FROM certificates \
-                   WHERE (created_us, id) < (SELECT b.created_us, b.id FROM certificates b WHERE b.id = $2) \
-                   ORDER BY created_us DESC, id DESC LIMIT $1";
+    LIST = listed!("");
+    LIST_BEFORE =
+        listed!("AND (c.created_us, c.id) < (SELECT b.created_us, b.id FROM certificates b WHERE b.id = $3) ");
     /// A key that was revoked before and is changed once more has its certificate already.
     AWAIT = "INSERT INTO uncertified (key_id, seq, audit_number) SELECT $1, $2, $3 \
              WHERE NOT EXISTS (SELECT 1 FROM certificates WHERE key_id = $1) ON CONFLICT (key_id) DO NOTHING";
@@ -34,14 +47,14 @@ pub(crate) async fn of_key(db: &Db, key: &KeyId) -> Result<Option<CertificateRec
     row.map(|row| read("certificates", &row, certificate)).transpose()
 }
 
-pub(crate) async fn list(
-    db: &Db,
-    before: Option<&CertificateId>,
-    limit: u32,
-) -> Result<Vec<CertificateRecord>, StoreError> {
-    let rows = match before {
-        None => db.rows(LIST, args![limit]).await?,
-        Some(before) => db.rows(LIST_BEFORE, args![limit, before.as_str()]).await?,
+pub(crate) async fn list(db: &Db, filter: &CertificateFilter) -> Result<Vec<CertificateRecord>, StoreError> {
+    let mut values: Vec<Arg> = args![filter.workspace.as_ref().map(WorkspaceId::as_str), filter.limit];
+    let rows = match &filter.before {
+        None => db.rows(LIST, values).await?,
+        Some(before) => {
+            values.push(before.as_str().into());
+            db.rows(LIST_BEFORE, values).await?
+        }
     };
     rows.iter().map(|row| read("certificates", row, certificate)).collect()
 }

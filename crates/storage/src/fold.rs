@@ -10,7 +10,7 @@ use claviger_domain::{
     id::{KeyId, WorkspaceId},
     ledger::{LedgerRow, Outcome, RowFlags},
     money::PICO_PER_USD,
-    permission::Endpoint,
+    permission::{Access, Endpoint, Scopes},
     ports::UsageTotal,
 };
 
@@ -46,6 +46,8 @@ pub(crate) struct DayTotal {
     pub counts: [i64; 6],
     pub estimated: i64,
     pub cost_pusd: i128,
+    /// Which endpoints were read and written.
+    pub accesses: Scopes,
 }
 
 /// How much a key was used since the last writing.
@@ -94,7 +96,7 @@ impl Pending {
 
     /// Adds everything to what is stored; in the order of keys, so that two writers cannot deadlock.
     pub async fn write(&self, tx: &mut Tx) -> Result<(), Failure> {
-        let mut values = Vec::with_capacity(self.days.len() * 17);
+        let mut values = Vec::with_capacity(self.days.len() * 18);
         for (day, total) in &self.days {
             total.values(day, &mut values);
         }
@@ -116,6 +118,8 @@ impl DayTotal {
             let looks = row.endpoint == Endpoint::CountTokens
                 || row.api_endpoint.starts_with("GET ")
                 || row.api_endpoint.starts_with("HEAD ");
+            let access = if looks { Access::Read } else { Access::Write };
+            self.accesses = self.accesses.with(row.endpoint, access);
             *(if looks { &mut self.look } else { &mut self.work }) += 1;
         }
         let u = row.usage;
@@ -151,7 +155,7 @@ impl DayTotal {
             self.look,
         ]);
         values.extend(self.counts.map(Arg::Int));
-        values.extend(args![self.estimated, dollars, rest]);
+        values.extend(args![self.estimated, dollars, rest, self.accesses.bits()]);
     }
 
     /// Reads a stored total.
@@ -172,6 +176,7 @@ impl DayTotal {
             estimated: row.int("estimated")?,
             cost_pusd: i128::from(row.int("cost_usd")?) * i128::from(PICO_PER_USD)
                 + i128::from(row.int("cost_rest_pusd")?),
+            accesses: Scopes::from_bits(row.int("accesses")?),
         })
     }
 
@@ -188,14 +193,15 @@ impl DayTotal {
         total.web_search_requests += searches;
         total.estimated += self.estimated.cast_unsigned();
         total.cost_pusd += self.cost_pusd;
+        total.accesses = total.accesses.and(self.accesses);
     }
 }
 
 static ADD_DAYS: Bulk = Bulk::new(
     "INSERT INTO usage_days (key_id, utc_day, model, workspace_id, requests, errors, work, look, input_tokens, \
      cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, output_tokens, web_search_requests, \
-     estimated, cost_usd, cost_rest_pusd) VALUES ",
-    17,
+     estimated, cost_usd, cost_rest_pusd, accesses) VALUES ",
+    18,
     " ON CONFLICT (key_id, utc_day, model, workspace_id) DO UPDATE SET \
      requests = usage_days.requests + excluded.requests, errors = usage_days.errors + excluded.errors, \
      work = usage_days.work + excluded.work, look = usage_days.look + excluded.look, \
@@ -207,7 +213,8 @@ static ADD_DAYS: Bulk = Bulk::new(
      web_search_requests = usage_days.web_search_requests + excluded.web_search_requests, \
      estimated = usage_days.estimated + excluded.estimated, \
      cost_usd = usage_days.cost_usd + excluded.cost_usd, \
-     cost_rest_pusd = usage_days.cost_rest_pusd + excluded.cost_rest_pusd",
+     cost_rest_pusd = usage_days.cost_rest_pusd + excluded.cost_rest_pusd, \
+     accesses = usage_days.accesses | excluded.accesses",
 );
 
 static ADD_USES: Bulk = Bulk::new(

@@ -30,6 +30,7 @@ mod ports;
 mod proof;
 mod resources;
 mod retention;
+mod reviews;
 mod rotations;
 mod secrets;
 mod statements;

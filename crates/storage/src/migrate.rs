@@ -25,6 +25,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("lifecycle", include_str!("../migrations/0006_lifecycle.sql")),
     ("deliveries", include_str!("../migrations/0007_deliveries.sql")),
     ("certify", include_str!("../migrations/0008_certify.sql")),
+    ("reviews", include_str!("../migrations/0009_reviews.sql")),
 ];
 
 statements! {

@@ -6,7 +6,7 @@ use crate::{
     certificates, chains, checkpoints, children, clients, commit,
     engine::{Db, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, migrate, notices, operators, policies, proof,
-    resources, retention, rotations, secrets, tenants, upstreams, usage, wrappings,
+    resources, retention, reviews, rotations, secrets, tenants, upstreams, usage, wrappings,
 };
 
 /// By aggregate.
@@ -31,6 +31,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("operators", operators::STATEMENTS),
     ("resources", resources::STATEMENTS),
     ("retention", retention::STATEMENTS),
+    ("reviews", reviews::STATEMENTS),
     ("rotations", rotations::STATEMENTS),
     ("secrets", secrets::STATEMENTS),
     ("tenants", tenants::STATEMENTS),

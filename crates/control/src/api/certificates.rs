@@ -3,15 +3,15 @@
 use axum::{Json, extract::State};
 use claviger_domain::{
     id::{CertificateId, KeyId},
-    ports::lifecycle::CertificateRecord,
+    ports::lifecycle::{CertificateFilter, CertificateRecord},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{page::Page, time::Moment};
 use crate::{
-    extract::{Operator, Paging, Path},
+    extract::{Operator, Paging, Path, Query},
     problem::Problem,
     state::ControlState,
 };
@@ -57,15 +57,28 @@ pub struct PublicKeyView {
     pub public_key: String,
 }
 
+/// Which certificates.
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct ListCertificates {
+    /// Only of this workspace's keys, by id or name.
+    workspace: Option<String>,
+}
+
 /// `GET /admin/v1/certificates`
 pub async fn list(
     State(state): State<ControlState>,
     _operator: Operator,
     paging: Paging,
+    Query(query): Query<ListCertificates>,
 ) -> Result<Json<Page<CertificateView>>, Problem> {
     let bad = |e: claviger_domain::id::IdError| Problem::invalid("after", e.to_string());
     let before = paging.after.as_deref().map(CertificateId::parse).transpose().map_err(bad)?;
-    let rows = state.services.certificates.list(before.as_ref(), paging.limit + 1).await?;
+    let workspace = match &query.workspace {
+        None => None,
+        Some(wanted) => Some(state.services.tenants.workspace(wanted).await?.id),
+    };
+    let filter = CertificateFilter { workspace, before, limit: paging.limit + 1 };
+    let rows = state.services.certificates.list(&filter).await?;
     Ok(Json(Page::of(rows, &paging, |row| row.id.to_string())))
 }
 

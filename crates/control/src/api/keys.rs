@@ -1,6 +1,7 @@
 //! Operations on keys, one a file, and the bodies that they take.
 
 pub mod create;
+pub mod import;
 pub mod limits;
 pub mod list;
 pub mod revoke;

@@ -118,6 +118,8 @@ verbs! {
     PolicyDrop = "policy.drop", Destroy, Workspace;
     /// List permission reviews.
     ReviewList = "review.list", Read, Workspace;
+    /// Show what a key may do and did not use.
+    ReviewShow = "review.show", Read, Workspace;
     /// Confirm or shrink what a key may do.
     ReviewDecide = "review.decide", Change, Workspace;
     /// Make a workspace.

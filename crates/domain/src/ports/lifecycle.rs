@@ -51,6 +51,17 @@ pub struct UncertifiedKey {
     pub audit_number: i64,
 }
 
+/// Which certificates to list.
+#[derive(Debug, Clone, Default)]
+pub struct CertificateFilter {
+    /// Only of this workspace's keys.
+    pub workspace: Option<WorkspaceId>,
+    /// Only before this one, the newest first.
+    pub before: Option<CertificateId>,
+    /// At most this many.
+    pub limit: u32,
+}
+
 /// Which rotations to list.
 #[derive(Debug, Clone, Default)]
 pub struct RotationFilter {
@@ -85,12 +96,8 @@ pub trait LifecycleStore: Send + Sync + 'static {
     async fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, StoreError>;
     /// The certificate of a key.
     async fn certificate_of(&self, key: &KeyId) -> Result<Option<CertificateRecord>, StoreError>;
-    /// Certificates, the newest first, before the given one.
-    async fn certificates(
-        &self,
-        before: Option<&CertificateId>,
-        limit: u32,
-    ) -> Result<Vec<CertificateRecord>, StoreError>;
+    /// Certificates, the newest first.
+    async fn certificates(&self, filter: &CertificateFilter) -> Result<Vec<CertificateRecord>, StoreError>;
     /// Revoked keys that have no certificate yet, the oldest revocation first.
     async fn uncertified_keys(&self, limit: u32) -> Result<Vec<UncertifiedKey>, StoreError>;
     /// Keys that were minted by this one and work still.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Context,
-    client::segment,
+    client::{query, segment},
     output::{CliError, Columns},
 };
 
@@ -23,7 +23,11 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Debug, Subcommand)]
 pub enum CertificateCommand {
     /// List certificates, the newest first
-    List,
+    List {
+        /// Only of this workspace's keys
+        #[arg(long, value_name = "W")]
+        workspace: Option<String>,
+    },
     /// Print a certificate
     Show {
         /// Its id (`crt_…`), or its key's (`key_…`)
@@ -53,8 +57,9 @@ const COLUMNS: Columns = &[("ID", "id"), ("KEY", "key"), ("SIGNED", "created_at"
 /// [`CliError`]; a certificate that proves nothing ends with exit code 1.
 pub fn run(context: &Context, command: CertificateCommand) -> Result<(), CliError> {
     match command {
-        CertificateCommand::List => {
-            context.out.rows(COLUMNS, &context.client()?.list("/admin/v1/certificates")?);
+        CertificateCommand::List { workspace } => {
+            let path = format!("/admin/v1/certificates{}", query(&[("workspace", workspace)]));
+            context.out.rows(COLUMNS, &context.client()?.list(&path)?);
         }
         CertificateCommand::Show { id } => {
             let view = context.client()?.get(&format!("/admin/v1/certificates/{}", segment(&id)))?;

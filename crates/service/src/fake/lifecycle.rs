@@ -8,7 +8,7 @@ use claviger_domain::{
     policy::PolicyRecord,
     ports::{
         Change, StoreError,
-        lifecycle::{CertificateRecord, LifecycleStore, OwnerCap, RotationFilter, UncertifiedKey},
+        lifecycle::{CertificateFilter, CertificateRecord, LifecycleStore, OwnerCap, RotationFilter, UncertifiedKey},
     },
     rotation::{RotationRecord, Succession},
     token::PublicId,
@@ -165,14 +165,10 @@ impl LifecycleStore for FakeStore {
         Ok(lock(&self.state).lifecycle.certificates.iter().find(|c| c.key == *key).cloned())
     }
 
-    async fn certificates(
-        &self,
-        _before: Option<&CertificateId>,
-        limit: u32,
-    ) -> Result<Vec<CertificateRecord>, StoreError> {
+    async fn certificates(&self, filter: &CertificateFilter) -> Result<Vec<CertificateRecord>, StoreError> {
         self.up()?;
         let state = lock(&self.state);
-        Ok(state.lifecycle.certificates.iter().rev().take(limit as usize).cloned().collect())
+        Ok(state.lifecycle.certificates.iter().rev().take(filter.limit as usize).cloned().collect())
     }
 
     async fn uncertified_keys(&self, limit: u32) -> Result<Vec<UncertifiedKey>, StoreError> {

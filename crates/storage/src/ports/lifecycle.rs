@@ -8,7 +8,7 @@ use claviger_domain::{
     policy::PolicyRecord,
     ports::{
         StoreError,
-        lifecycle::{CertificateRecord, LifecycleStore, RotationFilter, UncertifiedKey},
+        lifecycle::{CertificateFilter, CertificateRecord, LifecycleStore, RotationFilter, UncertifiedKey},
     },
     rotation::RotationRecord,
     token::PublicId,
@@ -43,12 +43,8 @@ impl LifecycleStore for Database {
     async fn certificate_of(&self, key: &KeyId) -> Result<Option<CertificateRecord>, StoreError> {
         certificates::of_key(&self.db, key).await
     }
-    async fn certificates(
-        &self,
-        before: Option<&CertificateId>,
-        limit: u32,
-    ) -> Result<Vec<CertificateRecord>, StoreError> {
-        certificates::list(&self.db, before, limit).await
+    async fn certificates(&self, filter: &CertificateFilter) -> Result<Vec<CertificateRecord>, StoreError> {
+        certificates::list(&self.db, filter).await
     }
     async fn uncertified_keys(&self, limit: u32) -> Result<Vec<UncertifiedKey>, StoreError> {
         keys::uncertified(&self.db, limit).await

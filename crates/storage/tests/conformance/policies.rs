@@ -9,7 +9,7 @@ use claviger_domain::{
     policy::{Policy, PolicyRecord},
     ports::{
         Applied, Change, Store, StoreError,
-        lifecycle::{CertificateRecord, LifecycleStore, OwnerCap},
+        lifecycle::{CertificateFilter, CertificateRecord, LifecycleStore, OwnerCap},
     },
     tenancy::{OwnerRecord, WorkspaceRecord},
 };
@@ -174,10 +174,11 @@ async fn a_revoked_key_waits_for_one_certificate(place: Place) {
     let two = apply(&db, vec![Change::InsertCertificate(Box::new(certificate("crt_two", &key.id)))]).await;
     assert!(matches!(two, Err(StoreError::Conflict { what: "certificate of the key" })), "{two:?}");
     assert_eq!(db.certificate_of(&key.id).await.unwrap(), Some(one.clone()));
+    let filter = CertificateFilter { workspace: Some(workspace.id), before: None, limit: 10 };
     let purged = KeyRecord { version: 3, ..sharper };
     apply(&db, vec![Change::UpdateKey(Box::new(purged))]).await.unwrap();
     assert!(db.uncertified_keys(10).await.unwrap().is_empty());
-    assert_eq!(db.certificates(None, 10).await.unwrap(), [one]);
+    assert_eq!(db.certificates(&filter).await.unwrap(), [one]);
 }
 
 async fn living_children_are_those_that_work(place: Place) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use claviger_domain::{
     clock::{MICROS_PER_DAY, Timestamp},
     ledger::{BatchItem, LedgerRow, Outcome, Party, RowFlags},
-    permission::Endpoint,
+    permission::{Access, Endpoint},
     ports::{LedgerStore, Store, UsageBy, UsageQuery, UsageTotal},
 };
 use claviger_storage::Database;
@@ -56,6 +56,11 @@ pub fn oracle(rows: &[LedgerRow], query: &UsageQuery) -> Vec<UsageTotal> {
         t.web_search_requests += row.usage.web_search_requests;
         t.estimated += u64::from(row.flags.has(RowFlags::ESTIMATED));
         t.cost_pusd += i128::from(row.cost.as_pico());
+        if row.batch.is_none() {
+            let verb = row.api_endpoint.split(' ').next().unwrap();
+            let looks = ["GET", "HEAD"].contains(&verb) || row.endpoint == Endpoint::CountTokens;
+            t.accesses = t.accesses.with(row.endpoint, if looks { Access::Read } else { Access::Write });
+        }
     }
     totals.into_values().collect()
 }

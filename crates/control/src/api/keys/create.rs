@@ -2,7 +2,10 @@
 
 use axum::extract::State;
 use claviger_domain::key::KeyUse;
-use claviger_service::keys::{Expiry, NewKey};
+use claviger_service::{
+    Caller,
+    keys::{Expiry, NewKey},
+};
 
 use super::{CreateKey, expiry, moment, on_disconnect};
 use crate::{
@@ -19,6 +22,11 @@ pub async fn create(
     operator: Operator,
     Body(body): Body<CreateKey>,
 ) -> Result<Secret<KeyView>, Problem> {
+    make(&state, body, &operator.caller).await.map(Secret)
+}
+
+/// Makes a key, wrapped or not.
+pub(super) async fn make(state: &ControlState, body: CreateKey, caller: &Caller) -> Result<KeyView, Problem> {
     let (wrapped, wrap_ttl_secs) = (body.wrapped, body.wrap_ttl_secs);
     if wrap_ttl_secs.is_some() && !wrapped {
         return Err(Problem::invalid("wrap_ttl_secs", "goes with `wrapped` only"));
@@ -40,15 +48,14 @@ pub async fn create(
         expires: body.expires_in.as_deref().map(expiry).transpose()?.unwrap_or(Expiry::Default),
     };
     if wrapped {
-        let (record, wrapped) =
-            state.services.keys.create_wrapped(new, wrap_ttl_secs, &operator.caller).await?;
+        let (record, wrapped) = state.services.keys.create_wrapped(new, wrap_ttl_secs, caller).await?;
         let mut view = KeyView::of(&record, &KeyUse::default(), state.clock.now());
         view.wrapping_token = Some(String::from_utf8_lossy(wrapped.token.expose()).into_owned());
         view.wrapping_expires_at = Some(Moment(wrapped.record.expires_at));
-        return Ok(Secret(view));
+        return Ok(view);
     }
-    let (record, token, usage) = state.services.keys.create(new, &operator.caller).await?;
+    let (record, token, usage) = state.services.keys.create(new, caller).await?;
     let mut view = KeyView::of(&record, &usage, state.clock.now());
     view.key = Some(String::from_utf8_lossy(token.expose()).into_owned());
-    Ok(Secret(view))
+    Ok(view)
 }

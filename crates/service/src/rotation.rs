@@ -385,7 +385,11 @@ fn taken_meanwhile(error: StoreError) -> ServiceError {
         StoreError::Conflict { what } => {
             ServiceError::conflict("rotation", format!("{what}: someone else was faster"))
         }
-        other => other.into(),
+        StoreError::OverCap { .. }
+        | StoreError::Unavailable(_)
+        | StoreError::Refused { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::NewerSchema { .. } => error.into(),
     }
 }
 

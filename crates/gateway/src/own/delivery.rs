@@ -93,8 +93,16 @@ fn refused(error: &ServiceError, text: String) -> Refusal {
         ServiceError::Conflict { .. } => Refusal::new(Answer::Conflict, "unwrap_again", text),
         ServiceError::Gone { .. } => Refusal::new(Answer::Gone, "unwrap_gone", text),
         ServiceError::Unavailable(_) => Refusal::new(Answer::Unavailable, "own_unavailable", text),
-        other => {
-            tracing::error!(error = %other, "a delivery could not be opened");
+        ServiceError::Stale { .. }
+        | ServiceError::Policy { .. }
+        | ServiceError::Unauthenticated(_)
+        | ServiceError::Forbidden(_)
+        | ServiceError::SecondFactor { .. }
+        | ServiceError::LockedOut { .. }
+        | ServiceError::Broken(_)
+        | ServiceError::Seal(_)
+        | ServiceError::Entropy(_) => {
+            tracing::error!(%error, "a delivery could not be opened");
             Refusal::new(Answer::Internal, "own_failed", "Internal error.")
         }
     }

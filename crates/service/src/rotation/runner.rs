@@ -83,9 +83,10 @@ impl Rotations {
         let seen = Observed {
             old: &old,
             successor: &successor,
-            old_last_used: match rotation.state {
-                RotationState::Overlapping => self.last_used(&old.id).await?,
-                _ => None,
+            old_last_used: if rotation.state == RotationState::Overlapping {
+                self.last_used(&old.id).await?
+            } else {
+                None
             },
             successor_used: waits && self.last_used(&successor.id).await?.is_some(),
             unwrapped: rotation.state == RotationState::Created && self.is_unwrapped(&successor.id).await?,

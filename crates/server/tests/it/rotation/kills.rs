@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ground::Ground;
 use crate::{house::Key, kill::rounds::up_to};
 
-/// How many rotations to do: 3 in a test, which are 9 kills, many more in a soak.
+/// How many rotations to do: 4 in a test, which are 12 kills, many more in a soak.
 const ROUNDS: &str = "CLAVIGER_TEST_ROUNDS";
 /// From which seed the times of the kills are drawn.
 const SEED: &str = "CLAVIGER_TEST_SEED";
@@ -31,7 +31,7 @@ fn postgres() {
 
 fn run(mut ground: Ground) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
-    let (rounds, seed) = (number(ROUNDS).unwrap_or(3), number(SEED).unwrap_or(1));
+    let (rounds, seed) = (number(ROUNDS).unwrap_or(4), number(SEED).unwrap_or(1));
     for round in 0..rounds {
         rotate(&mut ground, &SeededEntropy::new(seed + round));
     }

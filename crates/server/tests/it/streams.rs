@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// One stream as a client reads it.
-struct Listener {
+pub struct Listener {
     wire: Wire,
     head: Head,
     body: Body,
@@ -24,14 +24,14 @@ struct Listener {
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub enum Ended {
     Clean,
     Aborted,
 }
 
 impl Listener {
     /// Asks for a stream and waits for its head.
-    fn open(node: &Claviger, key: &Key, prompt: &str) -> Self {
+    pub fn open(node: &Claviger, key: &Key, prompt: &str) -> Self {
         let mut wire = Wire::to(node.gateway());
         wire.send(post("/v1/messages", &key.key, &say_streamed(prompt).to_string()));
         let head = wire.head();
@@ -58,7 +58,7 @@ impl Listener {
     }
 
     /// Waits for an event of this name.
-    fn until(&mut self, name: &str) -> (Value, Instant) {
+    pub fn until(&mut self, name: &str) -> (Value, Instant) {
         loop {
             match self.event() {
                 Ok((event, data, at)) if event == name => return (data, at),
@@ -69,7 +69,7 @@ impl Listener {
     }
 
     /// Reads on to the end; the names of the events that came.
-    fn rest(&mut self) -> (Vec<String>, Ended) {
+    pub fn rest(&mut self) -> (Vec<String>, Ended) {
         let mut names = Vec::new();
         loop {
             match self.event() {

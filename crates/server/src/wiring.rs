@@ -83,19 +83,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
 
     let tasks = Tasks::default();
     tasks.start(vault::tend(Arc::clone(&vault.database), tasks.stop.clone()));
-    let deps = Deps {
-        store: Arc::clone(&vault.database) as _,
-        ledger: Arc::clone(&vault.database) as _,
-        sealer: Arc::clone(&vault.sealer),
-        clock: Arc::clone(&clock),
-        entropy: Arc::clone(&entropy),
-        brand: start.config.brand,
-        tracker: tasks.tracker.clone(),
-        free_disk: free_disk(&start.config),
-        checkpoint_sink: Some(Arc::new(sink::FileSink::new(start.config.checkpoint_file.clone()))),
-        courier: outgoing::courier(&start.config)?,
-        settings: service_settings(&start.config, &data),
-    };
+    let deps = service_deps(&start.config, &data, &vault, (&clock, &entropy), &tasks)?;
     let (services, background) = Services::start(deps).await.context("starting the services")?;
     outgoing::configure_mail(&start.config, &services).await?;
     let beside = Beside::start(background, &tasks)?;
@@ -160,6 +148,28 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     finish(&tasks).await;
     vault.database.close().await;
     Ok(())
+}
+
+fn service_deps(
+    config: &Config,
+    data: &DataDir,
+    vault: &vault::Vault,
+    (clock, entropy): (&Arc<dyn Clock>, &Arc<dyn Entropy>),
+    tasks: &Tasks,
+) -> anyhow::Result<Deps> {
+    Ok(Deps {
+        store: Arc::clone(&vault.database) as _,
+        ledger: Arc::clone(&vault.database) as _,
+        sealer: Arc::clone(&vault.sealer),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        brand: config.brand,
+        tracker: tasks.tracker.clone(),
+        free_disk: free_disk(config),
+        checkpoint_sink: Some(Arc::new(sink::FileSink::new(config.checkpoint_file.clone()))),
+        courier: outgoing::courier(config)?,
+        settings: service_settings(config, data),
+    })
 }
 
 fn free_disk(config: &Config) -> claviger_service::services::FreeDisk {

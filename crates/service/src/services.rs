@@ -201,22 +201,15 @@ impl Services {
 
         let health = Health::new();
         let checkpoint_due = Arc::new(Notify::new());
+        let settings = &deps.settings;
         let recorder = Recorder::new(
             chain,
-            deps.settings.slots,
+            settings.slots,
             health.disk_low(),
             Arc::clone(&checkpoint_due),
             Arc::clone(&target.aside),
         );
-        let writer = Writer::new(WriterParts {
-            shared: recorder.shared(),
-            target,
-            clock: Arc::clone(&clock),
-            spool_dir: deps.settings.spool_dir.clone(),
-            spool_max_bytes: deps.settings.spool_max_bytes,
-            head,
-        });
-        let settings = &deps.settings;
+        let writer = writer(&deps, &recorder, target, head);
         let grants = Grants::new(
             Arc::clone(&store),
             Arc::clone(&clock),
@@ -283,17 +276,7 @@ impl Services {
             Tenants::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy), grants.clone());
         let refusals = Refusals::new(Arc::clone(store));
         let policies = Policies::new(Arc::clone(store), Arc::clone(clock), tenants.clone());
-        let operators = Operators::new(OperatorDeps {
-            store: Arc::clone(store),
-            sealer: Arc::clone(&deps.sealer),
-            clock: Arc::clone(clock),
-            entropy: Arc::clone(&deps.entropy),
-            brand: deps.brand,
-            tracker: deps.tracker.clone(),
-            tenants: tenants.clone(),
-            grants: grants.clone(),
-            refusals: refusals.clone(),
-        });
+        let operators = operators(deps, &tenants, &grants, &refusals);
         let notices = Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy));
         let wrappings = wrappings(deps, &grants, &refusals, &notices);
         let keys = Keys::new(KeyDeps {
@@ -343,32 +326,14 @@ impl Services {
                 certificates: certificates.clone(),
             }),
             certificates,
-            rotations: Rotations::new(RotationDeps {
-                store: Arc::clone(store),
-                ledger: Arc::clone(&deps.ledger),
-                clock: Arc::clone(clock),
-                entropy: Arc::clone(&deps.entropy),
-                brand: deps.brand,
-                policies: policies.clone(),
-                grants: grants.clone(),
-                wrappings: wrappings.clone(),
-                notices: notices.clone(),
-            }),
+            rotations: rotations(deps, &policies, &grants, &wrappings, &notices),
             wrappings,
             keys,
             reviews,
             policies,
             idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
             notices,
-            upstreams: Upstreams::new(UpstreamDeps {
-                store: Arc::clone(store),
-                sealer: Arc::clone(&deps.sealer),
-                clock: Arc::clone(clock),
-                entropy: Arc::clone(&deps.entropy),
-                brand: deps.brand,
-                tenants: tenants.clone(),
-                routes: routes.clone(),
-            }),
+            upstreams: upstreams(deps, &tenants, &routes),
             usage: Usage::new(Arc::clone(&deps.ledger)),
             audit: Audit::new(Arc::clone(store), Arc::clone(&deps.ledger)),
             refusals,
@@ -382,6 +347,22 @@ impl Services {
     }
 }
 
+fn writer(
+    deps: &Deps,
+    recorder: &Recorder,
+    target: Target,
+    head: claviger_domain::ports::ChainHead,
+) -> Writer {
+    Writer::new(WriterParts {
+        shared: recorder.shared(),
+        target,
+        clock: Arc::clone(&deps.clock),
+        spool_dir: deps.settings.spool_dir.clone(),
+        spool_max_bytes: deps.settings.spool_max_bytes,
+        head,
+    })
+}
+
 /// What is made first, because much else stands on it.
 struct Parts {
     grants: Grants,
@@ -389,6 +370,52 @@ struct Parts {
     recorder: Recorder,
     health: Health,
     certificates: Certificates,
+}
+
+fn operators(deps: &Deps, tenants: &Tenants, grants: &Grants, refusals: &Refusals) -> Operators {
+    Operators::new(OperatorDeps {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        brand: deps.brand,
+        tracker: deps.tracker.clone(),
+        tenants: tenants.clone(),
+        grants: grants.clone(),
+        refusals: refusals.clone(),
+    })
+}
+
+fn rotations(
+    deps: &Deps,
+    policies: &Policies,
+    grants: &Grants,
+    wrappings: &Wrappings,
+    notices: &Notices,
+) -> Rotations {
+    Rotations::new(RotationDeps {
+        store: Arc::clone(&deps.store),
+        ledger: Arc::clone(&deps.ledger),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        brand: deps.brand,
+        policies: policies.clone(),
+        grants: grants.clone(),
+        wrappings: wrappings.clone(),
+        notices: notices.clone(),
+    })
+}
+
+fn upstreams(deps: &Deps, tenants: &Tenants, routes: &Routes) -> Upstreams {
+    Upstreams::new(UpstreamDeps {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        brand: deps.brand,
+        tenants: tenants.clone(),
+        routes: routes.clone(),
+    })
 }
 
 fn wrappings(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notices) -> Wrappings {
@@ -426,7 +453,13 @@ fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) -> Channels
 }
 
 /// The durable jobs and whoever runs them on this node.
-fn scheduler(deps: &Deps, node: NodeId, (keys, reviews): (&Keys, &Reviews), policies: &Policies, notices: &Notices) -> Scheduler {
+fn scheduler(
+    deps: &Deps,
+    node: NodeId,
+    (keys, reviews): (&Keys, &Reviews),
+    policies: &Policies,
+    notices: &Notices,
+) -> Scheduler {
     let parts = |schedules| DurableParts {
         schedules,
         store: Arc::clone(&deps.store),

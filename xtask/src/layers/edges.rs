@@ -49,7 +49,8 @@ const LAYERS: [Layer; 14] = [
         tests_see: TESTKIT_AND_SIM,
         never: &["axum"],
     },
-    Layer { name: "control", sees: &["service", "domain"], tests_see: TESTKIT, never: &[] },
+    // Who may do what is tried through the real router on a real store.
+    Layer { name: "control", sees: &["service", "domain"], tests_see: &["testkit", "storage"], never: &[] },
     Layer { name: "service", sees: &["domain"], tests_see: TESTKIT, never: HTTP },
     Layer { name: "storage", sees: &["domain"], tests_see: TESTKIT, never: HTTP },
     Layer { name: "seal", sees: &["domain"], tests_see: TESTKIT, never: &[] },

@@ -25,7 +25,8 @@ pub struct Problem {
     pub field: Option<String>,
     /// The rule of the workspace's policy that stands against it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub rule: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub rule: Option<Rule>,
     /// What was made all the same, when that is the problem.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub made: Option<String>,
@@ -59,7 +60,7 @@ impl Problem {
             }
         };
         let problem = Self::new(status, "policy", detail);
-        Self { field: Some(field.to_owned()), rule: Some(rule.as_str().to_owned()), ..problem }
+        Self { field: Some(field.to_owned()), rule: Some(rule), ..problem }
     }
 
     /// A field that cannot be used.

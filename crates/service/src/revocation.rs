@@ -116,9 +116,8 @@ impl Revocations {
     /// The key is revoked whatever happens here: what fails now is completed later.
     async fn certify(&self, key: &KeyRecord, applied: &Applied) -> (i64, Option<CertificateRecord>) {
         // A sharper reason for a key that was revoked before: it has its certificate.
-        match self.known(&key.id).await {
-            Ok((seq, Some(known))) => return (seq, Some(known)),
-            Ok((_, None)) | Err(_) => {}
+        if let Ok((seq, Some(known))) = self.known(&key.id).await {
+            return (seq, Some(known));
         }
         let Applied { seq, audit_number } = *applied;
         let revoked = UncertifiedKey { key: key.clone(), seq, audit_number };

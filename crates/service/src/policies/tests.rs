@@ -12,10 +12,8 @@ fn named(name: &str) -> NewKey {
 }
 
 fn rule(error: &ServiceError) -> Rule {
-    match error {
-        ServiceError::Policy { rule, .. } => *rule,
-        other => panic!("{other}"),
-    }
+    let ServiceError::Policy { rule, .. } = error else { panic!("{error}") };
+    *rule
 }
 
 async fn set(house: &House, patch: PolicyPatch) -> BreachReport {

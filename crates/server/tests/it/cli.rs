@@ -30,30 +30,55 @@ fn the_help_names_every_command() {
 
     Commands:
       serve        Run the gateway and the control plane
+      operator     Who administers: people and machines
+      login        Log in as an operator
+      logout       Log out
+      session      Your session
+      approval     Requests that wait for a second person
       upstream     Where calls go
       credential   Provider keys, sealed
       workspace    Teams and their environments
       owner        People and services that keys belong to
       key          Keys that open the gateway
+      rotation     Keys that are being replaced by successors
+      unwrap       Open a wrapped key, once
+      review       What keys may do and do not use
+      certificate  What proves that a key was revoked
+      policy       What workspaces demand of their keys
       limits       Limits and what is left of them
       usage        Requests, tokens and cost
       audit        The record of what happened, and its proof
+      apply        Compare what a file declares with what is there, and bring it about
+      channel      Where notices go
+      notice       What people were told, and whether it reached them
+      job          What is done again and again
+      report       The weekly rotation report
+      exec         Run a command with a short-lived key of its own
+      token        Print a short-lived key, for programs that ask a helper for one
+      whoami       Say what a key may do and what is left of its limits
       env          Write a key into a program's .env file, or check what the program misses
       scan         Find keys that stand in files
       backup       Copy the database and the master key to a folder
       status       How the running claviger does
       completions  Print a completion script
+      openapi      Print the document that describes the admin API (OpenAPI 3.1)
       help         Print this message or the help of the given subcommand(s)
 
     Options:
-          --data <DIR>  Data folder [default: $XDG_DATA_HOME/claviger or ~/.local/share/claviger] [env:
-                        CLAVIGER_DATA=]
-          --json        Print JSON
-      -h, --help        Print help
-      -V, --version     Print version
+          --data <DIR>      Data folder [default: $XDG_DATA_HOME/claviger or ~/.local/share/claviger]
+                            [env: CLAVIGER_DATA=]
+          --url <URL>       The control plane, such as https://claviger.example.com:8788 [default: where
+                            you are logged in, else the socket] [env: CLAVIGER_URL=]
+          --ca-file <FILE>  Believe this certificate authority, too (PEM), when the control plane is
+                            asked [env: CLAVIGER_CA_FILE=]
+          --totp <CODE>     A fresh code of your second factor, for what needs one [env: CLAVIGER_TOTP]
+          --json            Print JSON
+      -h, --help            Print help
+      -V, --version         Print version
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 claviger is not running, 4 refused or invalid, 5
-    verification failed or keys found.
+    verification failed or keys found, 6 not done yet: it waits for a second person, or `apply --plan`
+    found something to do.
     "#);
 }
 

@@ -101,7 +101,11 @@ fn told_to_the_operator(guarded: &Guarded, expired: &str) {
 #[test]
 fn a_flood_of_bad_keys_is_no_flood_of_records() {
     let guarded = Guarded::start();
-    let before = guarded.node.json(&["audit", "list", "--limit", "1000"]).as_array().unwrap().len();
+    // Reading the log is recorded, too.
+    let written = |list: &serde_json::Value| {
+        list.as_array().unwrap().iter().filter(|record| record["action"] != "audit.list").count()
+    };
+    let before = written(&guarded.node.json(&["audit", "list", "--limit", "1000"]));
     let mut wire = wire::Wire::to(guarded.node.gateway());
     for _ in 0..300 {
         wire.send(post("/v1/messages", UNKNOWN, "{}"));
@@ -111,7 +115,7 @@ fn a_flood_of_bad_keys_is_no_flood_of_records() {
         let list = guarded.node.json(&["audit", "list", "--limit", "1000"]);
         list.to_string().contains("\"unknown\"").then_some(list)
     });
-    let after = list.as_array().unwrap().len();
+    let after = written(&list);
     assert!(after - before < 20, "{} records of 300 refusals", after - before);
 }
 

@@ -75,7 +75,7 @@ fn names_a_thing(text: &str) -> bool {
         let rest = text.strip_prefix(*prefix);
         rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
     };
-    THINGS.iter().any(|prefix| is_id(prefix))
+    THINGS.iter().any(is_id)
 }
 
 /// Whatever a body names, however deep.

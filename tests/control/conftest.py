@@ -1,18 +1,45 @@
-"""One running claviger for the suite, with something in it to find."""
+"""One running claviger for the suite, with something in it to find, and a token for each role."""
 
+import base64
+import hashlib
+import hmac
+import json
 import pathlib
+import struct
 import tempfile
+import time
+import urllib.request
 
 import pytest
 
 from processes import Claviger, Simulator
 from socket_proxy import SocketProxy
 
+# What only people may do: no machine's token has these verbs.
+FOR_PEOPLE = ("operator.", "session.", "approval.", "break_glass.")
+PASSWORD = "correct horse battery staple"
 PROVIDER_KEY = "sk-ant-api03-" + "p" * 93 + "AA"
 
 
+class SecondFactor:
+    """Codes of RFC 6238; each is used once."""
+
+    def __init__(self, secret: str):
+        self.secret = base64.b32decode(secret + "=" * (-len(secret) % 8))
+        self.last = 0
+
+    def code(self) -> str:
+        step = max(self.last + 1, int(time.time()) // 30 - 1)
+        while step > int(time.time()) // 30 + 1:
+            time.sleep(1)
+        self.last = step
+        digest = hmac.new(self.secret, struct.pack(">Q", step), hashlib.sha1).digest()
+        at = digest[-1] & 15
+        return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7FFFFFFF) % 10**6:06}"
+
+
 class Installation:
-    """A node with a simulator behind it, reached over TCP as its local owner."""
+    """A node with a simulator behind it, its socket reached over TCP."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
@@ -29,6 +56,41 @@ class Installation:
             "upstreams": credential["upstream"],
             "credentials": credential["id"],
         }
+        self.document = self.ask("GET", "/openapi.json")
+        self.verbs = sorted(
+            operation["operationId"]
+            for methods in self.document["paths"].values()
+            for operation in methods.values()
+            if operation.get("security") != [{}]
+        )
+        self.tokens = {}
+        enrolled = self.ask("POST", "/operators", {"name": "ann", "role": "owner", "password": PASSWORD})
+        self.factor = SecondFactor(enrolled["totp_secret"])
+        proof = {"name": "ann", "password": PASSWORD, "totp": self.factor.code()}
+        self.session = self.ask("POST", "/session", proof)["token"]
+
+    def ask(self, method: str, path: str, body=None, **headers):
+        """As the local owner until somebody is enrolled, then as whoever the headers prove."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json", **headers}
+        request = urllib.request.Request(f"{self.url}/admin/v1{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def token(self, role: str) -> str:
+        """A machine's token of this role, with every verb that such a token may have."""
+        if role not in self.tokens:
+            wanted = {"name": f"machine {role}", "role": role, "verbs": self._verbs(role)}
+            proof = {"authorization": f"Bearer {self.session}", "x-claviger-totp": self.factor.code()}
+            self.tokens[role] = self.ask("POST", "/operator-tokens", wanted, **proof)["token"]
+        return self.tokens[role]
+
+    def _verbs(self, role: str) -> list[str]:
+        """None: whatever needs no second factor."""
+        if role not in ("owner", "admin"):
+            return []
+        closed = ("audit.export",) if role == "admin" else ()
+        return [verb for verb in self.verbs if not verb.startswith(FOR_PEOPLE) and verb not in closed]
 
     def close(self):
         self.proxy.close()

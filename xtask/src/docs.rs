@@ -1,5 +1,5 @@
-//! Documentation that can be checked: links lead somewhere, both READMEs say the same, and the example
-//! configuration and the reference list the same settings.
+//! Documentation that can be checked: links lead somewhere, both READMEs say the same, the example configuration and
+//! the reference list the same settings, and the kept document of the admin API is what the program prints.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::args::Arguments;
+use crate::openapi;
 use crate::output;
 use crate::steps::Outcome;
 use crate::workspace::Workspace;
@@ -26,7 +27,8 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> anyhow::Result<ExitCo
 
 /// All checks as a step of a longer run.
 pub fn step(workspace: &Workspace) -> anyhow::Result<Outcome> {
-    let problems = problems(workspace.root())?;
+    let mut problems = problems(workspace.root())?;
+    problems.extend(openapi::problems(workspace)?);
     for problem in &problems {
         output::line(problem);
     }

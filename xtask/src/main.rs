@@ -9,6 +9,7 @@ mod dependencies;
 mod docs;
 mod fuzz;
 mod layers;
+mod openapi;
 mod output;
 mod postgres;
 mod process;
@@ -34,7 +35,8 @@ usage: cargo xtask <verb>
                long runs; results are appended to bench/soak.md
   bench        measure against a plain proxy
   layers       import edges, sizes and banned names and calls
-  docs         links, the book's table of contents, both READMEs, the settings
+  docs         links, the book's table of contents, both READMEs, the settings, the API's document
+  openapi      write docs/openapi.json and the table of operations in docs/API.md
   dependencies licences, banned crates and sources, as deny.toml says
   cold-build   CPU-seconds of a release build from nothing (limit 900)";
 
@@ -61,6 +63,7 @@ fn run(verb: &str, arguments: Arguments) -> anyhow::Result<ExitCode> {
         "layers" => layers::run(&workspace, arguments),
         "docs" => docs::run(&workspace, arguments),
         "dependencies" => dependencies::run(&workspace, arguments),
+        "openapi" => openapi::run(&workspace, arguments),
         "cold-build" => cold_build::run(&workspace, arguments),
         "" | "help" | "--help" | "-h" => {
             output::line(USAGE);

@@ -39,10 +39,20 @@ use crate::{
 /// Every operation.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
-    [of_keys(), of_rotations(), of_policies(), of_tenants(), of_upstreams(), of_records(), of_notices(), of_operators(), of_the_process()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        of_keys(),
+        of_rotations(),
+        of_policies(),
+        of_tenants(),
+        of_upstreams(),
+        of_records(),
+        of_notices(),
+        of_operators(),
+        of_the_process(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn of_keys() -> Vec<Operation> {
@@ -129,7 +139,12 @@ fn of_policies() -> Vec<Operation> {
             "Demand something of a workspace's keys; says which living keys break it",
             policies::set,
         ),
-        get(Verb::ReviewList, "/reviews", "List reviews of what keys may do, the newest first", reviews::list),
+        get(
+            Verb::ReviewList,
+            "/reviews",
+            "List reviews of what keys may do, the newest first",
+            reviews::list,
+        ),
         get(
             Verb::ReviewShow,
             "/keys/{id}/review",
@@ -224,7 +239,12 @@ fn of_notices() -> Vec<Operation> {
         get(Verb::ChannelList, "/channels", "List channels by creation", channels::list),
         post(Verb::ChannelTest, "/channels/{id}/test", "Send a trial notice now", channels::test),
         delete(Verb::ChannelRemove, "/channels/{id}", "Take a channel out", channels::remove),
-        get(Verb::NoticeList, "/notices", "List notices and how their deliveries went, newest first", notices::list),
+        get(
+            Verb::NoticeList,
+            "/notices",
+            "List notices and how their deliveries went, newest first",
+            notices::list,
+        ),
         post(
             Verb::NoticeRetry,
             "/notices/{id}/retry",

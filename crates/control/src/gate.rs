@@ -23,6 +23,9 @@ use crate::{
 
 /// Largest body of an operation, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
+/// How much of a larger one is read, and how long, before it is refused.
+const DRAINED: usize = 8 * MAX_BODY;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest that a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -157,10 +160,23 @@ fn too_large() -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body may have {MAX_BODY} bytes"))
 }
 
+/// Reads a body and forgets it, up to a bound.
+async fn drain(mut body: Body) {
+    let mut seen = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        seen += frame.data_ref().map_or(0, Bytes::len);
+        if seen > DRAINED {
+            return;
+        }
+    }
+}
+
 async fn read(head: &Parts, body: Body) -> Result<Bytes, Problem> {
     let announced =
         head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY as u64) {
+        // Nobody hears an answer who is still sending when the connection is closed.
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, drain(body)).await;
         return Err(too_large());
     }
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {

@@ -376,7 +376,13 @@ mod tests {
     #[test]
     fn what_is_the_gateways_own_is_never_forwarded() {
         assert_eq!(of("GET", "/v1/claviger/me"), Operation::Own(OwnRoute::Me));
-        for path in ["/v1/claviger", "/v1//claviger/me", "/v1/%63laviger/me", "/v1/CLAVIGER/me", "/v1/x/../claviger/me"] {
+        for path in [
+            "/v1/claviger",
+            "/v1//claviger/me",
+            "/v1/%63laviger/me",
+            "/v1/CLAVIGER/me",
+            "/v1/x/../claviger/me",
+        ] {
             assert_eq!(of("GET", path), Operation::Own(OwnRoute::Nowhere), "{path}");
         }
         assert_eq!(of("GET", "/v1/clavigers"), Operation::Other);

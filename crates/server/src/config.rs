@@ -15,10 +15,10 @@ use clap::Args;
 use claviger_domain::{address::CidrList, token::Brand};
 
 use file::{FileConfig, FileError};
-pub use value::{Durability, LogFormat};
 use outgoing::{JobTimes, SmtpChannel};
 use value::Size;
 pub use value::Span;
+pub use value::{Durability, LogFormat};
 
 /// What `serve` takes on the command line and from the environment.
 #[derive(Debug, Default, Clone, Args)]

@@ -148,7 +148,8 @@ impl Channels {
     /// [`ServiceError::NotFound`]; [`ServiceError::Conflict`] when somebody else was faster.
     pub async fn remove(&self, id_or_name: &str, caller: &Caller) -> Result<ChannelRecord, ServiceError> {
         let channel = self.find(id_or_name).await?;
-        let mut removed = ChannelRecord { state: ServiceState::Removed, sealed: Vec::new(), ..channel.clone() };
+        let mut removed =
+            ChannelRecord { state: ServiceState::Removed, sealed: Vec::new(), ..channel.clone() };
         let event = caller.event(self.0.clock.now(), "channel.remove", channel.id.as_str());
         let event = event.with("name", channel.name.as_str());
         let event = digests::with(event, Some(&canonical(&channel)), Some(&canonical(&removed)));
@@ -173,7 +174,9 @@ impl Channels {
             return Ok(());
         };
         if let Some(present) = present {
-            if present.target == ChannelTarget::Smtp(target.clone()) && self.is_secret(&present, secret.as_ref()) {
+            if present.target == ChannelTarget::Smtp(target.clone())
+                && self.is_secret(&present, secret.as_ref())
+            {
                 return Ok(());
             }
             self.remove(CONFIGURED, &Caller::system()).await?;
@@ -204,7 +207,10 @@ impl Channels {
         match (&new.target, &new.secret) {
             (ChannelTarget::Smtp(smtp), given) => {
                 if smtp.username.is_some() != given.is_some() {
-                    return Err(ServiceError::invalid("password", "give a user name and a password, or neither"));
+                    return Err(ServiceError::invalid(
+                        "password",
+                        "give a user name and a password, or neither",
+                    ));
                 }
                 Ok((given.as_ref().map(|text| SecretBytes::new(text.as_bytes().to_vec())), None))
             }

@@ -135,9 +135,7 @@ impl From<StoreError> for ServiceError {
             StoreError::Conflict { what } => {
                 Self::conflict(what, "changed or taken by someone else meanwhile")
             }
-            StoreError::OverCap { has, allowed } => {
-                Violation::MaxKeys { has, allowed }.into()
-            }
+            StoreError::OverCap { has, allowed } => Violation::MaxKeys { has, allowed }.into(),
             StoreError::Unavailable(why) => Self::Unavailable(why),
             StoreError::Refused { .. } => Self::invalid("value", error),
             StoreError::Corrupt { .. } | StoreError::NewerSchema { .. } => Self::Broken(error),

@@ -1,10 +1,10 @@
 //! The use cases: load, ask `domain`, apply, record. One write path, entered alike by gateway, control plane,
 //! command line and jobs. Read in this order.
 
-#[cfg(test)]
-mod fake;
 mod dependants;
 mod digests;
+#[cfg(test)]
+mod fake;
 mod lock;
 mod naming;
 

@@ -90,7 +90,12 @@ impl Rotations {
     /// [`ServiceError::NotFound`]; [`ServiceError::Invalid`] names `overlap_secs`, `wrap_ttl_secs` or `reason`;
     /// [`ServiceError::Conflict`] when the key's state or another open rotation stands in the way;
     /// [`ServiceError::Policy`].
-    pub async fn start(&self, id: &KeyId, new: &NewRotation, caller: &Caller) -> Result<Started, ServiceError> {
+    pub async fn start(
+        &self,
+        id: &KeyId,
+        new: &NewRotation,
+        caller: &Caller,
+    ) -> Result<Started, ServiceError> {
         check_reason(&new.reason)?;
         for _ in 0..TRIES {
             match self.try_start(id, new, caller).await {

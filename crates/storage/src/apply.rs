@@ -10,8 +10,8 @@ use crate::{
     approvals, audit, certificates, children,
     engine::{Db, Tx},
     failure::Failure,
-    feed, idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, tenants, upstreams,
-    wrappings,
+    feed, idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, tenants,
+    upstreams, wrappings,
 };
 
 /// How often a transaction that had to give way to another is begun again.

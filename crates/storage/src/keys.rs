@@ -128,10 +128,7 @@ pub(crate) async fn get(db: &Db, id: &KeyId) -> Result<Option<KeyRecord>, StoreE
     row.map(|row| read("api_keys", &row, record)).transpose()
 }
 
-pub(crate) async fn get_for_grant(
-    db: &Db,
-    id: PublicId,
-) -> Result<(i64, Option<GrantRow>), StoreError> {
+pub(crate) async fn get_for_grant(db: &Db, id: PublicId) -> Result<(i64, Option<GrantRow>), StoreError> {
     let row = db.row(GET_FOR_GRANT, args![format!("key_{}", id.as_str())]).await?;
     let row = row.ok_or_else(crate::feed::no_head)?;
     let seq = read("feed_head", &row, |row| row.int("seq"))?;
@@ -300,3 +297,6 @@ fn revocation(row: &Row) -> Result<Option<Revocation>, Unreadable> {
         immediate: row.opt_int("revoke_immediate")? == Some(1),
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,11 +51,7 @@ pub(crate) async fn newest_of(db: &Db, key: &KeyId) -> Result<Option<WrappingRec
     row.map(|row| read("wrappings", &row, wrapping)).transpose()
 }
 
-pub(crate) async fn lapsed(
-    db: &Db,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<WrappingRecord>, StoreError> {
+pub(crate) async fn lapsed(db: &Db, now: Timestamp, limit: u32) -> Result<Vec<WrappingRecord>, StoreError> {
     let rows = db.rows(LAPSED, args![now, limit]).await?;
     rows.iter().map(|row| read("wrappings", row, wrapping)).collect()
 }

@@ -214,6 +214,7 @@ pub struct OperatorTokenView {
 
 /// What was written down after break-glass.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = BreakGlassReview)]
 pub struct ReviewView {
     /// Who wrote it.
     pub by: String,

@@ -74,3 +74,15 @@ fn every_reference_leads_somewhere() {
         assert!(document.pointer(pointer).is_some(), "{reference}");
     }
 }
+
+#[test]
+fn no_two_types_share_a_name() {
+    let mut known: std::collections::BTreeMap<String, Value> = std::collections::BTreeMap::new();
+    for operation in operations() {
+        for (name, schema) in &operation.shape.schemas {
+            let schema = serde_json::to_value(schema).unwrap();
+            let before = known.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert_eq!(*before, schema, "{name}: name one of them with #[schema(as = …)]");
+        }
+    }
+}

@@ -33,7 +33,9 @@ const MOST: usize = 64 * 1024 * 1024;
 pub fn is_rewritten(permit: &Permit, parts: &Parts) -> bool {
     let concerned = match permit.head.operation.answer() {
         AnswerKind::Batch { .. } | AnswerKind::NewFile => true,
-        AnswerKind::List => permit.head.operation != Operation::ListModels || permit.caller.live.limits_models(),
+        AnswerKind::List => {
+            permit.head.operation != Operation::ListModels || permit.caller.live.limits_models()
+        }
         AnswerKind::Message
         | AnswerKind::Object
         | AnswerKind::Results

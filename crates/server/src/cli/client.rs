@@ -235,7 +235,8 @@ impl Client {
 
     /// Whether it is a code that is missing, and somebody sits there who has one.
     fn can_ask_for_code(&self, bytes: &[u8]) -> bool {
-        let is_missing = serde_json::from_slice::<Problem>(bytes).is_ok_and(|p| p.kind == "second_factor_required");
+        let is_missing =
+            serde_json::from_slice::<Problem>(bytes).is_ok_and(|p| p.kind == "second_factor_required");
         is_missing && !self.headers.iter().any(|(name, _)| *name == CODE) && ask::is_possible()
     }
 

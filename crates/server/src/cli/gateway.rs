@@ -135,8 +135,7 @@ impl Gateway {
 
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let mut request =
-            Request::builder().method(method).uri(format!("{}/v1/claviger{path}", self.prefix));
+        let mut request = Request::builder().method(method).uri(format!("{}/v1/claviger{path}", self.prefix));
         if let Some(key) = &self.key {
             request = request.header("x-api-key", key.clone());
         }

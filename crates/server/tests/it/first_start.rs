@@ -287,7 +287,12 @@ fn a_first_live_key_that_was_never_shown_is_replaced_and_nothing_is_imported_twi
     // Cut off between the import and the key: the start after it goes on from there.
     assert!(node.stop().success());
     let url = format!("sqlite:{}", node.data().join("claviger.db").display());
-    assert!(claviger_testkit::sql::execute(&url, "DELETE FROM uncertified; DELETE FROM certificates; DELETE FROM api_keys") > 0);
+    assert!(
+        claviger_testkit::sql::execute(
+            &url,
+            "DELETE FROM uncertified; DELETE FROM certificates; DELETE FROM api_keys"
+        ) > 0
+    );
     fs::remove_file(&path).unwrap();
     node.start();
     let key = fs::read_to_string(&path).unwrap().trim().to_owned();

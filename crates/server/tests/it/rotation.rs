@@ -55,7 +55,10 @@ fn a_key_is_replaced_step_by_step_and_its_callers_hear_of_it(mut ground: Ground)
     assert_eq!((first.status, told(&first)), (200, [None; 4]));
     let status = ground.until(&rotation, "overlapping");
     assert_eq!(status["since_start"], json!({"old_requests": 1, "new_requests": 1, "share_old": 0.5}));
-    assert_eq!((&status["share_old"], &status["remaining"][0]["client_ip"]), (&json!(0.5), &json!("127.0.0.1")));
+    assert_eq!(
+        (&status["share_old"], &status["remaining"][0]["client_ip"]),
+        (&json!(0.5), &json!("127.0.0.1"))
+    );
     assert!(status["last_use_old"].is_string() && status["deadline"].is_string(), "{status}");
 
     ground.pass_hours(25);
@@ -101,7 +104,8 @@ fn a_wrapped_key_opens_once_and_a_second_time_is_an_incident(ground: Ground) {
         serde_json::from_str(&done.stdout).unwrap()
     };
     assert_eq!(out["id"], made["id"]);
-    let key = Key { id: out["id"].as_str().unwrap().to_owned(), key: out["key"].as_str().unwrap().to_owned() };
+    let key =
+        Key { id: out["id"].as_str().unwrap().to_owned(), key: out["key"].as_str().unwrap().to_owned() };
     assert_eq!(ground.ask(&key).status, 200);
     let again = node.cli(&["unwrap", token]);
     assert_eq!(again.code, 4, "{}", again.stdout);

@@ -23,10 +23,13 @@ pub(crate) enum Fate {
     Hang,
 }
 
+/// The channel, the letter and the secret that a delivery had.
+pub(crate) type Carried = (String, Letter, Option<Vec<u8>>);
+
 #[derive(Default)]
 pub(crate) struct FakeCourier {
     fates: Mutex<HashMap<String, Fate>>,
-    pub(crate) carried: Mutex<Vec<(String, Letter, Option<Vec<u8>>)>>,
+    pub(crate) carried: Mutex<Vec<Carried>>,
 }
 
 impl FakeCourier {

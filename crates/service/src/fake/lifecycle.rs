@@ -8,7 +8,9 @@ use claviger_domain::{
     policy::PolicyRecord,
     ports::{
         Change, StoreError,
-        lifecycle::{CertificateFilter, CertificateRecord, LifecycleStore, OwnerCap, RotationFilter, UncertifiedKey},
+        lifecycle::{
+            CertificateFilter, CertificateRecord, LifecycleStore, OwnerCap, RotationFilter, UncertifiedKey,
+        },
     },
     rotation::{RotationRecord, Succession},
     token::PublicId,

@@ -32,7 +32,9 @@ async fn begin(house: &House, request_id: &str, asked: u8) -> Begun {
 async fn run(house: &House, request_id: &str) -> Running {
     match begin(house, request_id, 1).await {
         Begun::Run(running) => running,
-        _ => panic!("{request_id} was not begun"),
+        Begun::Answered { .. } | Begun::Done { .. } | Begun::UnderWay | Begun::OtherRequest => {
+            panic!("{request_id} was not begun")
+        }
     }
 }
 

@@ -62,7 +62,10 @@ impl Operators {
             return Ok(());
         }
         let Some(code) = code else {
-            let why = format!("{} needs a fresh code of your second factor: send it as X-Claviger-TOTP (`--totp CODE`)", verb.as_str());
+            let why = format!(
+                "{} needs a fresh code of your second factor: send it as X-Claviger-TOTP (`--totp CODE`)",
+                verb.as_str()
+            );
             return Err(ServiceError::SecondFactor { why });
         };
         let until = now.plus_micros(STEP_UP_SECS * MICROS_PER_SEC);

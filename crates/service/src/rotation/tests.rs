@@ -319,24 +319,27 @@ async fn whatever_happens_one_key_of_the_line_works_until_somebody_ends_it() {
                         House::on(Arc::clone(&house.store), crate::Settings::default(), next(1 << 40)).await;
                     let (a, b) =
                         tokio::join!(rotations.advance_all(), other.services.rotations.advance_all());
-                    (a.unwrap(), b.unwrap());
+                    a.unwrap();
+                    b.unwrap();
                 }
             }
-            let state = lock(&house.store.state);
-            let line: Vec<&KeyRecord> = state.keys.iter().filter(|k| k.lineage == key.lineage).collect();
-            let living = line.iter().filter(|k| k.state == KeyState::Active).count();
-            assert!((1..=2).contains(&living), "seed {seed}: {living} live");
-            let rotation = state.lifecycle.rotations.iter().find(|r| r.id == id).unwrap();
-            assert!(rotation.state.is_open() || living == 1, "seed {seed}: {:?}", rotation.state);
-            assert_eq!(rotation.state.is_open(), rotation.ended_at.is_none());
-            for gone in &dead {
-                let still = line.iter().find(|k| k.id == *gone).unwrap();
-                assert_eq!(still.state, KeyState::Revoked, "seed {seed}: revived");
-            }
-            dead = line.iter().filter(|k| k.state == KeyState::Revoked).map(|k| k.id.clone()).collect();
-            let survivor = line.iter().find(|k| k.state == KeyState::Active).map(|k| k.id.clone()).unwrap();
-            let is_over = !rotation.state.is_open();
-            drop(state);
+            let (survivor, is_over) = {
+                let state = lock(&house.store.state);
+                let line: Vec<&KeyRecord> = state.keys.iter().filter(|k| k.lineage == key.lineage).collect();
+                let living = line.iter().filter(|k| k.state == KeyState::Active).count();
+                assert!((1..=2).contains(&living), "seed {seed}: {living} live");
+                let rotation = state.lifecycle.rotations.iter().find(|r| r.id == id).unwrap();
+                assert!(rotation.state.is_open() || living == 1, "seed {seed}: {:?}", rotation.state);
+                assert_eq!(rotation.state.is_open(), rotation.ended_at.is_none());
+                for gone in &dead {
+                    let still = line.iter().find(|k| k.id == *gone).unwrap();
+                    assert_eq!(still.state, KeyState::Revoked, "seed {seed}: revived");
+                }
+                dead = line.iter().filter(|k| k.state == KeyState::Revoked).map(|k| k.id.clone()).collect();
+                let survivor =
+                    line.iter().find(|k| k.state == KeyState::Active).map(|k| k.id.clone()).unwrap();
+                (survivor, !rotation.state.is_open())
+            };
             if is_over {
                 let patch = crate::keys::KeyPatch { expires: Some(Expiry::Never), ..Default::default() };
                 house.services.keys.update(&survivor, patch, None, &Caller::system()).await.unwrap();

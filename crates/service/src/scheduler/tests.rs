@@ -127,7 +127,8 @@ async fn of_two_nodes_one_acts() {
     a.tick().await.unwrap();
     stage.clock.advance(22 * HOUR);
     let (one, other) = tokio::join!(a.tick(), b.tick());
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     assert_eq!(stage.job.runs(), 1);
 }
 

@@ -31,25 +31,30 @@ pub struct ImportKeys {
 
 /// One key to be made.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct ImportKey {
     /// Its name.
-    #[schema(required = true, min_length = 1, max_length = 128)]
+    #[schema(min_length = 1, max_length = 128)]
     pub name: String,
     /// Owner, by id or name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub owner: Option<String>,
     /// Workspace, by id or name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub workspace: Option<String>,
     /// Model patterns.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub models: Option<Vec<String>>,
     /// Address blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub allow_ip: Option<Vec<String>>,
     /// `12h`, `90d`, `never`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub expires_in: Option<String>,
 }
 

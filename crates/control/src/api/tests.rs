@@ -86,3 +86,17 @@ fn no_two_types_share_a_name() {
         }
     }
 }
+
+/// A field that must be given has no default: an empty one would not even be legal.
+#[test]
+fn what_is_required_has_no_default() {
+    let document = document();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let Some(fields) = schema["properties"].as_object() else { continue };
+        for (field, about) in fields {
+            let (default, least) = (&about["default"], ["minLength", "minItems"].map(|l| about[l].as_u64()));
+            let is_empty = default == "" || default.as_array().is_some_and(Vec::is_empty);
+            assert!(!is_empty || least == [None, None], "{name}.{field}: {about}");
+        }
+    }
+}

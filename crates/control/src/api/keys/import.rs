@@ -17,15 +17,16 @@ pub const MAX_ROWS: usize = 1_000;
 
 /// Body of `POST /admin/v1/keys/import`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct ImportKeys {
     /// The workspace of keys that name none, by id or name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub workspace: Option<String>,
     /// Hand each key over wrapped: the answer holds tokens that open them, once, in place of the keys.
+    #[serde(default)]
     pub wrapped: bool,
     /// The keys, 1 to 1,000.
-    #[schema(required = true, min_items = 1, max_items = 1_000)]
+    #[schema(min_items = 1, max_items = 1_000)]
     pub keys: Vec<ImportKey>,
 }
 
@@ -37,24 +38,19 @@ pub struct ImportKey {
     #[schema(min_length = 1, max_length = 128)]
     pub name: String,
     /// Owner, by id or name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<String>,
     /// Workspace, by id or name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub workspace: Option<String>,
     /// Model patterns.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub models: Option<Vec<String>>,
     /// Address blocks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub allow_ip: Option<Vec<String>>,
     /// `12h`, `90d`, `never`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_in: Option<String>,
 }
 

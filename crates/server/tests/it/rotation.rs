@@ -4,6 +4,7 @@
 mod ground;
 mod kills;
 mod steps;
+mod story;
 
 use serde_json::{Value, json};
 

@@ -29,7 +29,7 @@ macro_rules! on_both {
         mod sqlite {
             $(#[test]
             fn $name() {
-                if let Some(ground) = super::ground::Ground::sqlite() {
+                if let Some(ground) = $crate::rotation::ground::Ground::sqlite() {
                     super::$name(ground);
                 }
             })+
@@ -37,7 +37,7 @@ macro_rules! on_both {
         mod postgres {
             $(#[test]
             fn $name() {
-                if let Some(ground) = super::ground::Ground::postgres() {
+                if let Some(ground) = $crate::rotation::ground::Ground::postgres() {
                     super::$name(ground);
                 }
             })+
@@ -67,6 +67,8 @@ impl Ground {
             .with_environment("FAKETIME_TIMESTAMP_FILE", offset.path().to_str().unwrap())
             .with_environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .with_environment("FAKETIME_NO_CACHE", "1");
+        let logins = node.folder().display().to_string();
+        node = node.with_environment("XDG_CONFIG_HOME", &logins);
         if let Some(database) = &database {
             node = node.with_arguments(&["--database", database.url()]);
         }
@@ -84,6 +86,11 @@ impl Ground {
     pub fn pass_hours(&self, hours: u64) {
         self.hours.set(self.hours.get() + hours);
         fs::write(self.offset.path(), format!("+{}h", self.hours.get())).unwrap();
+    }
+
+    /// How many hours the gateway's clock is ahead.
+    pub fn hours(&self) -> u64 {
+        self.hours.get()
     }
 
     /// kill -9, and another start.

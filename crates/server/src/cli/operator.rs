@@ -7,14 +7,20 @@ use claviger_control::api::{
     operators::{AddOperator, CreateOperatorToken, ReviewBreakGlass, UpdateOperator},
     sessions::EnrolBody,
 };
+use claviger_domain::token::base62;
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::{
     Context, ask,
     client::segment,
     output::{CliError, Columns},
 };
+use crate::entropy::SystemEntropy;
+
+/// Digits of a password that is made: 119 bits in base62.
+const PASSWORD_LEN: usize = 20;
 
 /// What can be done with operators.
 #[derive(Debug, Subcommand)]
@@ -51,7 +57,8 @@ pub struct AddArgs {
     /// The only workspace that they see, by id or name
     #[arg(long, value_name = "W")]
     workspace: Option<String>,
-    /// Read their password from a file, or from standard input (-) [default: asked at the terminal]
+    /// Read their password from a file, or from standard input (-) [default: asked at the terminal; where there is
+    /// none, one is made and shown once]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
@@ -187,18 +194,31 @@ pub fn run(context: &Context, command: OperatorCommand) -> Result<(), CliError> 
 }
 
 fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
-    let password = ask::new_secret("password", args.password_file.as_deref())?;
+    // Where nobody can be asked a password is made, and shown once.
+    let is_made = args.password_file.is_none() && !ask::is_possible();
+    let password =
+        if is_made { made_password()? } else { ask::new_secret("password", args.password_file.as_deref())? };
     let body = AddOperator {
         name: args.name,
         role: args.role,
         workspace: args.workspace,
         password: password.to_string(),
     };
-    let made = context.client()?.post("/admin/v1/operators", &body)?;
+    let mut made = context.client()?.post("/admin/v1/operators", &body)?;
+    if is_made {
+        made["password"] = password.as_str().into();
+    }
     context.out.object(&made);
     show_secret(context, &made);
     context.out.line("from now on: `claviger login --name NAME`, with password and code");
     Ok(())
+}
+
+fn made_password() -> Result<Zeroizing<String>, CliError> {
+    let mut digits = Zeroizing::new([0_u8; PASSWORD_LEN]);
+    let filled = base62::fill_random(&mut *digits, &SystemEntropy::default());
+    filled.map_err(|e| CliError::failed(e.to_string()))?;
+    Ok(Zeroizing::new(String::from_utf8_lossy(&*digits).into_owned()))
 }
 
 fn update(context: &Context, args: UpdateArgs) -> Result<(), CliError> {

@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 #[expect(dead_code, reason = "the fields are what is read, and nobody asks for them here")]
 #[path = "../../crates/server/src/config/file.rs"]
 mod file;
+#[expect(dead_code, reason = "likewise")]
 #[path = "../../crates/server/src/config/value.rs"]
 mod value;
 

@@ -9,10 +9,7 @@ use std::{
 use claviger_domain::{address::CidrList, token::Brand};
 use serde::{Deserialize, Deserializer};
 
-use super::{
-    outgoing::{JobsSection, SmtpSection},
-    value::{Durability, LogFormat, Size, Span},
-};
+use super::value::{Durability, LogFormat, Size, Span};
 
 /// What a configuration file may say.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -65,6 +62,40 @@ pub struct FileConfig {
     pub smtp: SmtpSection,
     /// When durable jobs are due.
     pub jobs: JobsSection,
+}
+
+/// `[smtp]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmtpSection {
+    /// The mail server; absent: no mail.
+    pub host: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// `starttls`, `implicit` or `plain`.
+    pub security: Option<String>,
+    /// Log in as this name,
+    pub username: Option<String>,
+    /// with the password in this file.
+    pub password_file: Option<PathBuf>,
+    /// The sender.
+    pub from: Option<String>,
+    /// Who gets every notice.
+    pub to: Option<Vec<String>>,
+    /// Whether owners get copies of what concerns their keys.
+    pub to_owner: Option<bool>,
+}
+
+/// `[jobs]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JobsSection {
+    /// Cron expression.
+    pub daily_check: Option<String>,
+    /// Cron expression.
+    pub weekly_report: Option<String>,
+    /// The zone that they are meant in.
+    pub time_zone: Option<String>,
 }
 
 /// `[tls]`, `[control_tls]`

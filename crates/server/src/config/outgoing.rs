@@ -4,43 +4,11 @@ use std::path::PathBuf;
 
 use claviger_domain::notice::channel::{SmtpSecurity, SmtpTarget};
 use claviger_service::jobs::Schedules;
-use serde::Deserialize;
 
-use super::ConfigError;
-
-/// `[smtp]`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SmtpSection {
-    /// The mail server; absent: no mail.
-    pub host: Option<String>,
-    /// Its port.
-    pub port: Option<u16>,
-    /// `starttls`, `implicit` or `plain`.
-    pub security: Option<String>,
-    /// Log in as this name,
-    pub username: Option<String>,
-    /// with the password in this file.
-    pub password_file: Option<PathBuf>,
-    /// The sender.
-    pub from: Option<String>,
-    /// Who gets every notice.
-    pub to: Option<Vec<String>>,
-    /// Whether owners get copies of what concerns their keys.
-    pub to_owner: Option<bool>,
-}
-
-/// `[jobs]`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct JobsSection {
-    /// Cron expression.
-    pub daily_check: Option<String>,
-    /// Cron expression.
-    pub weekly_report: Option<String>,
-    /// The zone that they are meant in.
-    pub time_zone: Option<String>,
-}
+use super::{
+    ConfigError,
+    file::{JobsSection, SmtpSection},
+};
 
 /// The mail channel of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,6 +25,10 @@ impl Caller {
         self.ask("POST", path, body)
     }
 
+    pub fn patch(&mut self, path: &str, body: &str) -> anyhow::Result<Value> {
+        self.ask("PATCH", path, body)
+    }
+
     pub fn get(&mut self, path: &str) -> anyhow::Result<Value> {
         self.ask("GET", path, "")
     }

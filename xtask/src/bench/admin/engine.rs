@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::super::server::Server;
 use super::CALLERS;
@@ -49,14 +49,13 @@ pub struct Running {
 
 impl Node {
     fn data(&self) -> PathBuf {
-        self.folder.join(self.engine.name())
+        self.folder.join(self.engine.name()).join("data")
     }
 
     /// Starts it; the first time with an owner for each caller and room for all their keys.
     pub fn start(&self) -> anyhow::Result<Running> {
         let data = self.data();
         let is_first = !data.exists();
-        fs::create_dir_all(&data)?;
         let mut command = Command::new(&self.binary);
         command.env("CLAVIGER_DATA", &data).args([
             "serve",
@@ -68,11 +67,12 @@ impl Node {
         if let Engine::Postgres(url) = &self.engine {
             command.args(["--database", url]);
         }
-        let mut server = Server::start("claviger", &mut command, &data)?;
+        let mut server = Server::start("claviger", &mut command, &self.folder.join(self.engine.name()))?;
         server.line("ready gateway=")?;
         let socket = data.join("control.sock");
         if is_first {
             let mut caller = Caller::connect(&socket)?;
+            caller.patch("/admin/v1/policy", r#"{"max_keys":1000000}"#)?;
             for owner in 0..CALLERS {
                 caller.post("/admin/v1/owners", &format!(r#"{{"name":"bench {owner}"}}"#))?;
             }
@@ -135,9 +135,13 @@ impl Node {
         process::capture(psql.args(["-q", "-c", statement]).arg(url)).map(drop)
     }
 
-    /// One of PostgreSQL's own programs.
+    /// One of PostgreSQL's own programs: from PATH, else beside those that the cluster was made with.
     fn program(&self, name: &str) -> anyhow::Result<Command> {
-        let Some(folder) = postgres::programs() else { bail!("PostgreSQL is not installed") };
-        Ok(Command::new(folder.join(name)))
+        let beside = || {
+            let initdb = postgres::programs()?.join("initdb").canonicalize().ok()?;
+            initdb.parent().map(|folder| folder.join(name)).filter(|file| file.is_file())
+        };
+        let found = process::find(name).or_else(beside);
+        found.map(Command::new).with_context(|| format!("{name} is not installed"))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::super::server::Server;
-use super::CALLERS;
+use super::OWNERS;
 use super::caller::Caller;
 use crate::postgres;
 use crate::process::{self, Deadline};
@@ -73,15 +73,15 @@ impl Node {
         if is_first {
             let mut caller = Caller::connect(&socket)?;
             caller.patch("/admin/v1/policy", r#"{"max_keys":1000000}"#)?;
-            for owner in 0..CALLERS {
+            for owner in 0..OWNERS {
                 caller.post("/admin/v1/owners", &format!(r#"{{"name":"bench {owner}"}}"#))?;
             }
         }
         Ok(Running { socket, _server: server })
     }
 
-    /// Durable commits of one row: SQLite's writer is one, PostgreSQL has as many as there are callers.
-    pub fn commits_a_second(&self, callers: usize, span: Duration) -> anyhow::Result<f64> {
+    /// Durable commits of one row, one after the other: as the records of the audit log are written.
+    pub fn commits_a_second(&self, span: Duration) -> anyhow::Result<f64> {
         match &self.engine {
             Engine::Sqlite => {
                 let folder = self.folder.join("commits");
@@ -98,9 +98,8 @@ impl Node {
                 self.psql(url, "DROP TABLE IF EXISTS one; CREATE TABLE one (id BIGSERIAL PRIMARY KEY, body TEXT NOT NULL)")?;
                 let script = self.folder.join("commit.sql");
                 fs::write(&script, COMMIT_SQL)?;
-                let clients = callers.to_string();
                 let mut pgbench = self.program("pgbench")?;
-                pgbench.args(["-n", "-c", &clients, "-j", "2", "-T", &span.as_secs().to_string(), "-f"]);
+                pgbench.args(["-n", "-c", "1", "-T", &span.as_secs().to_string(), "-f"]);
                 let said = process::capture(pgbench.arg(&script).arg(url))?;
                 let rate = said
                     .lines()

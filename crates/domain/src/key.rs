@@ -21,6 +21,7 @@ use crate::{
     limit::Limits,
     mac::{KeyMac, PepperVersion},
     permission::Permissions,
+    proof::Proofs,
     token::{KeyClass, PublicId},
 };
 
@@ -189,6 +190,8 @@ pub struct KeyPolicy {
     pub hours: Option<HoursOfWeek>,
     /// What a client that goes away causes.
     pub on_disconnect: OnDisconnect,
+    /// What must be shown beside the key.
+    pub require: Proofs,
 }
 
 /// All that is known of a key (row K2), but for the key itself, which nobody keeps.

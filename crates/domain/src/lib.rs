@@ -19,6 +19,7 @@ pub mod operator;
 pub mod permission;
 pub mod policy;
 pub mod ports;
+pub mod proof;
 pub mod report;
 pub mod review;
 pub mod rotation;

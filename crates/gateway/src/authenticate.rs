@@ -5,6 +5,7 @@ use std::sync::Arc;
 use claviger_claude_wire::answers::{Answer, UNAUTHENTICATED_MESSAGE};
 use claviger_domain::{
     grant::AuthFailure,
+    proof::Proofs,
     token::{Brand, PublicId, Token},
 };
 use claviger_service::grants::{Grants, LiveGrant, VerifyError};
@@ -20,6 +21,8 @@ pub struct Caller {
     pub live: Arc<LiveGrant>,
     /// In which headers it was shown.
     pub form: CredentialForm,
+    /// What was shown beside it so far.
+    pub proofs: Proofs,
 }
 
 /// Why nobody was recognised.
@@ -59,7 +62,7 @@ pub async fn authenticate(
         VerifyError::Unavailable => AuthenticateError::Unavailable,
         VerifyError::Busy => AuthenticateError::Busy,
     })?;
-    Ok(Caller { live: verified, form: CredentialForm::of(headers) })
+    Ok(Caller { live: verified, form: CredentialForm::of(headers), proofs: Proofs::NONE })
 }
 
 /// The one key that the headers show.

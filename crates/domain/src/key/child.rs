@@ -145,6 +145,7 @@ pub fn policy(parent: &KeyPolicy, wish: &ChildWish) -> Result<KeyPolicy, ChildEr
         max_uses: within("max_uses", parent.max_uses, wish.max_uses)?,
         hours: parent.hours.clone(),
         on_disconnect: parent.on_disconnect,
+        require: parent.require,
     })
 }
 

@@ -12,6 +12,7 @@ use claviger_domain::{
     },
     limit::Limits,
     permission::{Endpoint, ModelGlob, PermissionError, Permissions, Scopes},
+    proof::Proofs,
 };
 
 use super::{DEFAULT_LIFETIME_SECS, Expiry, KeyPatch, LimitsPatch, MAX_LIFETIME_SECS, NewKey};
@@ -35,6 +36,7 @@ pub(super) fn policy(new: &NewKey) -> Result<KeyPolicy, ServiceError> {
         max_uses: new.max_uses,
         hours: new.hours.as_deref().map(hours).transpose()?,
         on_disconnect: new.on_disconnect,
+        require: Proofs::NONE,
     })
 }
 

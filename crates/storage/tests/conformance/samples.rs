@@ -98,6 +98,7 @@ impl Samples {
             max_uses: Some(77),
             hours: None,
             on_disconnect: OnDisconnect::Drain,
+            require: claviger_domain::proof::Proofs::NONE.with(claviger_domain::proof::Proof::Signature),
         };
         KeyRecord {
             id: public_id.key_id().unwrap(),

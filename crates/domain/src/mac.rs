@@ -12,6 +12,7 @@ use crate::token::{Token, side::SideToken};
 
 const DOMAIN: &[u8] = b"cvg/apikey/v1\0";
 const SIDE_DOMAIN: &[u8] = b"cvg/side/v1\0";
+const LOCKOUT_DOMAIN: &[u8] = b"cvg/lockout/v1\0";
 
 /// Which pepper a MAC was made with; counts from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -51,6 +52,16 @@ impl Pepper {
     #[must_use]
     pub fn side_mac(&self, token: &SideToken) -> KeyMac {
         self.sign(SIDE_DOMAIN, token.expose())
+    }
+
+    /// Which of so many places belongs to something that is proved: the same after every start, and nothing that
+    /// strangers can aim at.
+    #[must_use]
+    pub fn lockout_place(&self, claim: &str, places: u64) -> u64 {
+        let KeyMac(mac) = self.sign(LOCKOUT_DOMAIN, claim.as_bytes());
+        let mut first = [0_u8; 8];
+        first.copy_from_slice(&mac[..8]);
+        u64::from_be_bytes(first) % places.max(1)
     }
 
     fn sign(&self, domain: &[u8], text: &[u8]) -> KeyMac {

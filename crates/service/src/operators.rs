@@ -66,10 +66,11 @@ impl Operators {
     pub(crate) fn new(deps: OperatorDeps) -> Self {
         let passwords = Passwords::new(Arc::clone(&deps.entropy), deps.tracker.clone());
         let lookups = Semaphore::new(LOOKUPS);
+        let lockouts = Lockouts::new(Arc::clone(&deps.store), deps.grants.clone());
         Self(Arc::new(Inner {
             deps,
             passwords,
-            lockouts: Lockouts::default(),
+            lockouts,
             lookups,
             turn: Mutex::new(()),
         }))

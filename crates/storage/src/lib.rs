@@ -20,6 +20,7 @@ mod intents;
 mod jobs;
 mod keys;
 mod ledger;
+mod lockouts;
 mod migrate;
 mod notices;
 mod open;

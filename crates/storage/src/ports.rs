@@ -9,7 +9,8 @@ use claviger_domain::{
     id::{ApprovalId, ChannelId, NoticeId, OperatorId, OperatorTokenId, ReportId, WorkspaceId},
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     operator::{
-        approval::ApprovalRecord, name::OperatorName, record::OperatorRecord, token::OperatorTokenRecord,
+        approval::ApprovalRecord, lockout::Lockout, name::OperatorName, record::OperatorRecord,
+        token::OperatorTokenRecord,
     },
     ports::{
         StoreError,
@@ -20,7 +21,7 @@ use claviger_domain::{
     },
 };
 
-use crate::{Database, approvals, idempotency, jobs, notices, operators};
+use crate::{Database, approvals, idempotency, jobs, lockouts, notices, operators};
 
 #[async_trait]
 impl NoticeStore for Database {
@@ -114,6 +115,15 @@ impl OperatorStore for Database {
     }
     async fn approvals(&self, open_at: Option<Timestamp>) -> Result<Vec<ApprovalRecord>, StoreError> {
         approvals::list(&self.db, open_at).await
+    }
+    async fn lockout(&self, place: u64) -> Result<Lockout, StoreError> {
+        lockouts::get(&self.db, place).await
+    }
+    async fn count_failure(&self, place: u64, at: Timestamp) -> Result<Lockout, StoreError> {
+        lockouts::count(&self.db, place, at).await
+    }
+    async fn clear_lockout(&self, place: u64) -> Result<(), StoreError> {
+        lockouts::clear(&self.db, place).await
     }
     async fn workspace_of(&self, id: &str) -> Result<Option<WorkspaceId>, StoreError> {
         operators::workspace_of(&self.db, id).await

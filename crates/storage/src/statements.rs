@@ -5,8 +5,8 @@ use crate::{
     bulk::Bulk,
     certificates, chains, checkpoints, children, clients, commit,
     engine::{Db, sqlite},
-    feed, fold, idempotency, intents, jobs, keys, ledger, migrate, notices, operators, policies, proof,
-    resources, retention, reviews, rotations, secrets, tenants, upstreams, usage, wrappings,
+    feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, notices, operators, policies,
+    proof, resources, retention, reviews, rotations, secrets, tenants, upstreams, usage, wrappings,
 };
 
 /// By aggregate.
@@ -24,6 +24,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("jobs", jobs::STATEMENTS),
     ("keys", keys::STATEMENTS),
     ("ledger", ledger::STATEMENTS),
+    ("lockouts", lockouts::STATEMENTS),
     ("migrate", migrate::STATEMENTS),
     ("policies", policies::STATEMENTS),
     ("proof", proof::STATEMENTS),

@@ -19,6 +19,18 @@ pub struct Lockout {
 }
 
 impl Lockout {
+    /// As it was kept.
+    #[must_use]
+    pub const fn of(failures: u32, until: Timestamp) -> Self {
+        Self { failures, until }
+    }
+
+    /// The end of its lock, or the moment of the last failure: what is kept beside the number.
+    #[must_use]
+    pub const fn until(&self) -> Timestamp {
+        self.until
+    }
+
     /// Until when nothing is tried; `None`: one may try.
     #[must_use]
     pub fn locked_until(&self, now: Timestamp) -> Option<Timestamp> {

@@ -9,7 +9,8 @@ use crate::{
     clock::Timestamp,
     id::{ApprovalId, OperatorId, OperatorTokenId, WorkspaceId},
     operator::{
-        approval::ApprovalRecord, name::OperatorName, record::OperatorRecord, token::OperatorTokenRecord,
+        approval::ApprovalRecord, lockout::Lockout, name::OperatorName, record::OperatorRecord,
+        token::OperatorTokenRecord,
     },
 };
 
@@ -49,6 +50,12 @@ pub trait OperatorStore: Send + Sync + 'static {
     async fn approval(&self, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError>;
     /// Approvals, newest first, at most 1,000; with `open_at`, only those that wait at that moment.
     async fn approvals(&self, open_at: Option<Timestamp>) -> Result<Vec<ApprovalRecord>, StoreError>;
+    /// Failed proofs of a place.
+    async fn lockout(&self, place: u64) -> Result<Lockout, StoreError>;
+    /// Counts one more failure, durably, and gives back what counts now. Of two at once both count.
+    async fn count_failure(&self, place: u64, at: Timestamp) -> Result<Lockout, StoreError>;
+    /// Forgets the failures of a place.
+    async fn clear_lockout(&self, place: u64) -> Result<(), StoreError>;
     /// The workspace that a thing belongs to, by its id: a key, a workspace, whatever a key has. `None`: there is no
     /// such thing, or it belongs to no workspace.
     async fn workspace_of(&self, id: &str) -> Result<Option<WorkspaceId>, StoreError>;

@@ -1,5 +1,7 @@
 //! The fake store's operators, tokens and approvals.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use claviger_domain::{
     audit::Digest,
@@ -7,6 +9,7 @@ use claviger_domain::{
     id::{ApprovalId, OperatorId, OperatorTokenId, WorkspaceId},
     operator::{
         approval::ApprovalRecord,
+        lockout::Lockout,
         name::OperatorName,
         record::OperatorRecord,
         token::{OperatorTokenRecord, TokenKind},
@@ -26,6 +29,7 @@ pub(crate) struct OperatorState {
     pub(crate) tokens: Vec<OperatorTokenRecord>,
     pub(crate) step_ups: Vec<StepUp>,
     pub(crate) approvals: Vec<ApprovalRecord>,
+    pub(crate) lockouts: HashMap<u64, Lockout>,
 }
 
 macro_rules! put {
@@ -133,6 +137,25 @@ impl OperatorStore for FakeStore {
         let state = lock(&self.state);
         let wanted = |a: &&ApprovalRecord| open_at.is_none_or(|at| a.is_open(at));
         Ok(state.operators.approvals.iter().rev().filter(wanted).cloned().collect())
+    }
+
+    async fn lockout(&self, place: u64) -> Result<Lockout, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).operators.lockouts.get(&place).copied().unwrap_or_default())
+    }
+
+    async fn count_failure(&self, place: u64, at: Timestamp) -> Result<Lockout, StoreError> {
+        self.up()?;
+        let mut state = lock(&self.state);
+        let kept = state.operators.lockouts.entry(place).or_default();
+        *kept = kept.failed(at);
+        Ok(*kept)
+    }
+
+    async fn clear_lockout(&self, place: u64) -> Result<(), StoreError> {
+        self.up()?;
+        lock(&self.state).operators.lockouts.remove(&place);
+        Ok(())
     }
 
     async fn workspace_of(&self, id: &str) -> Result<Option<WorkspaceId>, StoreError> {

@@ -165,9 +165,9 @@ impl Operators {
             operator.ok_or_else(|| ServiceError::forbidden("only operators have a password: log in"))?;
         let now = self.0.deps.clock.now();
         let place = format!("second factor of {}", operator.id);
-        self.check_lock(&place, now)?;
+        self.check_lock(&place, now).await?;
         if !self.0.passwords.is_right(own.password, Some(operator.password.clone())).await? {
-            self.failed(&place, "password", Some(operator), &caller.client_ip);
+            self.failed(&place, "password", Some(operator), &caller.client_ip).await?;
             return Err(ServiceError::unauthenticated("the password is wrong"));
         }
         let event = caller.event(now, "session.step_up", operator.id.as_str()).with("verb", "session.enrol");

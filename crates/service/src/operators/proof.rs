@@ -85,49 +85,53 @@ impl Operators {
         let deps = &self.0.deps;
         let now = deps.clock.now();
         let place = format!("second factor of {}", operator.id);
-        self.check_lock(&place, now)?;
+        self.check_lock(&place, now).await?;
         let client_ip = event.client_ip.clone();
         let Some(step) = totp::step_of(operator, code, now, deps.sealer.as_ref())? else {
-            return Err(self.wrong_code(&place, operator, &client_ip));
+            return Err(self.wrong_code(&place, operator, &client_ip).await?);
         };
         let mut all = vec![Change::UseTotpStep(operator.id.clone(), step)];
         all.extend(changes);
         match deps.store.apply(all, event).await {
             Ok(_) => {
-                self.0.lockouts.passed(&place);
-                Ok(())
+                self.0.lockouts.passed(&place).await
             }
             Err(StoreError::Conflict { what: "second factor" }) => {
-                Err(self.wrong_code(&place, operator, &client_ip))
+                Err(self.wrong_code(&place, operator, &client_ip).await?)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn wrong_code(&self, place: &str, operator: &OperatorRecord, client_ip: &str) -> ServiceError {
-        self.failed(place, "second_factor", Some(operator), client_ip);
-        ServiceError::SecondFactor { why: WRONG.to_owned() }
+    async fn wrong_code(
+        &self,
+        place: &str,
+        operator: &OperatorRecord,
+        client_ip: &str,
+    ) -> Result<ServiceError, ServiceError> {
+        self.failed(place, "second_factor", Some(operator), client_ip).await?;
+        Ok(ServiceError::SecondFactor { why: WRONG.to_owned() })
     }
 
-    pub(super) fn check_lock(&self, place: &str, now: Timestamp) -> Result<(), ServiceError> {
-        let locked = self.0.lockouts.locked_until(place, now);
+    pub(super) async fn check_lock(&self, place: &str, now: Timestamp) -> Result<(), ServiceError> {
+        let locked = self.0.lockouts.locked_until(place, now).await?;
         locked.map_or(Ok(()), |until| {
             let secs = until.micros_since(now).max(0) / MICROS_PER_SEC + 1;
             Err(ServiceError::LockedOut { retry_after_secs: u64::try_from(secs).unwrap_or(1) })
         })
     }
 
-    /// Counts a failed proof; tells people when it locks somebody who exists.
-    pub(super) fn failed(
+    /// Counts a failed proof, durably; tells people when it locks somebody who exists.
+    pub(super) async fn failed(
         &self,
         place: &str,
         reason: &'static str,
         operator: Option<&OperatorRecord>,
         client_ip: &str,
-    ) {
+    ) -> Result<(), ServiceError> {
         let deps = &self.0.deps;
         let now = deps.clock.now();
-        let failures = self.0.lockouts.failed(place, now);
+        let failures = self.0.lockouts.failed(place, now).await?;
         deps.refusals.count(reason, subject(operator, client_ip), now);
         if let Some(operator) = operator
             && failures == lockout::FREE
@@ -139,6 +143,7 @@ impl Operators {
                 }
             });
         }
+        Ok(())
     }
 
     async fn tell_of_lockout(

@@ -48,7 +48,7 @@ impl Operators {
         let name = OperatorName::canonical(&login.name).ok();
         // What is no name at all shares one place.
         let place = format!("login of {}", name.as_ref().map_or("", OperatorName::as_str));
-        self.check_lock(&place, now)?;
+        self.check_lock(&place, now).await?;
         let found = match &name {
             Some(name) => deps.store.operator_by_name(name).await?.filter(OperatorRecord::is_active),
             None => None,
@@ -56,9 +56,9 @@ impl Operators {
         let hash = found.as_ref().map(|o| o.password.clone());
         let is_right = self.0.passwords.is_right(login.password, hash).await?;
         // Others may have failed meanwhile: as many as could wait for their turn at once.
-        self.check_lock(&place, now)?;
+        self.check_lock(&place, now).await?;
         let Some(operator) = found.clone().filter(|_| is_right) else {
-            self.failed(&place, "login", found.as_ref(), &caller.client_ip);
+            self.failed(&place, "login", found.as_ref(), &caller.client_ip).await?;
             return Err(ServiceError::unauthenticated(FAILED));
         };
         let (token, record) = self.new_token(TokenKind::Session, &operator, now)?;
@@ -72,11 +72,11 @@ impl Operators {
         let change = Change::InsertOperatorToken(Box::new(record.clone()));
         match self.spend(&operator, &login.code, vec![change], event).await {
             Ok(()) => {
-                self.0.lockouts.passed(&place);
+                self.0.lockouts.passed(&place).await?;
                 Ok(Opened { token, record, operator: Some(operator) })
             }
             Err(ServiceError::SecondFactor { .. }) => {
-                self.failed(&place, "login", found.as_ref(), &caller.client_ip);
+                self.failed(&place, "login", found.as_ref(), &caller.client_ip).await?;
                 Err(ServiceError::unauthenticated(FAILED))
             }
             Err(error) => Err(error),

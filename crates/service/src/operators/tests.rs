@@ -40,6 +40,12 @@ impl Town {
         Self { house: House::new().await, caller }
     }
 
+    /// As after a crash: only what the store holds is left.
+    async fn restart(&mut self) {
+        let store = std::sync::Arc::clone(&self.house.store);
+        self.house = House::on(store, crate::Settings::default(), 8).await;
+    }
+
     fn operators(&self) -> &Operators {
         &self.house.services.operators
     }
@@ -142,6 +148,30 @@ async fn another_spelling_of_a_name_does_not_escape_its_lockout() {
     town.house.deps.tracker.close();
     town.house.deps.tracker.wait().await;
     assert!(town.house.actions().contains(&"operator.locked".to_owned()));
+}
+
+#[tokio::test]
+async fn a_restart_forgives_no_failures() {
+    let mut town = Town::new().await;
+    let base32 = town.enrol("ann", Role::Owner).await;
+    for _ in 0..3 {
+        town.try_login("ann", "wrong wrong", "000000").await.err().unwrap();
+    }
+    town.restart().await;
+    for name in ["ann", "Ann"] {
+        town.try_login(name, "wrong wrong", "000000").await.err().unwrap();
+    }
+    town.restart().await;
+    let code = code(&base32, town.house.clock.now());
+    let locked = town.try_login("ann", PASSWORD, &code).await.err().unwrap();
+    assert!(matches!(locked, ServiceError::LockedOut { retry_after_secs: 29..=31 }), "{locked}");
+    town.house.clock.advance(Duration::from_secs(31));
+    let code = town.next_code(&base32);
+    town.try_login("ann", PASSWORD, &code).await.unwrap();
+    town.restart().await;
+    town.try_login("ann", "wrong wrong", "000000").await.err().unwrap();
+    let code = town.next_code(&base32);
+    town.try_login("ann", PASSWORD, &code).await.expect("a proof that held forgives for good");
 }
 
 #[tokio::test]

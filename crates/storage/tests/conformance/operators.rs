@@ -31,6 +31,7 @@ on_both!(
     tokens_end_with_their_operator,
     a_proof_counts_for_its_action_only,
     of_two_who_decide_one_is_first,
+    failures_are_counted_whoever_else_fails_and_kept,
 );
 
 fn event() -> AuditEvent {
@@ -197,4 +198,19 @@ async fn of_two_who_decide_one_is_first(place: Place) {
     let read = db.approval(&asked.id).await.unwrap().unwrap();
     assert_eq!((read.state, read.status, read.version), (ApprovalState::Executed, Some(204), 3));
     assert_eq!(db.approvals(None).await.unwrap().len(), 1);
+}
+
+async fn failures_are_counted_whoever_else_fails_and_kept(place: Place) {
+    let db = place.open().await;
+    assert_eq!(db.lockout(7).await.unwrap().failures(), 0);
+    let counted = futures_util::future::join_all((0..8).map(|_| db.count_failure(7, at(10)))).await;
+    let mut counts: Vec<u32> = counted.into_iter().map(|lock| lock.unwrap().failures()).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7, 8]);
+    db.count_failure(8, at(10)).await.unwrap();
+    let db = place.open().await;
+    let kept = db.lockout(7).await.unwrap();
+    assert_eq!((kept.failures(), kept.locked_until(at(10)).is_some()), (8, true));
+    db.clear_lockout(7).await.unwrap();
+    assert_eq!((db.lockout(7).await.unwrap().failures(), db.lockout(8).await.unwrap().failures()), (0, 1));
 }

@@ -12,7 +12,8 @@ use claviger_domain::{
     limit::set::UsedBefore,
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     operator::{
-        approval::ApprovalRecord, name::OperatorName, record::OperatorRecord, token::OperatorTokenRecord,
+        approval::ApprovalRecord, lockout::Lockout, name::OperatorName, record::OperatorRecord,
+        token::OperatorTokenRecord,
     },
     policy::PolicyRecord,
     ports::{
@@ -204,6 +205,15 @@ impl OperatorStore for MemoryStore {
     }
     async fn approvals(&self, _open_at: Option<Timestamp>) -> Result<Vec<ApprovalRecord>, StoreError> {
         Ok(Vec::new())
+    }
+    async fn lockout(&self, _place: u64) -> Result<Lockout, StoreError> {
+        Ok(Lockout::default())
+    }
+    async fn count_failure(&self, _place: u64, at: Timestamp) -> Result<Lockout, StoreError> {
+        Ok(Lockout::default().failed(at))
+    }
+    async fn clear_lockout(&self, _place: u64) -> Result<(), StoreError> {
+        Ok(())
     }
     async fn workspace_of(&self, _id: &str) -> Result<Option<WorkspaceId>, StoreError> {
         Ok(None)

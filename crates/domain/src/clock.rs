@@ -65,6 +65,13 @@ impl Timestamp {
     pub fn to_rfc3339(self) -> String {
         jiff::Timestamp::from_microsecond(self.0).map_or_else(|_| self.0.to_string(), |t| format!("{t:.6}"))
     }
+
+    /// The reverse of [`Timestamp::to_rfc3339`], of any offset; `None` for anything else.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let read: jiff::Timestamp = text.parse().ok()?;
+        Some(Self(read.as_microsecond()))
+    }
 }
 
 /// A moment on the boot clock: microseconds since boot, suspended time included

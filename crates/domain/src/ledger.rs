@@ -27,6 +27,49 @@ pub struct UsageCounts {
     pub web_search_requests: u64,
 }
 
+impl UsageCounts {
+    /// Both together; saturates.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            cache_write_5m_tokens: self.cache_write_5m_tokens.saturating_add(other.cache_write_5m_tokens),
+            cache_write_1h_tokens: self.cache_write_1h_tokens.saturating_add(other.cache_write_1h_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            web_search_requests: self.web_search_requests.saturating_add(other.web_search_requests),
+        }
+    }
+
+    /// What it has of each class more than `other`.
+    #[must_use]
+    pub const fn beyond(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(other.input_tokens),
+            cache_write_5m_tokens: self.cache_write_5m_tokens.saturating_sub(other.cache_write_5m_tokens),
+            cache_write_1h_tokens: self.cache_write_1h_tokens.saturating_sub(other.cache_write_1h_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_sub(other.cache_read_tokens),
+            output_tokens: self.output_tokens.saturating_sub(other.output_tokens),
+            web_search_requests: self.web_search_requests.saturating_sub(other.web_search_requests),
+        }
+    }
+
+    /// Tokens that went in, from or to the cache or past it.
+    #[must_use]
+    pub const fn all_input_tokens(&self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.cache_write_5m_tokens)
+            .saturating_add(self.cache_write_1h_tokens)
+            .saturating_add(self.cache_read_tokens)
+    }
+
+    /// Tokens that went in or came out.
+    #[must_use]
+    pub const fn all_tokens(&self) -> u64 {
+        self.all_input_tokens().saturating_add(self.output_tokens)
+    }
+}
+
 /// How a recorded request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

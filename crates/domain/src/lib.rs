@@ -7,6 +7,7 @@ pub mod address;
 pub mod audit;
 pub mod certificate;
 pub mod clock;
+pub mod direct_use;
 pub mod grant;
 pub mod id;
 pub mod key;

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use crate::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::Timestamp,
+    direct_use::CredentialDay,
     id::{KeyId, NodeId, OperatorId, OwnerId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
@@ -473,6 +474,8 @@ pub trait LedgerStore: Send + Sync + 'static {
     -> Result<Clients, StoreError>;
     /// Usage, summed from roll-ups and ledger rows.
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError>;
+    /// What went through each credential by day: from the first day, before the second (UTC days since 1970).
+    async fn credential_days(&self, days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError>;
     /// All data chains, by opening.
     async fn chains(&self) -> Result<Vec<DataChain>, StoreError>;
     /// A chain's records after `number`.

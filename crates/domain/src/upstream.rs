@@ -61,6 +61,33 @@ impl ServiceState {
     }
 }
 
+/// What a credential is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialPurpose {
+    /// It opens the upstream for callers' requests.
+    Traffic,
+    /// An Admin API key: it asks the provider's account what was billed, and never serves a caller.
+    Admin,
+}
+
+impl CredentialPurpose {
+    /// As stored and printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Traffic => "traffic",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The reverse of [`CredentialPurpose::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Traffic, Self::Admin].into_iter().find(|p| p.as_str() == text)
+    }
+}
+
 /// A place that speaks the Claude API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamRecord {
@@ -87,6 +114,8 @@ pub struct CredentialRecord {
     pub id: CredentialId,
     /// The upstream that it opens.
     pub upstream: UpstreamId,
+    /// What it is for.
+    pub purpose: CredentialPurpose,
     /// The only workspace that it serves; `None`: all of them.
     pub workspace: Option<WorkspaceId>,
     /// Its name.

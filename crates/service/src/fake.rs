@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use claviger_domain::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::{Clock, Timestamp},
+    direct_use::CredentialDay,
     id::{IntentId, KeyId, NodeId, OwnerId, RequestId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow, Outcome, Party, Route},
@@ -535,6 +536,10 @@ impl LedgerStore for FakeStore {
             ..UsageTotal::default()
         };
         Ok(state.used.iter().map(total).collect())
+    }
+
+    async fn credential_days(&self, _days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn chains(&self) -> Result<Vec<DataChain>, StoreError> {

@@ -8,7 +8,7 @@ use claviger_domain::{
     ports::{Change, Sealer, Store},
     secret::SecretBytes,
     token::{Brand, TokenKind, inspect},
-    upstream::{CredentialRecord, ServiceState, UpstreamKind, UpstreamRecord},
+    upstream::{CredentialPurpose, CredentialRecord, ServiceState, UpstreamKind, UpstreamRecord},
 };
 
 use crate::{
@@ -158,6 +158,7 @@ impl Upstreams {
             sealed: self.0.sealer.seal(seal_context(&id), secret.as_bytes())?,
             id,
             upstream: upstream.id,
+            purpose: CredentialPurpose::Traffic,
             workspace,
             name,
             hint: masked(secret),

@@ -16,13 +16,14 @@ use claviger_domain::{
 
 use crate::{
     bulk::Bulk,
+    credential_days::{self, Credentials},
     engine::{Arg, Row, Tx, Unreadable, args},
     failure::Failure,
 };
 
 /// A row's tokens of one class count for at most this many in daily totals: no answer has so many, and 9 million such
 /// rows a day fit into the column.
-const ROW_TOKENS_MAX: u64 = 1_000_000_000_000;
+pub(crate) const ROW_TOKENS_MAX: u64 = 1_000_000_000_000;
 
 /// What a daily total is filed under.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +65,7 @@ pub(crate) struct UseDelta {
 pub(crate) struct Pending {
     pub days: BTreeMap<DayKey, DayTotal>,
     pub uses: BTreeMap<KeyId, UseDelta>,
+    pub credentials: Credentials,
 }
 
 impl Pending {
@@ -79,6 +81,7 @@ impl Pending {
             workspace: row.party.workspace.clone(),
         };
         self.days.entry(day).or_default().add(row);
+        self.credentials.add(row);
         if row.batch.is_none() {
             let delta = self.uses.entry(row.party.key.clone()).or_default();
             delta.uses += 1;
@@ -106,7 +109,8 @@ impl Pending {
             let [ip, agent] = [&delta.ip, &delta.agent].map(|text| text.replace('\0', ""));
             args![key.as_str(), delta.uses, delta.last_used, ip, agent]
         };
-        ADD_USES.execute(tx, self.uses.iter().flat_map(uses).collect()).await
+        ADD_USES.execute(tx, self.uses.iter().flat_map(uses).collect()).await?;
+        credential_days::ADD.execute(tx, self.credentials.values()).await
     }
 }
 
@@ -230,4 +234,5 @@ static ADD_USES: Bulk = Bulk::new(
 );
 
 /// Those that have many rows.
-pub(crate) static BULKS: [(&str, &Bulk); 2] = [("ADD_DAYS", &ADD_DAYS), ("ADD_USES", &ADD_USES)];
+pub(crate) static BULKS: [(&str, &Bulk); 3] =
+    [("ADD_DAYS", &ADD_DAYS), ("ADD_USES", &ADD_USES), ("ADD_CREDENTIAL_DAYS", &credential_days::ADD)];

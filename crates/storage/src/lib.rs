@@ -11,6 +11,7 @@ mod checkpoints;
 mod children;
 mod clients;
 mod commit;
+mod credential_days;
 mod engine;
 mod failure;
 mod feed;
@@ -50,6 +51,7 @@ use async_trait::async_trait;
 use claviger_domain::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::Timestamp,
+    direct_use::CredentialDay,
     id::{KeyId, NodeId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
@@ -251,6 +253,9 @@ impl LedgerStore for Database {
     }
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
         usage::usage(&self.db, query).await
+    }
+    async fn credential_days(&self, days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError> {
+        credential_days::list(&self.db, days).await
     }
     async fn chains(&self) -> Result<Vec<DataChain>, StoreError> {
         chains::list(&self.db).await

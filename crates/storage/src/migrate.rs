@@ -26,6 +26,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("deliveries", include_str!("../migrations/0007_deliveries.sql")),
     ("certify", include_str!("../migrations/0008_certify.sql")),
     ("reviews", include_str!("../migrations/0009_reviews.sql")),
+    ("direct_use", include_str!("../migrations/0010_direct_use.sql")),
     ("lockouts", include_str!("../migrations/0011_lockouts.sql")),
 ];
 

@@ -3,7 +3,7 @@
 use crate::{
     approvals, audit,
     bulk::Bulk,
-    certificates, chains, checkpoints, children, clients, commit,
+    certificates, chains, checkpoints, children, clients, commit, credential_days,
     engine::{Db, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, notices, operators, policies,
     proof, resources, retention, reviews, rotations, secrets, tenants, upstreams, usage, wrappings,
@@ -18,6 +18,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("checkpoints", checkpoints::STATEMENTS),
     ("children", children::STATEMENTS),
     ("clients", clients::STATEMENTS),
+    ("credential_days", credential_days::STATEMENTS),
     ("feed", feed::STATEMENTS),
     ("idempotency", idempotency::STATEMENTS),
     ("intents", intents::STATEMENTS),

@@ -3,7 +3,7 @@
 use claviger_domain::{
     id::{CredentialId, UpstreamId, WorkspaceId},
     ports::StoreError,
-    upstream::{CredentialRecord, ServiceState, UpstreamKind, UpstreamRecord},
+    upstream::{CredentialPurpose, CredentialRecord, ServiceState, UpstreamKind, UpstreamRecord},
 };
 
 use crate::{
@@ -22,11 +22,11 @@ statements! {
                        VALUES ($1, $2, $3, $4, $5, $6, $7)";
     UPDATE_UPSTREAM = "UPDATE upstreams SET name = $3, kind = $4, base_url = $5, state = $6, \
                        version = version + 1 WHERE id = $1 AND version = $2";
-    LIST_CREDENTIALS = "SELECT id, upstream_id, workspace_id, name, sealed, hint, state, created_us, version \
-                        FROM credentials ORDER BY created_us, id";
+    LIST_CREDENTIALS = "SELECT id, upstream_id, purpose, workspace_id, name, sealed, hint, state, created_us, \
+                        version FROM credentials ORDER BY created_us, id";
     INSERT_CREDENTIAL = "INSERT INTO credentials \
-                         (id, upstream_id, workspace_id, name, sealed, hint, state, created_us, version) \
-                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                         (id, upstream_id, purpose, workspace_id, name, sealed, hint, state, created_us, \
+                         version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     UPDATE_CREDENTIAL = "UPDATE credentials SET upstream_id = $3, workspace_id = $4, name = $5, sealed = $6, \
                          hint = $7, state = $8, version = version + 1 WHERE id = $1 AND version = $2";
 }
@@ -85,6 +85,7 @@ fn credential(row: &Row) -> Result<CredentialRecord, Unreadable> {
     Ok(CredentialRecord {
         id: row.parsed("id", |t| CredentialId::parse(t).ok())?,
         upstream: row.parsed("upstream_id", |t| UpstreamId::parse(t).ok())?,
+        purpose: row.parsed("purpose", CredentialPurpose::parse)?,
         workspace: workspace.map_err(|_| Unreadable("workspace_id"))?,
         name: row.text("name")?.to_owned(),
         sealed: row.blob("sealed")?.to_vec(),
@@ -99,6 +100,7 @@ pub(crate) async fn insert_credential(tx: &mut Tx, c: &CredentialRecord) -> Resu
     let args = args![
         c.id.as_str(),
         c.upstream.as_str(),
+        c.purpose.as_str(),
         c.workspace.as_ref().map(WorkspaceId::as_str),
         c.name.as_str(),
         c.sealed.as_slice(),

@@ -4,6 +4,7 @@
 //! The crate knows nothing of callers: whoever asks has been let in already. Read `config`, `target`, `client`,
 //! then `pool` and `transport` below it; `retry` and `health` are pure and stand by themselves.
 
+pub mod account;
 pub mod body;
 pub mod client;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod timed;
 mod tls;
 pub mod transport;
 
+pub use account::AdminApi;
 pub use body::{RequestBody, UpstreamBody};
 pub use client::{SendFailure, UpstreamClient};
 pub use config::{PoolLimits, ProxyConfig, UpstreamConfig};

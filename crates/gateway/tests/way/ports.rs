@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use claviger_domain::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::{Clock, Timestamp},
+    direct_use::CredentialDay,
     id::{KeyId, NodeId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
@@ -249,6 +250,10 @@ impl LedgerStore for MemoryStore {
     async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
         Ok(Vec::new())
     }
+    async fn credential_days(&self, _days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn chains(&self) -> Result<Vec<DataChain>, StoreError> {
         Ok(Vec::new())
     }

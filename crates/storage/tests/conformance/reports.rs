@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use claviger_domain::{
     clock::{MICROS_PER_DAY, Timestamp},
-    ledger::{BatchItem, LedgerRow, Outcome, Party, RowFlags},
+    direct_use::CredentialDay,
+    ledger::{BatchItem, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     permission::{Access, Endpoint},
     ports::{LedgerStore, Store, UsageBy, UsageQuery, UsageTotal},
 };
@@ -20,6 +21,7 @@ on_both!(
     counters_are_exact_after_a_crash,
     an_empty_ledger_reports_an_empty_total,
     many_keys_are_asked_for_at_once,
+    what_went_through_credentials_is_exact_after_a_crash,
 );
 
 const HALF_HOUR: i64 = 1_800;
@@ -197,4 +199,51 @@ async fn many_keys_are_asked_for_at_once(place: Place) {
     assert_eq!(found.iter().map(|(id, _)| id).collect::<Vec<_>>(), ids[..41].iter().collect::<Vec<_>>());
     assert!(found.iter().all(|(_, used)| used.uses == 1));
     assert!(db.key_uses(&[]).await.unwrap().is_empty());
+}
+
+/// Adds up rows one by one, by credential and day.
+fn through(rows: &[LedgerRow], days: (i64, i64)) -> Vec<CredentialDay> {
+    let mut sums: BTreeMap<_, CredentialDay> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.outcome != Outcome::Refused) {
+        let Some(credential) = row.route.credential.clone() else { continue };
+        let day = row.at.utc_day();
+        if day < days.0 || day >= days.1 {
+            continue;
+        }
+        let new = || CredentialDay {
+            credential: credential.clone(),
+            day,
+            requests: 0,
+            estimated: 0,
+            usage: UsageCounts::default(),
+        };
+        let sum = sums.entry((credential.clone(), day)).or_insert_with(new);
+        sum.requests += 1;
+        sum.estimated += u64::from(row.flags.has(RowFlags::ESTIMATED));
+        sum.usage = sum.usage.plus(row.usage);
+    }
+    sums.into_values().collect()
+}
+
+async fn what_went_through_credentials_is_exact_after_a_crash(place: Place) {
+    let s = Samples::new(53);
+    let party = s.party();
+    let routes = [s.route(), s.route(), Route { upstream: None, credential: None }];
+    let mut rows = Vec::new();
+    for hours in [0..30, 30..60] {
+        // The first one is dropped without a word, as a crash does.
+        let db = place.open().await;
+        let mut c = Committer::open(&db, s.node()).await;
+        for hour in hours {
+            let now = at(hour * 3_600);
+            let row = || LedgerRow { route: s.pick(&routes), ..s.row(&party, now) };
+            let some = vec![row(), row()];
+            rows.extend(some.clone());
+            c.rows(&db, now, some).await;
+        }
+        let first = START.utc_day();
+        for days in [(0, i64::MAX), (first, first + 1), (first + 1, first + 2), (first, first)] {
+            assert_eq!(db.credential_days(days).await.unwrap(), through(&rows, days), "{days:?}");
+        }
+    }
 }

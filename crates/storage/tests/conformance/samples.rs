@@ -17,7 +17,7 @@ use claviger_domain::{
     ports::{Change, LedgerStore, Store},
     tenancy::{Environment, OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::{KeyClass, PublicId},
-    upstream::{CredentialRecord, ServiceState, UpstreamKind, UpstreamRecord},
+    upstream::{CredentialPurpose, CredentialRecord, ServiceState, UpstreamKind, UpstreamRecord},
 };
 use claviger_storage::Database;
 use claviger_testkit::SeededEntropy;
@@ -144,6 +144,7 @@ impl Samples {
         CredentialRecord {
             id: CredentialId::generate(&self.0).unwrap(),
             upstream: upstream.id.clone(),
+            purpose: CredentialPurpose::Admin,
             workspace,
             name: "main".to_owned(),
             sealed: vec![1, 2, 3, 0, 255],

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod direct_use;
 pub mod grant;
 pub mod id;
+pub mod jose;
 pub mod key;
 pub mod ledger;
 pub mod limit;

@@ -135,6 +135,8 @@ id!(/// A review of what keys may do.
     ReviewId, "rev_");
 id!(/// A report that was made and is kept.
     ReportId, "rpt_");
+id!(/// A budget.
+    BudgetId, "bdg_");
 id!(/// An incident.
     IncidentId, "inc_");
 id!(/// One incarnation of a node: a new one at every start. Also names its data chain.

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod budget;
 pub mod certificate;
 pub mod clock;
 pub mod direct_use;

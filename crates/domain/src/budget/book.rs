@@ -1,0 +1,407 @@
+//! The book of a node: what of each budget is settled and what is held back by calls in flight. A call holds back from
+//! all budgets that it counts against, or from none.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{BudgetMode, BudgetRecord, BudgetSubject, THRESHOLDS, Window};
+use crate::{
+    clock::Timestamp,
+    id::{BudgetId, KeyId},
+    ledger::Party,
+    money::PicoUsd,
+};
+
+/// What a call can cost, before it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// What it will likely cost: held back by budgets in expected mode. Never more than the worst.
+    pub likely: PicoUsd,
+    /// The most that it can cost: held back by budgets in strict mode.
+    pub worst: PicoUsd,
+}
+
+impl Ask {
+    /// A call of which only the most is known.
+    #[must_use]
+    pub const fn at_most(worst: PicoUsd) -> Self {
+        Self { likely: worst, worst }
+    }
+}
+
+/// One period of one budget that a call counts against, as its intent and its row in the ledger keep it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Charge {
+    /// The budget.
+    pub budget: BudgetId,
+    /// The beginning of the period in which the call was made.
+    pub window: Timestamp,
+}
+
+/// What one call holds back from one budget.
+#[derive(Debug)]
+struct Hold {
+    record: Arc<BudgetRecord>,
+    window: Timestamp,
+    /// Pico-dollars held back and not yet spent.
+    held: i128,
+    /// What the call can cost beyond that.
+    beyond: i128,
+}
+
+/// What one call holds back. It must be given back to the book: by [`Book::settle`] or [`Book::release`].
+#[derive(Debug, Default)]
+#[must_use = "what is held back is given back by settling or releasing it"]
+pub struct Holds(Vec<Hold>);
+
+impl Holds {
+    /// Whether a hard budget is among them: the call's intent must be durable before it is sent.
+    #[must_use]
+    pub fn bind(&self) -> bool {
+        self.0.iter().any(|hold| hold.record.hard)
+    }
+
+    /// Whether the call counts against no budget.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The periods of budgets that the call counts against.
+    pub fn charges(&self) -> impl Iterator<Item = Charge> + '_ {
+        self.0.iter().map(|hold| Charge { budget: hold.record.id.clone(), window: hold.window })
+    }
+
+    /// The least that is held back by a hard budget and not yet spent: what may be spent before [`Book::extend`] must
+    /// be asked. `None`: no hard budget binds.
+    #[must_use]
+    pub fn room(&self) -> Option<i128> {
+        self.0.iter().filter(|hold| hold.record.hard).map(|hold| hold.held).min()
+    }
+}
+
+/// A budget has not as much left as the call needs. Nothing was held back.
+#[derive(Debug, Clone)]
+pub struct OverBudget {
+    /// The budget that has the least left of what is needed.
+    pub record: Arc<BudgetRecord>,
+    /// Its period.
+    pub window: Window,
+    /// What the call needs of it, in pico-dollars.
+    pub needed: i128,
+    /// What is left of it, in pico-dollars; less than nothing if a limit was lowered.
+    pub left: i128,
+}
+
+/// A share of a budget was reached for the first time in its period.
+#[derive(Debug, Clone)]
+pub struct Crossed {
+    /// The budget.
+    pub record: Arc<BudgetRecord>,
+    /// The beginning of its period.
+    pub window: Timestamp,
+    /// The share, in per cent: one of [`THRESHOLDS`].
+    pub percent: u8,
+    /// What is settled, in pico-dollars.
+    pub settled: i128,
+}
+
+/// What settling a call brought to light.
+#[derive(Debug, Clone, Default)]
+pub struct Settled {
+    /// Shares that were reached.
+    pub crossed: Vec<Crossed>,
+    /// The call cost more than what was held to be the most, by so many pico-dollars: the reckoning is wrong.
+    pub beyond_worst: i128,
+}
+
+/// How a budget stands.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The budget.
+    pub record: Arc<BudgetRecord>,
+    /// Its period.
+    pub window: Window,
+    /// What calls have cost, in pico-dollars.
+    pub settled: i128,
+    /// What calls in flight hold back.
+    pub reserved: i128,
+    /// What is left; never less than nothing.
+    pub left: i128,
+    /// By how much the limit can be passed by the calls that are in flight now.
+    pub overshoot_bound: i128,
+}
+
+/// One period of one budget.
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    settled: i128,
+    reserved: i128,
+    beyond: i128,
+    /// How many of [`THRESHOLDS`] were told.
+    told: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    record: Arc<BudgetRecord>,
+    /// The newest period that was seen: a clock that is set back opens no old one again.
+    window: Window,
+    /// By the beginning of the period; old ones stay while calls of theirs are in flight.
+    accounts: BTreeMap<Timestamp, Account>,
+}
+
+impl Entry {
+    fn roll(&mut self, now: Timestamp) {
+        if self.window.contains(now) || now < self.window.start {
+            return;
+        }
+        self.window = self.record.calendar.window_at(now);
+        let current = self.window.start;
+        self.accounts.retain(|start, account| *start >= current || account.reserved != 0);
+        self.accounts.entry(current).or_default();
+    }
+
+    fn account(&self) -> Account {
+        self.accounts.get(&self.window.start).copied().unwrap_or_default()
+    }
+
+    fn left(&self) -> i128 {
+        let account = self.account();
+        i128::from(self.record.limit.as_pico()) - account.settled - account.reserved
+    }
+
+    fn need(&self, ask: Ask) -> (i128, i128) {
+        let (likely, worst) = (i128::from(ask.likely.as_pico()), i128::from(ask.worst.as_pico()));
+        match self.record.mode {
+            BudgetMode::Strict => (worst, 0),
+            BudgetMode::Expected if likely < worst => (likely, worst - likely),
+            BudgetMode::Expected => (worst, 0),
+        }
+    }
+
+    /// Which shares were reached and not told.
+    fn crossed(&mut self, window: Timestamp) -> Vec<Crossed> {
+        let limit = i128::from(self.record.limit.as_pico());
+        let Some(account) = self.accounts.get_mut(&window) else { return Vec::new() };
+        let reached = |percent: u8| account.settled * 100 >= limit * i128::from(percent) && limit > 0;
+        let count = THRESHOLDS.iter().take_while(|percent| reached(**percent)).count();
+        let new = THRESHOLDS.get(account.told..count).unwrap_or_default();
+        account.told = account.told.max(count);
+        let settled = account.settled;
+        let record = &self.record;
+        new.iter()
+            .map(|percent| Crossed { record: Arc::clone(record), window, percent: *percent, settled })
+            .collect()
+    }
+}
+
+/// All budgets that live, and how each stands on this node.
+#[derive(Debug, Default)]
+pub struct Book {
+    entries: HashMap<BudgetId, Entry>,
+    /// Which budgets a subject has.
+    subjects: HashMap<BudgetSubject, Vec<BudgetId>>,
+}
+
+impl Book {
+    /// Puts a budget in, or its changed record. `settled` is what its period has cost so far, for a budget that is
+    /// not yet there; shares that this reaches count as told.
+    pub fn put(&mut self, record: BudgetRecord, now: Timestamp, settled: i128) {
+        let record = Arc::new(record);
+        if let Some(entry) = self.entries.get_mut(&record.id)
+            && entry.record.calendar == record.calendar
+            && entry.record.subject == record.subject
+        {
+            entry.record = record;
+            return;
+        }
+        self.remove(&record.id);
+        self.subjects.entry(record.subject.clone()).or_default().push(record.id.clone());
+        let window = record.calendar.window_at(now);
+        let accounts = BTreeMap::from([(window.start, Account { settled, ..Account::default() })]);
+        let mut entry = Entry { record, window, accounts };
+        drop(entry.crossed(window.start));
+        self.entries.insert(entry.record.id.clone(), entry);
+    }
+
+    /// Takes a budget out. What calls in flight hold back from it is forgotten with it.
+    pub fn remove(&mut self, id: &BudgetId) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        if let Some(ids) = self.subjects.get_mut(&entry.record.subject) {
+            ids.retain(|other| other != id);
+            if ids.is_empty() {
+                self.subjects.remove(&entry.record.subject);
+            }
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All budgets, in no order.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<BudgetRecord>> {
+        self.entries.values().map(|entry| &entry.record)
+    }
+
+    /// The budgets that a call of this party counts against. `parent` is the key above a child key.
+    fn of(&self, party: &Party, parent: Option<&KeyId>) -> Vec<BudgetId> {
+        let subjects = [
+            Some(BudgetSubject::Key(party.key.clone())),
+            parent.map(|parent| BudgetSubject::Key(parent.clone())),
+            Some(BudgetSubject::Owner(party.owner.clone())),
+            Some(BudgetSubject::Workspace(party.workspace.clone())),
+            Some(BudgetSubject::All),
+        ];
+        let ids = subjects.iter().flatten().filter_map(|subject| self.subjects.get(subject));
+        ids.flatten().cloned().collect()
+    }
+
+    /// Holds back what a call can cost from all budgets that it counts against.
+    ///
+    /// # Errors
+    /// [`OverBudget`] names the hard budget that lacks most; nothing was held back then.
+    pub fn reserve(
+        &mut self,
+        party: &Party,
+        parent: Option<&KeyId>,
+        ask: Ask,
+        now: Timestamp,
+    ) -> Result<Holds, OverBudget> {
+        if self.entries.is_empty() {
+            return Ok(Holds::default());
+        }
+        let ids = self.of(party, parent);
+        let mut short: Option<OverBudget> = None;
+        for id in &ids {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
+            entry.roll(now);
+            let ((needed, _), left) = (entry.need(ask), entry.left());
+            if entry.record.hard
+                && needed > left
+                && short.as_ref().is_none_or(|other| left - needed < other.left - other.needed)
+            {
+                let (record, window) = (Arc::clone(&entry.record), entry.window);
+                short = Some(OverBudget { record, window, needed, left });
+            }
+        }
+        if let Some(over) = short {
+            return Err(over);
+        }
+        let mut holds = Vec::with_capacity(ids.len());
+        for id in &ids {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
+            let (held, beyond) = entry.need(ask);
+            let window = entry.window.start;
+            let account = entry.accounts.entry(window).or_default();
+            account.reserved += held;
+            account.beyond += beyond;
+            holds.push(Hold { record: Arc::clone(&entry.record), window, held, beyond });
+        }
+        Ok(Holds(holds))
+    }
+
+    /// Holds back more for a call that is under way.
+    ///
+    /// # Errors
+    /// [`OverBudget`]: a hard budget has not as much left; what was held back stays.
+    pub fn extend(&mut self, holds: &mut Holds, more: PicoUsd) -> Result<(), OverBudget> {
+        let more = i128::from(more.as_pico());
+        for hold in holds.0.iter().filter(|hold| hold.record.hard) {
+            let Some(entry) = self.entries.get(&hold.record.id) else { continue };
+            let account = entry.accounts.get(&hold.window).copied().unwrap_or_default();
+            let left = i128::from(entry.record.limit.as_pico()) - account.settled - account.reserved;
+            if more > left {
+                let record = Arc::clone(&entry.record);
+                return Err(OverBudget { record, window: entry.window, needed: more, left });
+            }
+        }
+        for hold in &mut holds.0 {
+            let Some(entry) = self.entries.get_mut(&hold.record.id) else { continue };
+            let account = entry.accounts.entry(hold.window).or_default();
+            let covered = more.min(hold.beyond);
+            account.reserved += more;
+            account.beyond -= covered;
+            hold.held += more;
+            hold.beyond -= covered;
+        }
+        Ok(())
+    }
+
+    /// Books what a part of the call has cost; the rest stays held back.
+    pub fn spend(&mut self, holds: &mut Holds, cost: PicoUsd) -> Settled {
+        let cost = i128::from(cost.as_pico()).max(0);
+        let mut settled = Settled::default();
+        for hold in &mut holds.0 {
+            settled.beyond_worst = settled.beyond_worst.max(cost - hold.held - hold.beyond);
+            let Some(entry) = self.entries.get_mut(&hold.record.id) else { continue };
+            let account = entry.accounts.entry(hold.window).or_default();
+            let from_held = cost.min(hold.held);
+            let from_beyond = (cost - from_held).min(hold.beyond);
+            account.reserved -= from_held;
+            account.beyond -= from_beyond;
+            account.settled += cost;
+            hold.held -= from_held;
+            hold.beyond -= from_beyond;
+            settled.crossed.extend(entry.crossed(hold.window));
+        }
+        settled
+    }
+
+    /// Books what the call has cost, and gives the rest back.
+    pub fn settle(&mut self, mut holds: Holds, cost: PicoUsd) -> Settled {
+        let settled = self.spend(&mut holds, cost);
+        self.release(holds);
+        settled
+    }
+
+    /// Gives back what is still held back.
+    pub fn release(&mut self, holds: Holds) {
+        for hold in holds.0 {
+            let Some(entry) = self.entries.get_mut(&hold.record.id) else { continue };
+            let current = entry.window.start;
+            let Some(account) = entry.accounts.get_mut(&hold.window) else { continue };
+            account.reserved -= hold.held;
+            account.beyond -= hold.beyond;
+            if hold.window < current && account.reserved == 0 {
+                entry.accounts.remove(&hold.window);
+            }
+        }
+    }
+
+    /// Books a cost that nothing was held back for, such as a batch's item whose creation an earlier start saw.
+    pub fn charge(&mut self, charges: &[Charge], cost: PicoUsd) -> Settled {
+        let mut settled = Settled::default();
+        for charge in charges {
+            let Some(entry) = self.entries.get_mut(&charge.budget) else { continue };
+            // A period that is over and forgotten has no account any more; the store keeps its total.
+            let Some(account) = entry.accounts.get_mut(&charge.window) else { continue };
+            account.settled += i128::from(cost.as_pico());
+            settled.crossed.extend(entry.crossed(charge.window));
+        }
+        settled
+    }
+
+    /// How a budget stands.
+    pub fn standing(&mut self, id: &BudgetId, now: Timestamp) -> Option<Standing> {
+        let entry = self.entries.get_mut(id)?;
+        entry.roll(now);
+        let Account { settled, reserved, beyond, .. } = entry.account();
+        let left = entry.left();
+        // What is held back can be spent without passing the limit; what calls can cost beyond it first uses up the rest.
+        let overshoot_bound = match entry.record.mode {
+            BudgetMode::Strict => 0,
+            BudgetMode::Expected => (beyond - left.max(0)).max(0),
+        };
+        let (record, window) = (Arc::clone(&entry.record), entry.window);
+        Some(Standing { record, window, settled, reserved, left: left.max(0), overshoot_bound })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -137,6 +137,10 @@ id!(/// A report that was made and is kept.
     ReportId, "rpt_");
 id!(/// A budget.
     BudgetId, "bdg_");
+id!(/// An access token (`jti`).
+    AccessTokenId, "atk_");
+id!(/// A family of refresh tokens.
+    TokenFamilyId, "fam_");
 id!(/// An incident.
     IncidentId, "inc_");
 id!(/// One incarnation of a node: a new one at every start. Also names its data chain.

@@ -3,6 +3,7 @@
 //! [`permission`], [`address`], [`limit`], [`key`], [`grant`], [`tenancy`], [`upstream`], [`ledger`], [`audit`],
 //! [`schedule`], [`notice`], [`ports`].
 
+pub mod access_token;
 pub mod address;
 pub mod audit;
 pub mod budget;
@@ -23,6 +24,7 @@ pub mod permission;
 pub mod policy;
 pub mod ports;
 pub mod proof;
+pub mod refresh;
 pub mod report;
 pub mod review;
 pub mod rotation;

@@ -113,9 +113,11 @@ mod tests {
 
     #[test]
     fn what_administers_and_what_opens_a_delivery_is_found_too() {
-        for (to, kind) in
-            [(SideUse::Operator, TokenKind::OperatorToken), (SideUse::Wrapping, TokenKind::WrappingToken)]
-        {
+        for (to, kind) in [
+            (SideUse::Operator, TokenKind::OperatorToken),
+            (SideUse::Wrapping, TokenKind::WrappingToken),
+            (SideUse::Refresh, TokenKind::RefreshToken),
+        ] {
             let token = SideToken::generate(Brand::DEFAULT, to, &Bytes(7)).unwrap();
             let text = [b"token: ", token.expose().as_slice()].concat();
             assert_eq!(find_keys(&text, 0), [FoundKey { start: 7, len: TOKEN_LEN, kind }]);

@@ -1,4 +1,4 @@
-//! Tokens of ours that are not API keys: operators' sessions and wrapped deliveries. They have the format of keys
+//! Tokens of ours that are not API keys: operators' sessions, wrapped deliveries, refresh tokens. They have the format of keys
 //! under a tag of their own, so that scanners find them and none is ever taken for another.
 
 use std::fmt;
@@ -17,16 +17,19 @@ pub enum SideUse {
     Operator,
     /// `cvg_wrap_…`: opens one delivery, once.
     Wrapping,
+    /// `cvg_rfsh_…`: buys the next access token, once.
+    Refresh,
 }
 
 impl SideUse {
-    pub(super) const ALL: [Self; 2] = [Self::Operator, Self::Wrapping];
+    pub(super) const ALL: [Self; 3] = [Self::Operator, Self::Wrapping, Self::Refresh];
 
     /// What stands after the brand.
     pub(super) const fn tag(self) -> &'static [u8; 6] {
         match self {
             Self::Operator => b"_oper_",
             Self::Wrapping => b"_wrap_",
+            Self::Refresh => b"_rfsh_",
         }
     }
 }

@@ -127,6 +127,8 @@ id!(/// A wrapped delivery of a key.
     WrappingId, "wrp_");
 id!(/// A certificate of revocation.
     CertificateId, "crt_");
+id!(/// A signing secret of a key, or a public key in its place.
+    SigningId, "sgn_");
 id!(/// A notice.
     NoticeId, "ntc_");
 id!(/// A channel by which notices go out.

@@ -32,5 +32,6 @@ pub mod schedule;
 pub mod secret;
 pub mod tenancy;
 pub mod token;
+pub mod signature;
 pub mod upstream;
 pub mod wrapping;

@@ -1,0 +1,106 @@
+//! `Content-Digest` (RFC 9530): a hash of the body as it was sent.
+
+use aws_lc_rs::digest::{Context, SHA256, SHA512};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use subtle::ConstantTimeEq;
+
+use super::structured::{Bare, Member, StructuredError, dictionary};
+
+const MOST_BYTES: usize = 1_024;
+
+/// Why a digest cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DigestError {
+    /// Not a structured field.
+    #[error(transparent)]
+    Structured(#[from] StructuredError),
+    /// No hash that is strong enough.
+    #[error("expected sha-256 or sha-512")]
+    Weak,
+    /// Not of the hash's length.
+    #[error("the hash has another length")]
+    Length,
+}
+
+/// The hashes that a body must have, while it is read.
+#[derive(Clone)]
+pub(super) struct Digest(Vec<(Vec<u8>, Context)>);
+
+impl Digest {
+    /// Reads the field. Hashes that are not known, or broken, count for nothing.
+    pub(super) fn read(text: &[u8]) -> Result<Self, DigestError> {
+        let mut expected = Vec::new();
+        for (name, member) in dictionary(text, MOST_BYTES)? {
+            let algorithm = match name.as_str() {
+                "sha-256" => &SHA256,
+                "sha-512" => &SHA512,
+                _ => continue,
+            };
+            let Member::Item(item) = member else { return Err(DigestError::Length) };
+            let Bare::Bytes(hash) = item.value else { return Err(DigestError::Length) };
+            if hash.len() != algorithm.output_len() {
+                return Err(DigestError::Length);
+            }
+            expected.push((hash, Context::new(algorithm)));
+        }
+        if expected.is_empty() { Err(DigestError::Weak) } else { Ok(Self(expected)) }
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        for (_, context) in &mut self.0 {
+            context.update(bytes);
+        }
+    }
+
+    /// Whether the body had all of them.
+    pub(super) fn matches(self) -> bool {
+        self.0.into_iter().all(|(hash, context)| bool::from(context.finish().as_ref().ct_eq(&hash)))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digest")
+    }
+}
+
+/// The field for a body.
+pub(super) fn write(body: &[u8]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(aws_lc_rs::digest::digest(&SHA256, body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9530, appendix D, and RFC 9421, appendix B.2.
+    const BODY: &[u8] = br#"{"hello": "world"}"#;
+    const SHA512_OF_IT: &str =
+        "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:";
+
+    fn holds(field: &str, body: &[u8]) -> Result<bool, DigestError> {
+        let mut digest = Digest::read(field.as_bytes())?;
+        body.chunks(5).for_each(|piece| digest.update(piece));
+        Ok(digest.matches())
+    }
+
+    #[test]
+    fn the_digests_of_the_standards_are_recognised() {
+        assert_eq!(holds(SHA512_OF_IT, BODY), Ok(true));
+        assert_eq!(write(BODY), "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:");
+        assert_eq!(holds(&format!("{}, {SHA512_OF_IT}", write(BODY)), BODY), Ok(true));
+        assert_eq!(holds(&format!("{}, md5=:AAAA:", write(BODY)), BODY), Ok(true));
+    }
+
+    #[test]
+    fn another_body_a_weak_hash_and_nonsense_are_refused() {
+        assert_eq!(holds(&write(BODY), b"{}"), Ok(false));
+        // Both must hold.
+        assert_eq!(holds(&format!("{}, {SHA512_OF_IT}", write(b"{}")), BODY), Ok(false));
+        assert_eq!(holds("md5=:AAAA:", BODY), Err(DigestError::Weak));
+        assert_eq!(holds("", BODY), Err(DigestError::Weak));
+        assert_eq!(holds("sha-256=:AAAA:", BODY), Err(DigestError::Length));
+        assert_eq!(holds("sha-256=AAAA", BODY), Err(DigestError::Length));
+        assert!(matches!(holds("sha-256=:A", BODY), Err(DigestError::Structured(_))));
+    }
+}

@@ -1,0 +1,248 @@
+//! HTTP message signatures (RFC 9421): what the two headers say, and the text that is signed.
+
+use super::{
+    CONTENT_DIGEST, Claim, Fields, MESSAGE_INPUT, MESSAGE_SIGNATURE, Profile, Proof, SignatureError, Target,
+    nonce::Nonce,
+    structured::{Bare, Item, Member, Params, dictionary, write_list},
+};
+
+/// The longest of the two headers.
+const MOST_BYTES: usize = 4_096;
+const MOST_COMPONENTS: usize = 32;
+/// What every signature must cover here. The digest, too, as soon as there is a body.
+const MUST_COVER: [(&str, Component<'static>); 4] = [
+    ("@method", Component::Method),
+    ("@authority", Component::Authority),
+    ("@path", Component::Path),
+    ("@query", Component::Query),
+];
+
+/// What is signed of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Component<'a> {
+    Method,
+    TargetUri,
+    Authority,
+    Scheme,
+    RequestTarget,
+    Path,
+    Query,
+    Field(&'a str),
+}
+
+impl<'a> Component<'a> {
+    fn read(name: &'a str) -> Result<Self, SignatureError> {
+        let refused = |why| Err(SignatureError::Component(name.into(), why));
+        match name {
+            "@method" => Ok(Self::Method),
+            "@target-uri" => Ok(Self::TargetUri),
+            "@authority" => Ok(Self::Authority),
+            "@scheme" => Ok(Self::Scheme),
+            "@request-target" => Ok(Self::RequestTarget),
+            "@path" => Ok(Self::Path),
+            "@query" => Ok(Self::Query),
+            "@query-param" => refused("cover `@query` as a whole"),
+            "@status" => refused("a request has no status"),
+            "@signature-params" => refused("it is covered anyway"),
+            MESSAGE_INPUT | MESSAGE_SIGNATURE => refused("it cannot cover itself"),
+            _ if name.starts_with('@') => refused("no such component is known"),
+            _ if !is_field_name(name) => refused("field names are tokens in lower case"),
+            _ => Ok(Self::Field(name)),
+        }
+    }
+}
+
+fn is_field_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(fits)
+}
+
+/// Which way the signature itself is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    HmacSha256,
+    Ed25519,
+}
+
+/// What the headers say.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    items: Vec<Item>,
+    params: Params,
+    pub(super) expires: Option<i64>,
+    pub(super) key_id: String,
+    pub(super) algorithm: Option<Algorithm>,
+    pub(super) signature: Vec<u8>,
+}
+
+/// Reads the two headers.
+pub(super) fn read(input: &[u8], signature: &[u8]) -> Result<Claim, SignatureError> {
+    let structured = |name| move |error| SignatureError::Structured(name, error);
+    let mut inputs = dictionary(input, MOST_BYTES).map_err(structured(MESSAGE_INPUT))?;
+    let mut signatures = dictionary(signature, MOST_BYTES).map_err(structured(MESSAGE_SIGNATURE))?;
+    let (Some((label, input)), Some((other, signature))) = (inputs.pop(), signatures.pop()) else {
+        return Err(SignatureError::Label);
+    };
+    if !inputs.is_empty() || !signatures.is_empty() || label != other {
+        return Err(SignatureError::Label);
+    }
+    let Member::List { items, params } = input else {
+        return Err(SignatureError::Shape(MESSAGE_INPUT, "a list of components"));
+    };
+    let Member::Item(Item { value: Bare::Bytes(signature), .. }) = signature else {
+        return Err(SignatureError::Shape(MESSAGE_SIGNATURE, "bytes between colons"));
+    };
+    check_components(&items)?;
+    let Read { created: made_at_secs, expires, nonce, key_id, algorithm } = Read::of(&params)?;
+    let key_id = key_id.to_owned();
+    let message = Message { expires, key_id, algorithm, signature, items, params };
+    Ok(Claim { profile: Profile::Rfc9421, made_at_secs, nonce, proof: Proof::Message(Box::new(message)) })
+}
+
+fn check_components(items: &[Item]) -> Result<(), SignatureError> {
+    if items.len() > MOST_COMPONENTS {
+        return Err(SignatureError::Shape(MESSAGE_INPUT, "at most 32 components"));
+    }
+    let mut seen = Vec::with_capacity(items.len());
+    for item in items {
+        let Bare::Text(name) = &item.value else {
+            return Err(SignatureError::Shape(MESSAGE_INPUT, "names of components in double quotes"));
+        };
+        let component = Component::read(name)?;
+        if let Some((param, _)) = item.params.first() {
+            return Err(SignatureError::Component(name.as_str().into(), why_no_param(param)));
+        }
+        if seen.contains(&component) {
+            return Err(SignatureError::ComponentTwice(name.as_str().into()));
+        }
+        seen.push(component);
+    }
+    match MUST_COVER.iter().find(|(_, must)| !seen.contains(must)) {
+        Some((name, _)) => Err(SignatureError::Uncovered(name)),
+        None => Ok(()),
+    }
+}
+
+fn why_no_param(param: &str) -> &'static str {
+    match param {
+        "tr" => "trailers are not verified: send it as a header, ahead of the body",
+        "req" => "a request is not an answer",
+        "sf" | "key" | "bs" | "name" => "no parameters of components are supported",
+        _ => "no such parameter of a component is known",
+    }
+}
+
+/// The parameters that decide.
+struct Read<'a> {
+    created: i64,
+    expires: Option<i64>,
+    nonce: Nonce,
+    key_id: &'a str,
+    algorithm: Option<Algorithm>,
+}
+
+impl<'a> Read<'a> {
+    fn of(params: &'a Params) -> Result<Self, SignatureError> {
+        let find = |name: &str| params.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+        let known = ["created", "expires", "nonce", "keyid", "alg", "tag"];
+        if let Some((name, _)) = params.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            return Err(SignatureError::Parameter(name.as_str().into()));
+        }
+        let shape = SignatureError::ParameterShape;
+        let Some(Bare::Integer(created @ 1_000_000_000..=9_999_999_999)) = find("created") else {
+            return Err(shape("created", "seconds since the epoch, ten digits"));
+        };
+        let expires = match find("expires") {
+            None => None,
+            Some(Bare::Integer(expires)) => Some(*expires),
+            Some(_) => return Err(shape("expires", "seconds since the epoch")),
+        };
+        let Some(Bare::Text(key_id)) = find("keyid") else {
+            return Err(shape("keyid", "the key's public id: ten characters in double quotes"));
+        };
+        let nonce = match find("nonce") {
+            Some(Bare::Text(nonce)) => Nonce::of_text(nonce),
+            Some(_) | None => None,
+        };
+        let nonce = nonce.ok_or(shape(
+            "nonce",
+            "16 to 128 characters in double quotes, 32 random hex digits for instance",
+        ))?;
+        let algorithm = match find("alg") {
+            None => None,
+            Some(Bare::Text(name)) if name == "hmac-sha256" => Some(Algorithm::HmacSha256),
+            Some(Bare::Text(name)) if name == "ed25519" => Some(Algorithm::Ed25519),
+            Some(_) => return Err(shape("alg", "`hmac-sha256` or `ed25519`")),
+        };
+        if find("tag").is_some_and(|tag| !matches!(tag, Bare::Text(_))) {
+            return Err(shape("tag", "text in double quotes"));
+        }
+        Ok(Self { created: *created, expires, nonce, key_id, algorithm })
+    }
+}
+
+impl Message {
+    /// Whether the body's digest is covered.
+    pub(super) fn covers_digest(&self) -> bool {
+        self.items.iter().any(|item| item.value == Bare::Text(CONTENT_DIGEST.to_owned()))
+    }
+
+    /// The signature base (section 2.5).
+    pub(super) fn base(&self, target: &Target<'_>, fields: &dyn Fields) -> Result<Vec<u8>, SignatureError> {
+        base(&self.items, &self.params, target, fields)
+    }
+}
+
+/// The text that is signed, for any list of components.
+pub(super) fn base(
+    items: &[Item],
+    params: &Params,
+    target: &Target<'_>,
+    fields: &dyn Fields,
+) -> Result<Vec<u8>, SignatureError> {
+    let mut out = Vec::with_capacity(512);
+    for item in items {
+        let Bare::Text(name) = &item.value else { continue };
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\": ");
+        add_value(&mut out, &Component::read(name)?, target, fields)?;
+        out.push(b'\n');
+    }
+    let mut last = String::with_capacity(256);
+    write_list(&mut last, items, params);
+    out.extend_from_slice(b"\"@signature-params\": ");
+    out.extend_from_slice(last.as_bytes());
+    Ok(out)
+}
+
+fn add_value(
+    out: &mut Vec<u8>,
+    component: &Component<'_>,
+    target: &Target<'_>,
+    fields: &dyn Fields,
+) -> Result<(), SignatureError> {
+    let query = target.query.unwrap_or_default();
+    let mut add = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    let mark = if target.query.is_some() { "?" } else { "" };
+    match component {
+        Component::Method => add(&[target.method]),
+        Component::TargetUri => add(&[target.scheme, "://", &target.authority, target.path, mark, query]),
+        Component::Authority => add(&[&target.authority]),
+        Component::Scheme => add(&[target.scheme]),
+        Component::RequestTarget => add(&[target.path, mark, query]),
+        Component::Path => add(&[target.path]),
+        Component::Query => add(&["?", query]),
+        Component::Field(name) => {
+            let values = fields.values(name);
+            if values.is_empty() {
+                return Err(SignatureError::FieldAbsent((*name).into()));
+            }
+            for (n, value) in values.iter().enumerate() {
+                out.extend_from_slice(if n > 0 { b", " } else { b"" });
+                out.extend_from_slice(value.trim_ascii());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! What signatures are verified with: the unsealed signing secrets of a key, or its public keys.
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::{
+    hmac,
+    signature::{ED25519, UnparsedPublicKey},
+};
+
+use super::secret::{SigningKind, SigningRecord};
+use crate::{clock::Timestamp, id::SigningId};
+
+/// One secret or public key, ready to verify.
+pub struct Signer {
+    /// Its record's id.
+    pub id: SigningId,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it is the one to be used.
+    pub valid_from: Timestamp,
+    /// From when on it is not accepted; `None`: no successor was made yet.
+    pub until: Option<Timestamp>,
+    key: Key,
+}
+
+enum Key {
+    Hmac(hmac::Key),
+    Ed25519([u8; 32]),
+}
+
+/// Which of a key's secrets signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The one whose time it is.
+    Current,
+    /// The one that was made ahead.
+    Next,
+    /// The one before, in its grace.
+    Previous,
+}
+
+impl Role {
+    /// As in metrics and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Next => "next",
+            Self::Previous => "previous",
+        }
+    }
+}
+
+impl Signer {
+    /// From a record and what it holds, unsealed: the text of a secret, or the 32 bytes of a public key. `None`: it
+    /// is no key.
+    #[must_use]
+    pub fn new(record: &SigningRecord, material: &[u8]) -> Option<Self> {
+        let key = match record.kind {
+            SigningKind::Hmac if material.is_empty() => return None,
+            SigningKind::Hmac => Key::Hmac(hmac::Key::new(hmac::HMAC_SHA256, material)),
+            SigningKind::Ed25519 => Key::Ed25519(material.try_into().ok()?),
+        };
+        Some(Self {
+            id: record.id.clone(),
+            created_at: record.created_at,
+            valid_from: record.valid_from,
+            until: record.until,
+            key,
+        })
+    }
+
+    /// Whether it is accepted at `now`.
+    #[must_use]
+    pub fn is_accepted(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+
+    /// Its key for MACs.
+    pub(super) const fn mac_key(&self) -> Option<&hmac::Key> {
+        match &self.key {
+            Key::Hmac(key) => Some(key),
+            Key::Ed25519(_) => None,
+        }
+    }
+
+    /// Whether a signature by this public key is of this text.
+    pub(super) fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
+        match &self.key {
+            Key::Hmac(key) => hmac::verify(key, text, signature).is_ok(),
+            Key::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(text, signature).is_ok(),
+        }
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({})", self.id)
+    }
+}
+
+/// All of one key. Cheap to clone.
+#[derive(Clone, Default, Debug)]
+pub struct Signers(Arc<[Signer]>);
+
+impl Signers {
+    /// From any number of them.
+    #[must_use]
+    pub fn new(signers: Vec<Signer>) -> Self {
+        Self(signers.into())
+    }
+
+    /// Whether there are none at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that are accepted at `now`.
+    pub(super) fn accepted(&self, now: Timestamp) -> impl Iterator<Item = &Signer> {
+        self.0.iter().filter(move |signer| signer.is_accepted(now))
+    }
+
+    /// What part one of them plays at `now`.
+    #[must_use]
+    pub fn role(&self, signer: &Signer, now: Timestamp) -> Role {
+        if now < signer.valid_from {
+            return Role::Next;
+        }
+        let kind = signer.mac_key().is_some();
+        let newer = |other: &Signer| {
+            other.mac_key().is_some() == kind
+                && other.valid_from > signer.valid_from
+                && other.valid_from <= now
+        };
+        if self.0.iter().any(newer) { Role::Previous } else { Role::Current }
+    }
+
+    /// When the secret that is current at `now` gives way to the one that was made ahead; `None`: none was.
+    #[must_use]
+    pub fn rotates_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.0.iter().filter(|s| s.mac_key().is_some() && s.valid_from > now).map(|s| s.valid_from).min()
+    }
+}

@@ -1,0 +1,236 @@
+"""`ClavigerAuth`: shows the gateway who calls. For sync and async clients of httpx2 and httpx alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import Future
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit
+
+from ._body import is_replayable, pieces_of
+from ._effects import Call, ReadAnswer, Send, Wait
+from ._http import AuthBase, library_of
+from .errors import ConfigurationError, TokenError, WrongOrigin
+from .secret import public_id
+from .signing import Signer, Target
+from .sources import CachedKey, KeySource
+from .tokens import Grant, TokenBox, error_code
+
+Flow = Generator[Any, Any, Any]
+_TOKEN_TIMEOUT_SECS = 30.0
+_CREDENTIALS = (
+    "x-api-key", "authorization", "x-request-signature", "x-request-signature-version", "x-request-timestamp",
+    "x-request-nonce", "signature", "signature-input",
+)
+
+
+class ClavigerAuth(AuthBase):
+    """Adds the key or an access token, and a signature if there is a signer.
+
+    Whatever credential the SDK put in is taken out. Requests to another origin than `base_url` are refused. Access tokens are
+    bought by the key and refreshed shortly before their end, by one call for all threads and tasks; a call that is told
+    `token_expired` or `token_revoked` is repeated once. A refusal of the token endpoint is the answer to the call, so that the
+    SDK shows it like any other.
+    """
+
+    # Bodies are read by the flow itself, which keeps long ones out of memory.
+    requires_request_body = False
+
+    def __init__(
+        self,
+        base_url: str,
+        key: KeySource,
+        *,
+        auth: Literal["key", "token"] = "key",
+        signer: Signer | None = None,
+        key_id: str | None = None,
+        scope: str | None = None,
+        max_body_bytes: int = 512 * 1024 * 1024,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if auth not in ("key", "token"):
+            raise ConfigurationError("auth is `key` or `token`")
+        self._base_url = base_url.rstrip("/")
+        self._origin = _origin(base_url)
+        self._key = key if isinstance(key, CachedKey) else CachedKey(key)
+        self._uses_tokens = auth == "token"
+        self._signer = signer
+        self._key_id = key_id
+        self._scope = scope
+        self._max_body_bytes = max_body_bytes
+        self._monotonic = monotonic
+        self._tokens = TokenBox()
+
+    def forget(self) -> None:
+        """Drops the cached key and tokens; the next call fetches both anew."""
+        self._key.forget()
+        self._tokens.clear()
+
+    # === the two drivers ===
+
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+        """Called by `Client`."""
+        flow = self._flow(request)
+        try:
+            effect = next(flow)
+            while True:
+                if isinstance(effect, Send):
+                    result = yield effect.request
+                else:
+                    try:
+                        result = effect.run()
+                    except Exception as error:
+                        effect = flow.throw(error)
+                        continue
+                effect = flow.send(result)
+        except StopIteration:
+            return
+        finally:
+            flow.close()
+
+    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
+        """Called by `AsyncClient`."""
+        flow = self._flow(request)
+        try:
+            effect = next(flow)
+            while True:
+                if isinstance(effect, Send):
+                    result = yield effect.request
+                else:
+                    try:
+                        result = await effect.arun()
+                    except Exception as error:
+                        effect = flow.throw(error)
+                        continue
+                effect = flow.send(result)
+        except StopIteration:
+            return
+        finally:
+            flow.close()
+
+    # === the one flow ===
+
+    def _flow(self, request: Any) -> Flow:
+        if _origin(str(request.url)) != self._origin:
+            raise WrongOrigin(f"no credential is sent to {request.url.host}: the gateway is {self._origin}")
+        repeated = False
+        while True:
+            key: str = yield Call(self._key.get)
+            grant = None
+            if self._uses_tokens:
+                grant = yield from self._grant(request, key)
+                if grant is None:
+                    return
+                shown = ("authorization", f"Bearer {grant.access.reveal()}")
+            else:
+                shown = ("x-api-key", key)
+            yield from self._show(request, key, shown)
+            response = yield Send(request)
+            if response.status_code != 401 or repeated or not is_replayable(request):
+                return
+            code = error_code((yield ReadAnswer(response)))
+            repeated = yield from self._may_repeat(key, grant, code)
+            if not repeated:
+                return
+
+    def _may_repeat(self, key: str, grant: Grant | None, code: str | None) -> Flow:
+        if grant is not None:
+            return self._tokens.refused(grant.access, code)
+        # A key that was replaced at its source is read again; the same key is not tried twice.
+        return (yield Call(lambda: self._key.changed(key))) if code is None else False
+
+    def _show(self, request: Any, key: str, shown: tuple[str, str]) -> Flow:
+        for name in _CREDENTIALS:
+            request.headers.pop(name, None)
+        if self._signer is not None:
+            target = Target.of(request.method, str(request.url))
+            signing = self._signer.begin(target, self._key_id or public_id(key) or "")
+            for piece in (yield from pieces_of(request, self._max_body_bytes)):
+                signing.update(piece)
+            request.headers.update(signing.headers())
+        name, value = shown
+        request.headers[name] = value
+        request.extensions.setdefault("claviger", {})["resign"] = lambda: self._resign(request, key)
+
+    def _resign(self, request: Any, key: str) -> None:
+        """For a repeated attempt below: a new time and nonce. The body was read by then."""
+        if self._signer is None:
+            return
+        signing = self._signer.begin(Target.of(request.method, str(request.url)), self._key_id or public_id(key) or "")
+        pieces = pieces_of(request, self._max_body_bytes)
+        try:
+            next(pieces)
+        except StopIteration as done:
+            for piece in done.value:
+                signing.update(piece)
+        request.headers.update(signing.headers())
+
+    # === tokens ===
+
+    def _grant(self, request: Any, key: str) -> Flow:
+        """A grant; None when the token endpoint refused, and its answer stands."""
+        while True:
+            found = self._tokens.look(self._monotonic())
+            if isinstance(found, Grant):
+                return found
+            if isinstance(found, Future):
+                if not (yield Wait(found)):
+                    raise TokenError("another call has been buying a token for too long")
+                continue
+            try:
+                return (yield from self._buy(request, key))
+            finally:
+                self._tokens.land()
+
+    def _buy(self, request: Any, key: str) -> Flow:
+        refresh = self._tokens.refresh_token()
+        if refresh is not None:
+            response = yield from self._ask(request, "refresh", {"grant_type": "refresh_token", "refresh_token": refresh.reveal()})
+            if response.status_code == 200:
+                return self._keep((yield ReadAnswer(response)))
+            if self._tokens.refresh_failed(response.status_code, self._monotonic()):
+                found = self._tokens.look(self._monotonic())
+                return found if isinstance(found, Grant) else None
+            if self._tokens.refresh_token() is not None:
+                return None
+        form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
+        response = yield from self._ask(request, "token", form, key)
+        if response.status_code != 200:
+            if response.status_code == 401:
+                yield Call(lambda: self._key.changed(key))
+            return None
+        return self._keep((yield ReadAnswer(response)))
+
+    def _ask(self, request: Any, name: str, form: dict[str, str], key: str | None = None) -> Flow:
+        asked = library_of(request).Request(
+            "POST",
+            f"{self._base_url}/v1/auth/{name}",
+            content=urlencode(form).encode(),
+            headers={"content-type": "application/x-www-form-urlencoded", "accept": "application/json"},
+            extensions={
+                "timeout": dict.fromkeys(("connect", "read", "write", "pool"), _TOKEN_TIMEOUT_SECS),
+                # Below, the purchase is treated as part of the call: an SDK repeats both or neither.
+                "claviger": {"purchase": True, "sdk": "x-stainless-retry-count" in request.headers},
+            },
+        )
+        if key is not None:
+            asked.headers["x-api-key"] = key
+        if self._signer is not None:
+            signed_by = key or (yield Call(self._key.get))
+            target = Target.of("POST", str(asked.url))
+            asked.headers.update(self._signer.headers(target, self._key_id or public_id(signed_by) or "", asked.content))
+        return (yield Send(asked))
+
+    def _keep(self, body: bytes) -> Grant:
+        grant = Grant.read(body, self._monotonic())
+        self._tokens.put(grant)
+        return grant
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError("the base URL begins with http:// or https:// and names a host")
+    return f"{parts.scheme}://{Target.of('GET', url).authority}"
+

@@ -1,0 +1,152 @@
+"""`Claviger`: the settings of one caller, and the HTTP clients for the SDK that they make."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ._http import httpx
+from .auth import ClavigerAuth
+from .cache import ResponseCache
+from .dotenv import parse_dotenv
+from .errors import ConfigurationError
+from .health import Health, judge
+from .limiter import Limiter
+from .retry import Retry
+from .secret import Secret
+from .signing import PROFILES, HmacKey, Profile, Signer
+from .sources import CachedKey, CommandKey, EnvKey, FileKey, KeySource, clean
+from .statistics import Statistics, Summary
+from .transport import AsyncClavigerTransport, ClavigerTransport, Exchange
+
+# What the SDK sends in place of a key; `ClavigerAuth` takes it out.
+PLACEHOLDER_KEY = "set-by-claviger"
+_SDK_TIMEOUT_SECS = 600.0
+_CONNECT_TIMEOUT_SECS = 5.0
+
+
+class Claviger:
+    """One caller of the gateway: its key, how it shows itself, its limits. Its clients share all of it."""
+
+    def __init__(
+        self,
+        base_url: str,
+        key: KeySource,
+        *,
+        auth: Literal["key", "token"] = "key",
+        signer: Signer | None = None,
+        scope: str | None = None,
+        limiter: Limiter | None = None,
+        retry: Retry | None = None,
+        cache: ResponseCache | None = None,
+        statistics: Statistics | None = None,
+        max_body_bytes: int = 512 * 1024 * 1024,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.auth = ClavigerAuth(
+            self.base_url, CachedKey(key), auth=auth, signer=signer, scope=scope, max_body_bytes=max_body_bytes
+        )
+        self.exchange = Exchange(limiter=limiter, retry=retry, cache=cache, statistics=statistics)
+
+    @classmethod
+    def from_env(
+        cls, environment: Mapping[str, str] | None = None, *, dotenv: str | os.PathLike[str] | None = None, **options: Any
+    ) -> Claviger:
+        """Reads ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH (key, token), CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE.
+
+        The key is the first that is set of ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE, CLAVIGER_KEY_COMMAND (words parted by
+        blanks). A `.env` file sets what the environment does not. `options` are those of `Claviger` and win.
+        """
+        values = dict(parse_dotenv(Path(dotenv).read_text(encoding="utf-8"))) if dotenv is not None else {}
+        values.update(os.environ if environment is None else environment)
+        base_url = values.get("ANTHROPIC_BASE_URL")
+        if not base_url:
+            raise ConfigurationError("ANTHROPIC_BASE_URL is not set: the gateway's address")
+        options.setdefault("auth", values.get("CLAVIGER_AUTH") or "key")
+        if values.get("CLAVIGER_SIGNING_SECRET"):
+            options.setdefault("signer", _signer(values))
+        return cls(base_url, options.pop("key", None) or _source(values), **options)
+
+    # === clients ===
+
+    def http_client(self, **options: Any) -> Any:
+        """For `anthropic.Anthropic(http_client=…)`; takes what `httpx.Client` takes, `transport` as the inner one."""
+        inner = options.pop("transport", None)
+        return httpx.Client(auth=self.auth, transport=ClavigerTransport(self.exchange, inner), **_defaults(options))
+
+    def async_http_client(self, **options: Any) -> Any:
+        """For `anthropic.AsyncAnthropic(http_client=…)`."""
+        inner = options.pop("transport", None)
+        return httpx.AsyncClient(auth=self.auth, transport=AsyncClavigerTransport(self.exchange, inner), **_defaults(options))
+
+    def sdk(self, **options: Any) -> dict[str, Any]:
+        """`anthropic.Anthropic(**claviger.sdk())`"""
+        return {"base_url": self.base_url, "api_key": PLACEHOLDER_KEY, "http_client": self.http_client(**options)}
+
+    def async_sdk(self, **options: Any) -> dict[str, Any]:
+        """`anthropic.AsyncAnthropic(**claviger.async_sdk())`"""
+        return {"base_url": self.base_url, "api_key": PLACEHOLDER_KEY, "http_client": self.async_http_client(**options)}
+
+    # === what they did, and whether they can ===
+
+    def summary(self) -> Summary:
+        """Statistics of all clients of this caller."""
+        return self.exchange.statistics.summary()
+
+    def health(self, timeout_secs: float = 10.0) -> Health:
+        """Asks the gateway; never raises for what the gateway answers."""
+        with httpx.Client(auth=self.auth, timeout=timeout_secs) as client:
+            started = time.monotonic()
+            ready = me = error = None
+            try:
+                ready = client.get(f"{self.base_url}/readyz", auth=None)
+                started = time.monotonic()
+                me = client.get(f"{self.base_url}/v1/claviger/me")
+            except httpx.TransportError as raised:
+                error = raised
+            return judge(ready, me, error, _since(started, error), time.time())
+
+    async def ahealth(self, timeout_secs: float = 10.0) -> Health:
+        """The same for asyncio."""
+        async with httpx.AsyncClient(auth=self.auth, timeout=timeout_secs) as client:
+            started = time.monotonic()
+            ready = me = error = None
+            try:
+                ready = await client.get(f"{self.base_url}/readyz", auth=None)
+                started = time.monotonic()
+                me = await client.get(f"{self.base_url}/v1/claviger/me")
+            except httpx.TransportError as raised:
+                error = raised
+            return judge(ready, me, error, _since(started, error), time.time())
+
+
+def _since(started: float, error: Exception | None) -> float | None:
+    return None if error is not None else (time.monotonic() - started) * 1000
+
+
+def _defaults(options: dict[str, Any]) -> dict[str, Any]:
+    timeout = httpx.Timeout(_SDK_TIMEOUT_SECS, connect=_CONNECT_TIMEOUT_SECS)
+    # A redirect would carry the credential elsewhere; the gateway sends none.
+    return {"timeout": timeout, "follow_redirects": False} | options
+
+
+def _source(values: Mapping[str, str]) -> KeySource:
+    if values.get("ANTHROPIC_API_KEY"):
+        return EnvKey("ANTHROPIC_API_KEY", values)
+    if values.get("CLAVIGER_KEY_FILE"):
+        return FileKey(values["CLAVIGER_KEY_FILE"])
+    if values.get("CLAVIGER_KEY_COMMAND"):
+        return CommandKey(values["CLAVIGER_KEY_COMMAND"].split())
+    raise ConfigurationError("no key: set ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE or CLAVIGER_KEY_COMMAND")
+
+
+def _signer(values: Mapping[str, str]) -> Signer:
+    secret = clean(values["CLAVIGER_SIGNING_SECRET"], "the variable CLAVIGER_SIGNING_SECRET")
+    named = values.get("CLAVIGER_SIGNING_PROFILE") or "rfc9421"
+    profile: Profile | None = next((known for known in PROFILES if known == named), None)
+    if profile is None:
+        raise ConfigurationError(f"CLAVIGER_SIGNING_PROFILE is one of {', '.join(PROFILES)}")
+    return Signer(HmacKey(Secret(secret)), profile)

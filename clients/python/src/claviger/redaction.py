@@ -1,0 +1,140 @@
+"""Keeps secrets out of logs: what our, the provider's and other tokens look like, in plain and in encoded forms."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import string
+import traceback
+from collections.abc import Iterable
+from urllib.parse import quote
+
+MASK = "[redacted]"
+_MIN_KNOWN = 8
+
+
+def _encoded(prefix: str) -> list[str]:
+    """What a text that begins so looks like in base64 at each of the three positions, without the unsure edges; and in hex."""
+    forms = [prefix.encode().hex(), prefix.encode().hex().upper()]
+    for lead in range(3):
+        whole = base64.b64encode(b"\0" * lead + prefix.encode()).decode().rstrip("=")
+        # Characters that also hold bits of what stands before or behind are not known.
+        start = (lead * 8 + 5) // 6
+        end = (lead + len(prefix)) * 8 // 6
+        forms.append(whole[start:end])
+    return forms
+
+
+_LIVE, _TEST, _PROVIDER = _encoded("cvg_live_"), _encoded("cvg_test_"), _encoded("sk-ant-")
+_HEX = "|".join(form for forms in (_LIVE, _TEST, _PROVIDER) for form in forms[:2])
+_B64 = "|".join(re.escape(form) for forms in (_LIVE, _TEST, _PROVIDER) for form in forms[2:])
+_NAMES = (
+    "authorization|proxy-authorization|x-api-key|api-key|x-vault-token|x-request-signature|signature|dpop|cookie|set-cookie"
+)
+_FIELDS = "access_token|refresh_token|client_secret|signing_secret|api_key|wrapping_token|password|id_token|subject_token|assertion"
+_PATTERNS = [
+    # Ours, of any brand: keys and side tokens.
+    re.compile(r"[a-z]{3}(?:_|%5[Ff])[a-z]{4}(?:_|%5[Ff])[0-9A-Za-z]{43}(?![0-9A-Za-z])"),
+    re.compile(r"cvg(?:_|%5[Ff])[a-z]{3,6}(?:_|%5[Ff])[0-9A-Za-z]{16,}"),
+    re.compile(r"sk(?:-|%2[Dd])ant(?:-|%2[Dd])(?:[0-9A-Za-z_\-]|%2[Dd]|%5[Ff]){16,}"),
+    # JWTs: three parts, the first two JSON objects.
+    re.compile(r"eyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]*"),
+]
+# Encoded, with the alphabet of the run that they stand in.
+_RUNS = [
+    (re.compile(rf"(?:{_HEX})[0-9a-fA-F]{{16,}}"), frozenset("0123456789abcdefABCDEF")),
+    (re.compile(rf"(?:{_B64})[0-9A-Za-z+/_\-]{{16,}}={{0,2}}"), frozenset(string.ascii_letters + string.digits + "+/_-")),
+]
+# Header and value, as sent or as printed by a language: name, quote, separator, quote, scheme, value.
+_HEADER = re.compile(
+    rf"(?i)(?<![A-Za-z0-9_\-])({_NAMES})((?:\\?['\"])?\s*[:=,]\s*(?:b?\\?['\"])?)((?:bearer|basic|dpop|digest)\s+)?"
+    r"([^\s'\"\\,;&)\]}]+)"
+)
+_FIELD = re.compile(rf"(?i)(?<![A-Za-z0-9_\-])({_FIELDS})(\\?['\"]?\s*[:=]\s*\\?['\"]?)([^\s'\"\\,;&)\]}}]+)")
+
+
+class Redactor:
+    """Takes secrets out of text. Knows forms, and values that it was told, whatever they look like."""
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        forms = {form for secret in known if len(secret) >= _MIN_KNOWN for form in _forms(secret)}
+        ordered = sorted(forms, key=len, reverse=True)
+        self._known = re.compile("|".join(re.escape(form) for form in ordered)) if ordered else None
+
+    def __call__(self, text: str) -> str:
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        for pattern in _PATTERNS:
+            text = pattern.sub(MASK, text)
+        for finder, alphabet in _RUNS:
+            text = _mask_runs(text, finder, alphabet)
+        text = _HEADER.sub(_mask_header, text)
+        return _FIELD.sub(lambda m: f"{m[1]}{m[2]}{MASK}", text)
+
+
+def _mask_runs(text: str, finder: re.Pattern[str], alphabet: frozenset[str]) -> str:
+    """Masks each find with what stands before it in the same run. A pattern that begins so would take quadratic time."""
+    parts: list[str] = []
+    done = 0
+    for match in finder.finditer(text):
+        start = match.start()
+        while start > done and text[start - 1] in alphabet:
+            start -= 1
+        parts += [text[done:start], MASK]
+        done = match.end()
+    return "".join([*parts, text[done:]])
+
+
+def _mask_header(match: re.Match[str]) -> str:
+    name, between, scheme, _ = match.groups()
+    # `'x-api-key', 'abc'`: a comma parts name and value only between quotes.
+    if "," in between and not re.search(r"['\"]\s*,", between):
+        return match[0]
+    return f"{name}{between}{scheme or ''}{MASK}"
+
+
+def _forms(secret: str) -> set[str]:
+    data = secret.encode()
+    escaped = quote(secret, safe="")
+    every = "".join(chr(b) if chr(b).isalnum() and b < 128 else f"%{b:02X}" for b in data)
+    made = {secret, escaped, escaped.lower(), every, quote(secret), data.hex(), data.hex().upper()}
+    made |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    standard = base64.b64encode(data).decode()
+    urlsafe = base64.urlsafe_b64encode(data).decode()
+    return made | {standard, standard.rstrip("="), urlsafe, urlsafe.rstrip("=")}
+
+
+redact = Redactor()
+"""Takes out what looks like a secret."""
+
+
+class RedactingFilter(logging.Filter):
+    """For a *handler*: masks message, arguments, exceptions and stack of every record that passes.
+
+    `logging.getLogger().handlers[0].addFilter(RedactingFilter(known=[…]))`. On a handler it also sees the records of child
+    loggers, which a filter on a logger does not. Masked records are copies in effect: other handlers get them masked, too.
+    """
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._redact = Redactor(known)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            record.msg = self._redact(record.getMessage())
+        except Exception:
+            record.msg = f"a log record of {record.name} could not be formatted"
+        record.args = None
+        if record.exc_info and record.exc_info[0] is not None:
+            record.exc_text = self._redact("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+            record.exc_info = None
+        elif record.exc_text:
+            record.exc_text = self._redact(record.exc_text)
+        if record.stack_info:
+            record.stack_info = self._redact(record.stack_info)
+        for name, value in list(record.__dict__.items()):
+            if isinstance(value, str) and name not in ("msg", "exc_text", "stack_info", "levelname", "name"):
+                record.__dict__[name] = self._redact(value)
+        return True

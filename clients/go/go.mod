@@ -1,0 +1,3 @@
+module claviger.example/client-go
+
+go 1.25

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use crate::exposure::{Exposure, Meter};
 use crate::head::params::Params;
 use crate::head::{FieldError, HeadError};
 use crate::json::{Event, JsonError, Position, Sink, Text, Tokenizer};
@@ -42,6 +43,8 @@ pub struct BatchItem {
     pub thread_ids: Vec<Box<str>>,
     /// Models that `params.tools` and `params.fallbacks` name.
     pub other_models: Vec<Box<str>>,
+    /// What `params` holds beside text.
+    pub exposure: Exposure,
 }
 
 /// Why a batch cannot be sent on. The text is fit for the message of a 400 `invalid_request_error`.
@@ -140,6 +143,7 @@ enum Member {
 struct Item {
     custom_id: Option<Box<str>>,
     params: Option<Params<Box<str>>>,
+    meter: Meter,
     params_span: Range<u64>,
     member: Member,
 }
@@ -254,6 +258,7 @@ impl Requests {
             skill_ids: params.skill_ids,
             thread_ids: params.thread_ids,
             other_models: params.other_models,
+            exposure: item.meter.finish(),
         })
     }
 }
@@ -291,7 +296,10 @@ impl Item {
     /// Takes an event inside one of the request's members.
     fn deeper(&mut self, depth: usize, event: Event<'_>) -> Result<(), ItemError> {
         match (self.member, &mut self.params) {
-            (Member::Params, Some(params)) => params.event(depth - 3, event).map_err(ItemError::Params),
+            (Member::Params, Some(params)) => {
+                self.meter.event(depth - 3, event);
+                params.event(depth - 3, event).map_err(ItemError::Params)
+            }
             (Member::Params | Member::CustomId | Member::Other, _) => Ok(()),
         }
     }

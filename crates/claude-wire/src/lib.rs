@@ -5,6 +5,7 @@
 pub mod answers;
 pub mod batch;
 pub mod error;
+pub mod exposure;
 pub mod head;
 pub mod headers;
 pub mod json;

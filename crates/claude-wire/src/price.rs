@@ -1,11 +1,13 @@
 //! Prices: a dated data file, and integer arithmetic in pico-dollars (10⁻¹² $) that loses nothing.
 
+mod ceiling;
 mod file;
 mod row;
 
 use std::collections::HashMap;
 
 use crate::usage::{TokenCounts, Usage};
+pub use ceiling::{Call, Class, Classed, Feature, Unbounded};
 pub use file::{PriceFault, PriceFileError};
 pub use row::{Band, Rates, Row, Status};
 
@@ -39,6 +41,12 @@ pub struct Cost<'t> {
 pub struct PriceTable {
     version: String,
     web_search_pico: i128,
+    /// The most tokens that one image takes.
+    image_tokens: u64,
+    /// The most tokens that a prompt has beside what the body says: the provider's own words about tools.
+    overhead_tokens: u64,
+    /// The newest file's come first.
+    classes: Vec<Classed>,
     /// All rows of one id stand together, oldest first.
     rows: Vec<Row>,
     /// Id or alias to the range of its rows.
@@ -58,8 +66,15 @@ impl PriceTable {
     /// # Errors
     /// [`PriceFileError`] with line and column.
     pub fn parse(text: &str) -> Result<Self, PriceFileError> {
-        let empty =
-            Self { version: String::new(), web_search_pico: 0, rows: Vec::new(), names: HashMap::new() };
+        let empty = Self {
+            version: String::new(),
+            web_search_pico: 0,
+            image_tokens: 0,
+            overhead_tokens: 0,
+            classes: Vec::new(),
+            rows: Vec::new(),
+            names: HashMap::new(),
+        };
         let table = empty.with_override(text)?;
         if table.rows.is_empty() {
             return Err(file::located(text, 0, PriceFault::Empty));
@@ -90,6 +105,9 @@ impl PriceTable {
         Ok(Self {
             version: joined(&self.version, parsed.version),
             web_search_pico: parsed.web_search_pico.unwrap_or(self.web_search_pico),
+            image_tokens: parsed.image_tokens.unwrap_or(self.image_tokens),
+            overhead_tokens: parsed.overhead_tokens.unwrap_or(self.overhead_tokens),
+            classes: parsed.classes.into_iter().chain(self.classes.iter().cloned()).collect(),
             rows,
             names,
         })

@@ -122,3 +122,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn each_item_tells_what_it_holds_beside_text() {
+    let image = serde_json::json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}});
+    let item = |id: &str, content: serde_json::Value| serde_json::json!({"custom_id": id, "params": {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": content}]}});
+    let body =
+        serde_json::json!({"requests": [item("a", serde_json::json!([image])), item("b", "text".into())]})
+            .to_string();
+    for step in [1, 7, body.len()] {
+        let mut found = Vec::new();
+        let mut scanner = BatchScanner::new();
+        for chunk in body.as_bytes().chunks(step) {
+            scanner
+                .feed(chunk, &mut |item| found.push((item.exposure.images, item.exposure.image_bytes)))
+                .unwrap();
+        }
+        scanner.finish().unwrap();
+        assert_eq!(found, [(1, 4), (0, 0)]);
+    }
+}

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::{Band, MICROS_PER_DAY, Rates, Row, Status};
+use super::{Band, Class, Classed, Feature, MICROS_PER_DAY, Rates, Row, Status};
 
 /// A fault in a price file. Lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,25 @@ pub(super) struct PriceFile {
     #[serde(default)]
     web_search_per_1000: Option<Spanned<String>>,
     #[serde(default)]
+    image_tokens: Option<u64>,
+    #[serde(default)]
+    overhead_tokens: Option<u64>,
+    #[serde(default)]
     model: Vec<Spanned<FileRow>>,
+    #[serde(default)]
+    class: Vec<FileClass>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileClass {
+    of: Feature,
+    is: Class,
+    names: Vec<String>,
+    #[serde(default)]
+    searches: bool,
+    #[serde(default)]
+    surcharge: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +115,9 @@ struct FileBand {
 pub(super) struct Parsed {
     pub version: Option<String>,
     pub web_search_pico: Option<i128>,
+    pub image_tokens: Option<u64>,
+    pub overhead_tokens: Option<u64>,
+    pub classes: Vec<Classed>,
     pub rows: Vec<(Row, Range<usize>)>,
 }
 
@@ -111,7 +132,29 @@ pub(super) fn parse(text: &str) -> Result<Parsed, PriceFileError> {
         None => None,
     };
     let rows = file.model.into_iter().map(|row| row.into_inner().read(text)).collect::<Result<_, _>>()?;
-    Ok(Parsed { version: file.version, web_search_pico, rows })
+    let classes: Vec<Vec<Classed>> =
+        file.class.into_iter().map(|class| class.read(text)).collect::<Result<_, _>>()?;
+    Ok(Parsed {
+        version: file.version,
+        web_search_pico,
+        image_tokens: file.image_tokens,
+        overhead_tokens: file.overhead_tokens,
+        classes: classes.concat(),
+        rows,
+    })
+}
+
+impl FileClass {
+    fn read(self, text: &str) -> Result<Vec<Classed>, PriceFileError> {
+        // A dollar is 10¹² pico-dollars, a million times the step of a token price.
+        let surcharge_pico = match &self.surcharge {
+            Some(price) => Some(rate(text, price)?.saturating_mul(1_000_000)),
+            None => None,
+        };
+        let Self { of, is, names, searches, .. } = self;
+        let line = |name: String| Classed { of, name: name.into(), class: is, searches, surcharge_pico };
+        Ok(names.into_iter().map(line).collect())
+    }
 }
 
 impl FileRow {

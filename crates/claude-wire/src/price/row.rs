@@ -85,15 +85,40 @@ impl Row {
         (if us && self.geography { (pico / 10).saturating_mul(11) } else { pico }, assumed)
     }
 
-    pub(super) fn worst_case(&self, body_len: u64, max_tokens: Option<u64>) -> i128 {
-        let input = body_len.min(self.context_window);
-        let band = self.band.filter(|band| input > band.above).map(|band| band.rates);
-        let rates = [self.fast, band].into_iter().flatten().fold(self.rates, |a, b| a.dearer(&b));
+    /// The most that one reading of a prompt and its answer can cost.
+    pub(super) fn worst_case(&self, prompt: u64, max_tokens: Option<u64>) -> i128 {
+        self.worst_readings(Readings { prompt, times: 1, any_speed: false }, max_tokens)
+    }
+
+    /// The most that several readings, told in one usage, can cost.
+    pub(super) fn worst_readings(&self, readings: Readings, max_tokens: Option<u64>) -> i128 {
+        let Readings { prompt, times, any_speed } = readings;
+        let prompt = prompt.min(self.context_window);
+        // A usage is judged by its sum.
+        let band = self.band.filter(|band| prompt.saturating_mul(times) > band.above);
+        let standard = band.map_or(self.rates, |band| band.rates.dearer(&self.rates));
+        let fast = self.fast.or_else(|| any_speed.then(|| standard.plus(&standard)));
+        let rates = fast.map_or(standard, |fast| fast.dearer(&standard));
+        self.most(rates, prompt, max_tokens).saturating_mul(i128::from(times))
+    }
+
+    fn most(&self, rates: Rates, input: u64, max_tokens: Option<u64>) -> i128 {
         let per_input = rates.input.max(rates.cache_write_5m).max(rates.cache_write_1h).max(rates.cache_read);
         let output = max_tokens.unwrap_or(self.max_output);
         let pico = times(per_input, input).saturating_add(times(rates.output, output));
         if self.geography { (pico / 10).saturating_mul(11) } else { pico }
     }
+}
+
+/// How often a prompt is read for one answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Readings {
+    /// Its most tokens.
+    pub prompt: u64,
+    /// How often.
+    pub times: u64,
+    /// A speed is asked for, of which the row may say nothing.
+    pub any_speed: bool,
 }
 
 impl Rates {

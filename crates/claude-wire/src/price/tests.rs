@@ -360,3 +360,176 @@ proptest! {
         prop_assert!(table.worst_case("claude-opus-5", u64::MAX, Some(u64::MAX), NOW) > 0);
     }
 }
+
+fn exposed() -> crate::exposure::Exposure {
+    crate::exposure::Exposure::default()
+}
+
+fn call<'a>(model: &'a str, exposure: &'a crate::exposure::Exposure) -> Call<'a> {
+    Call { model, body_len: 1_000, max_tokens: Some(100), exposure, kind: CallKind::Single }
+}
+
+fn tool(kind: &str, max_uses: Option<u64>) -> crate::exposure::TypedTool {
+    crate::exposure::TypedTool { kind: kind.into(), max_uses, model: None }
+}
+
+#[test]
+fn images_count_as_images_and_not_by_their_bytes() {
+    let table = PriceTable::builtin();
+    let plain = exposed();
+    let long = Call { body_len: 900_000, ..call("claude-opus-5", &plain) };
+    let image = crate::exposure::Exposure { images: 1, image_bytes: 899_000, ..exposed() };
+    let with_image = Call { exposure: &image, ..long };
+    let at = |call: &Call<'_>| table.ceiling(call, [], NOW).unwrap();
+    assert!(at(&with_image) < at(&long) / 10);
+    assert!(at(&with_image) > at(&call("claude-opus-5", &plain)));
+    let fetched = crate::exposure::Exposure { whole_window: true, ..exposed() };
+    let row = table.row("claude-opus-5", NOW).unwrap();
+    assert_eq!(at(&call("claude-opus-5", &fetched)), row.worst_case(row.context_window, Some(100)));
+}
+
+#[test]
+fn what_has_no_bound_is_named() {
+    let table = PriceTable::builtin();
+    let named = |exposure: crate::exposure::Exposure, betas: &[&'static str]| {
+        table.ceiling(&call("claude-opus-5", &exposure), betas.iter().copied(), NOW).unwrap_err().to_string()
+    };
+    let tools = |tools| crate::exposure::Exposure { tools, ..exposed() };
+    let features = |name: &str| crate::exposure::Exposure { features: vec![name.into()], ..exposed() };
+    insta::assert_snapshot!(named(tools(vec![tool("web_search_20260209", None)]), &[]), @"tools: `web_search_20260209` needs `max_uses`, so that what it costs has a bound, as a hard budget demands");
+    insta::assert_snapshot!(named(tools(vec![tool("code_execution_20260120", Some(1))]), &[]), @"tool `code_execution_20260120`: what it costs has no bound, which a hard budget does not allow");
+    insta::assert_snapshot!(named(features("mcp_servers"), &[]), @"field `mcp_servers`: what it costs has no bound, which a hard budget does not allow");
+    insta::assert_snapshot!(named(features("invented"), &[]), @"field `invented`: what it costs has no bound, which a hard budget does not allow");
+    insta::assert_snapshot!(named(exposed(), &["effort-2025-11-24", "invented-2027-01-01"]), @"beta `invented-2027-01-01`: what it costs has no bound, which a hard budget does not allow");
+    let many = crate::exposure::Exposure { overflows: true, ..exposed() };
+    assert_eq!(table.ceiling(&call("claude-opus-5", &many), [], NOW), Err(Unbounded::TooMany));
+}
+
+#[test]
+fn what_claude_code_sends_has_a_bound() {
+    let betas = [
+        "claude-code-20250219",
+        "interleaved-thinking-2025-05-14",
+        "context-management-2025-06-27",
+        "per-turn-control-2026-07-01",
+        "mid-conversation-tool-changes-2026-07-01",
+        "thinking-token-count-2026-05-13",
+        "advanced-tool-use-2025-11-20",
+        "effort-2025-11-24",
+        "dangerous-tool-use-2026-09-03",
+        "thinking-display-updates-2026-08-18",
+        "afk-mode-2026-01-31",
+        "structured-outputs-2025-12-15",
+        "redact-thinking-2026-02-12",
+    ];
+    let exposure = crate::exposure::Exposure {
+        features: [
+            "context_management",
+            "context_management.clear_thinking_20251015",
+            "output_config",
+            "safeguards",
+        ]
+        .map(Box::from)
+        .into(),
+        ..exposed()
+    };
+    assert!(PriceTable::builtin().ceiling(&call("claude-opus-5-5", &exposure), betas, NOW).is_ok());
+}
+
+#[test]
+fn tools_that_run_there_multiply_and_other_models_add() {
+    let table = PriceTable::builtin();
+    let at = |exposure: crate::exposure::Exposure| {
+        table.ceiling(&call("claude-opus-5", &exposure), [], NOW).unwrap()
+    };
+    let full = |model: &str, out: Option<u64>| {
+        let row = table.row(model, NOW).unwrap();
+        row.worst_case(row.context_window, out)
+    };
+    let searching =
+        crate::exposure::Exposure { tools: vec![tool("web_search_20260209", Some(2))], ..exposed() };
+    assert_eq!(at(searching), 3 * full("claude-opus-5", Some(100)) + 2 * 10_000_000_000);
+    let advised = crate::exposure::TypedTool {
+        model: Some("claude-fable-5-1".into()),
+        ..tool("advisor_20260301", Some(1))
+    };
+    let advised = crate::exposure::Exposure { tools: vec![advised], ..exposed() };
+    assert_eq!(at(advised), 2 * full("claude-opus-5", Some(100)) + full("claude-fable-5-1", None));
+    let fallbacks = crate::exposure::Exposure { fallbacks: vec!["claude-opus-5".into()], ..exposed() };
+    assert_eq!(at(fallbacks), 2 * at(exposed()));
+}
+
+#[test]
+fn an_operator_classes_what_is_new_or_sets_a_price_on_it() {
+    let text = r#"
+        [[class]]
+        of = "beta"
+        is = "free"
+        names = ["invented-*"]
+
+        [[class]]
+        of = "tool"
+        is = "unbounded"
+        names = ["code_execution_*"]
+        surcharge = "0.05"
+    "#;
+    let table = PriceTable::builtin().with_override(text).unwrap();
+    let executing =
+        crate::exposure::Exposure { tools: vec![tool("code_execution_20260120", None)], ..exposed() };
+    let plain = exposed();
+    let without = table.ceiling(&call("claude-opus-5", &plain), ["invented-2027-01-01"], NOW).unwrap();
+    let with = table.ceiling(&call("claude-opus-5", &executing), [], NOW).unwrap();
+    assert_eq!(with - without, 50_000_000_000);
+    let bad = PriceTable::builtin().with_override("[[class]]\nof = \"beta\"\nis = \"cheap\"\nnames = []\n");
+    assert_eq!(bad.unwrap_err().line, 3);
+}
+
+proptest! {
+    /// No answer to a request costs more than what was worked out before: prompts as long as the body lets them be and
+    /// one time more for each use of a tool, in every split over cache classes, with and without fast mode and surcharge.
+    #[test]
+    fn no_answer_costs_more_than_the_ceiling(
+        model in prop::sample::select(PriceTable::builtin().rows().iter().map(|r| r.id.to_string()).chain(["unknown".into()]).collect::<Vec<_>>()),
+        body_len in 0_u64..3_000_000,
+        images in 0_u64..20,
+        uses in 0_u64..4,
+        searches in any::<bool>(),
+        shares in prop::array::uniform4(0_u64..100),
+        max_tokens in 0_u64..200_000,
+        fast in any::<bool>(),
+        us in any::<bool>(),
+        batch in any::<bool>(),
+    ) {
+        let table = PriceTable::builtin();
+        let kind = if batch { CallKind::Batch } else { CallKind::Single };
+        let name = if searches { "web_search_20260209" } else { "web_fetch_20260209" };
+        let tools = if uses > 0 { vec![tool(name, Some(uses))] } else { Vec::new() };
+        let image_bytes = (images * 60_000).min(body_len);
+        let features = if fast { vec!["speed".into()] } else { Vec::new() };
+        let exposure = crate::exposure::Exposure { images, image_bytes, tools, features, ..exposed() };
+        let ask = Call { model: &model, body_len, max_tokens: Some(max_tokens), exposure: &exposure, kind };
+        let ceiling = table.ceiling(&ask, [], NOW).unwrap();
+
+        let window = table.row(&model, NOW).map_or(1_000_000, |row| row.context_window);
+        let read = (body_len - image_bytes + images * 4_900 + 9_000).min(window);
+        let prompt = if uses > 0 { window * (uses + 1) } else { read };
+        let total: u64 = shares.iter().sum::<u64>().max(1);
+        let part = |share: u64| prompt * share / total;
+        let counts = TokenCounts {
+            input: part(shares[0]),
+            cache_write_5m: part(shares[1]),
+            cache_write_1h: part(shares[2]),
+            cache_read: part(shares[3]),
+            output: max_tokens * (uses + 1),
+        };
+        let usage = Usage {
+            counts,
+            speed: if fast && !batch { Speed::Fast } else { Speed::Standard },
+            inference_geo: us.then(|| "us".into()),
+            web_search_requests: if searches { uses } else { 0 },
+            ..Usage::default()
+        };
+        let cost = table.cost(&model, &usage, kind, NOW).pico;
+        prop_assert!(cost <= ceiling, "{cost} > {ceiling}");
+    }
+}

@@ -47,11 +47,11 @@ class SpooledBody(SyncStreamBase, AsyncStreamBase):
             yield chunk
 
 
-def whole_body(request: Any) -> bytes | None:
-    """The body of a request that holds it in memory."""
+def whole_body(message: Any) -> bytes | None:
+    """The body of a request or response that holds it in memory."""
     try:
-        content = request.content
-    except Exception:  # RequestNotRead of either library: it is a stream.
+        content = message.content
+    except Exception:  # RequestNotRead or ResponseNotRead of either library: it is a stream.
         return None
     return content if isinstance(content, bytes) else None
 

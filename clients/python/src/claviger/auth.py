@@ -126,8 +126,10 @@ class ClavigerAuth(AuthBase):
             else:
                 shown = ("x-api-key", key)
             yield from self._show(request, key, shown)
+            # Asked before sending: a stream that was sent may look like a body in memory.
+            replayable = is_replayable(request)
             response = yield Send(request)
-            if response.status_code != 401 or repeated or not is_replayable(request):
+            if response.status_code != 401 or repeated or not replayable:
                 return
             code = error_code((yield ReadAnswer(response)))
             repeated = yield from self._may_repeat(key, grant, code)

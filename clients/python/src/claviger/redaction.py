@@ -39,8 +39,8 @@ _PATTERNS = [
     re.compile(r"[a-z]{3}(?:_|%5[Ff])[a-z]{4}(?:_|%5[Ff])[0-9A-Za-z]{43}(?![0-9A-Za-z])"),
     re.compile(r"cvg(?:_|%5[Ff])[a-z]{3,6}(?:_|%5[Ff])[0-9A-Za-z]{16,}"),
     re.compile(r"sk(?:-|%2[Dd])ant(?:-|%2[Dd])(?:[0-9A-Za-z_\-]|%2[Dd]|%5[Ff]){16,}"),
-    # JWTs: three parts, the first two JSON objects.
-    re.compile(r"eyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]*"),
+    # JWTs: three parts, the first two JSON objects. Only where a run begins, else long runs take quadratic time.
+    re.compile(r"(?<![0-9A-Za-z_\-])eyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]*"),
 ]
 # Encoded, with the alphabet of the run that they stand in.
 _RUNS = [

@@ -69,12 +69,17 @@ class Exchange:
         self._notice(response)
         ticket.status = response.status_code
         ticket.headers = [(k, v) for k, v in response.headers.multi_items() if k.lower() not in _NOT_KEPT]
+        if whole_body(response) is not None:
+            # A transport that answers from memory: there is nothing left to pass by.
+            ticket.end(response.status_code)
+            return response
         ticket.reader = None if purchase else reader_for(response.headers)
         response.stream = _Tap(response.stream, ticket)
         return response
 
     def _attempts(self, request: Any, context: dict[str, Any]) -> Flow:
         sdk = bool(context.get("sdk", "x-stainless-retry-count" in request.headers))
+        replayable = is_replayable(request)
         attempt = 0
         while True:
             response, error = None, None
@@ -84,7 +89,7 @@ class Exchange:
                 if connection_failure(raised) is None:
                     raise
                 error = raised
-            decision = self._decide(request, sdk, attempt, response, error)
+            decision = self._decide(request, replayable, (sdk, attempt), response, error)
             if decision.forbid and response is not None:
                 response.headers["x-should-retry"] = "false"
             if decision.wait_secs is None:
@@ -98,18 +103,20 @@ class Exchange:
             context.get("resign", lambda: None)()
             attempt += 1
 
-    def _decide(self, request: Any, sdk: bool, attempt: int, response: Any, error: Exception | None) -> Decision:
+    def _decide(
+        self, request: Any, replayable: bool, round: tuple[bool, int], response: Any, error: Exception | None
+    ) -> Decision:
         if response is not None and response.status_code < 400:
             return Decision()
         failure = connection_failure(error) if error is not None else None
         failed = Failed(
             method=request.method,
-            attempt=attempt,
-            sdk=sdk,
+            attempt=round[1],
+            sdk=round[0],
             status=response.status_code if response is not None else None,
             error="connect" if failure == "connect" else "lost" if failure else None,
             headers=response.headers if response is not None else None,
-            replayable=is_replayable(request),
+            replayable=replayable,
         )
         return decide(self.retry, failed, self._chance(), self._wall())
 

@@ -1,0 +1,196 @@
+"""The token flow: the shared vectors, and one purchase for many calls."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from claviger import ClavigerAuth, HmacKey, Secret, Signer, StaticKey, TokenError
+from gateway import LIBRARIES, Wire, envelope, form_of
+from vectors import known, load, named
+
+TOKENS = load("tokens.json")
+KEY = TOKENS["key"]
+BASE = "http://gw.example:8787"
+
+
+class Script:
+    """Plays the exchanges of a case and checks each request."""
+
+    def __init__(self):
+        self.exchanges = []
+
+    def __call__(self, wire, request):
+        assert self.exchanges, f"nothing was to be sent: {request.url}"
+        step = known(self.exchanges.pop(0), "path", "proof", "form", "tokens", "status", "error_code", "json")
+        assert request.url.path == step["path"]
+        kind, _, value = step["proof"].partition(":")
+        headers = request.headers
+        assert headers.get("x-api-key") == (KEY if kind == "key" else None)
+        assert headers.get("authorization") == (f"Bearer {value}" if kind == "bearer" else None)
+        if step["path"] == "/v1/auth/refresh":
+            assert kind == "refresh" and form_of(request) == {"grant_type": "refresh_token", "refresh_token": value}
+        if step["path"] == "/v1/auth/token":
+            assert form_of(request) == step.get("form", {"grant_type": "client_credentials"})
+        if "tokens" in step:
+            return wire.json(200, {"token_type": "Bearer", "scope": "all", **step["tokens"]})
+        if "json" in step:
+            return wire.json(200, step["json"])
+        body = {"data": []} if step["status"] == 200 else envelope(step.get("error_code"))
+        return wire.json(step["status"], body)
+
+
+def auth_of(case, clock):
+    return ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token", scope=case.get("scope"), monotonic=lambda: clock[0])
+
+
+def play(case, library, call):
+    clock, script = [0.0], Script()
+    auth = auth_of(known(case, "name", "scope", "calls"), clock)
+    wire = Wire(script, library)
+    for step in case["calls"]:
+        clock[0] = 1000.0 + known(step, "at", "exchanges", "result")["at"]
+        script.exchanges = list(step["exchanges"])
+        try:
+            result = call(wire, auth)
+        except TokenError:
+            result = "error"
+        assert result == step["result"] and not script.exchanges
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda l: l.__name__)
+@pytest.mark.parametrize("case", **named(TOKENS["cases"]))
+def test_flow(case, library):
+    def call(wire, auth):
+        with library.Client(transport=wire.sync, auth=auth) as client:
+            return client.get(f"{BASE}/v1/models", headers={"x-stainless-retry-count": "0", "authorization": "Bearer sdk"}).status_code
+
+    play(case, library, call)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda l: l.__name__)
+@pytest.mark.parametrize("case", **named(TOKENS["cases"]))
+def test_flow_of_asyncio(case, library):
+    def call(wire, auth):
+        async def go():
+            async with library.AsyncClient(transport=wire.asynchronous, auth=auth) as client:
+                return (await client.get(f"{BASE}/v1/models", headers={"x-stainless-retry-count": "0", "x-api-key": "sdk"})).status_code
+
+        return asyncio.run(go())
+
+    play(case, library, call)
+
+
+def slow_gateway(delay):
+    """Gives numbered tokens, slowly; refuses calls with an old one."""
+    bought = []
+    lock = threading.Lock()
+
+    def answer(wire, request):
+        if request.url.path.startswith("/v1/auth/"):
+            with lock:
+                bought.append(request.url.path)
+                number = len(bought)
+            time.sleep(delay)
+            return wire.json(200, {"access_token": f"A{number}", "token_type": "Bearer", "expires_in": 7200, "refresh_token": f"R{number}"})
+        current = request.headers["authorization"] == f"Bearer A{len(bought)}"
+        return wire.json(200, {}) if current else wire.json(401, envelope("token_expired"))
+
+    return answer, bought
+
+
+def test_many_threads_buy_one_token():
+    answer, bought = slow_gateway(0.05)
+    wire = Wire(answer)
+    auth = ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token")
+    with wire.library.Client(transport=wire.sync, auth=auth) as client:
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(client.get(f"{BASE}/v1/models").status_code)) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == [200] * 16 and bought == ["/v1/auth/token"]
+
+
+class SlowTransport:
+    """An asynchronous transport whose purchases take a while without blocking the loop."""
+
+    def __init__(self, answer, wire):
+        self.answer, self.wire = answer, wire
+
+    async def handle_async_request(self, request):
+        if request.url.path.startswith("/v1/auth/"):
+            await asyncio.sleep(0.02)
+        return self.answer(self.wire, request)
+
+    async def aclose(self):
+        pass
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+
+def test_many_tasks_buy_one_token_and_a_cancelled_buyer_does_not_stop_the_others():
+    answer, bought = slow_gateway(0)
+    wire = Wire(answer)
+    auth = ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token")
+
+    async def go():
+        async with wire.library.AsyncClient(transport=SlowTransport(answer, wire), auth=auth) as client:
+            first = asyncio.create_task(client.get(f"{BASE}/v1/models"))
+            others = [asyncio.create_task(client.get(f"{BASE}/v1/models")) for _ in range(20)]
+            await asyncio.sleep(0.005)
+            first.cancel()
+            others[3].cancel()
+            done = await asyncio.gather(first, *others, return_exceptions=True)
+            return [getattr(d, "status_code", None) for d in done]
+
+    statuses = asyncio.run(go())
+    assert statuses.count(200) == 19 and statuses.count(None) == 2 and bought == ["/v1/auth/token"]
+
+
+def test_many_calls_that_learn_of_the_end_at_once_refresh_once():
+    answer, bought = slow_gateway(0.02)
+    wire = Wire(answer)
+    auth = ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token")
+    with wire.library.Client(transport=wire.sync, auth=auth) as client:
+        assert client.get(f"{BASE}/v1/models").status_code == 200
+        bought.append("the gateway forgets A1")
+        bought.append("")
+        # Now A3 would be current; the next purchase makes it so.
+        del bought[-1]
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(client.get(f"{BASE}/v1/models").status_code)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert bought.count("/v1/auth/refresh") == 1 and results == [200] * 8
+
+
+def test_purchases_are_signed_when_calls_are():
+    seen = []
+
+    def answer(wire, request):
+        seen.append(request)
+        if request.url.path == "/v1/auth/token":
+            return wire.json(200, {"access_token": "A1", "token_type": "Bearer", "expires_in": 60})
+        return wire.json(200, {})
+
+    wire = Wire(answer)
+    auth = ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token", signer=Signer(HmacKey(Secret("s" * 32)), "v2"))
+    with wire.library.Client(transport=wire.sync, auth=auth) as client:
+        client.post(f"{BASE}/v1/messages", json={"a": 1})
+    nonces = {request.headers["x-request-nonce"] for request in seen}
+    assert [r.url.path for r in seen] == ["/v1/auth/token", "/v1/messages"] and len(nonces) == 2
+    assert all(request.headers["x-request-signature-version"] == "2" for request in seen)
+
+
+def test_a_secret_is_in_no_text():
+    auth = ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token")
+    assert KEY not in repr(StaticKey(Secret(KEY))) + repr(vars(auth)) + str(Secret(KEY)) + f"{Secret(KEY)!r}"

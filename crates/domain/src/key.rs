@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::CidrList,
+    binding::CertificateBindings,
     clock::Timestamp,
     id::{KeyId, OwnerId, WorkspaceId},
     key::{
@@ -192,6 +193,8 @@ pub struct KeyPolicy {
     pub on_disconnect: OnDisconnect,
     /// What must be shown beside the key.
     pub require: Proofs,
+    /// The client certificates that it may be used with; none: it is bound to none.
+    pub bind_mtls: CertificateBindings,
 }
 
 /// All that is known of a key (row K2), but for the key itself, which nobody keeps.

@@ -6,10 +6,12 @@
 pub mod access_token;
 pub mod address;
 pub mod audit;
+pub mod binding;
 pub mod budget;
 pub mod certificate;
 pub mod clock;
 pub mod direct_use;
+pub mod dpop;
 pub mod grant;
 pub mod id;
 pub mod jose;

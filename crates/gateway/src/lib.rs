@@ -24,6 +24,7 @@ mod relay;
 mod reply;
 mod reserve;
 mod route;
+mod sender;
 mod settle;
 pub mod simulate;
 mod stack;
@@ -37,9 +38,8 @@ pub use config::{GatewayConfig, PaceLimits};
 pub use listen::bind;
 use listen::{Acceptor, Crowd};
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use rustls::sign::CertifiedKey;
 pub use simulate::{Simulate, SimulatedBody};
-use tls::Tls;
+use tls::{Tls, TlsIdentity};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 pub use worker::Deps;
@@ -59,16 +59,14 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway that listens nowhere yet.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn new(config: GatewayConfig, deps: Deps) -> Result<Self, rustls::Error> {
+    #[must_use]
+    pub fn new(config: GatewayConfig, deps: Deps) -> Self {
         let crowd = Crowd::new(&config.connection);
-        let tls = deps.tls.clone().map(Tls::new).transpose()?;
+        let tls = deps.tls.clone().map(Tls::new);
         let shared = Arc::new(Shared::new(config, deps));
         let mut registry = Registry::default();
         shared.metrics.register(&mut registry, &shared.services);
-        Ok(Self { shared, crowd, tls, registry: Arc::new(registry) })
+        Self { shared, crowd, tls, registry: Arc::new(registry) }
     }
 
     /// Serves one listener until told to `stop` and all connections have ended; those that have not after `drain`
@@ -97,10 +95,10 @@ impl Gateway {
 
     /// Takes over what can change while running, for requests and connections that come from now on. Caps on
     /// connections and memory, and whether there is TLS at all, stay as they were at the start.
-    pub fn reload(&self, config: GatewayConfig, prices: Arc<PriceTable>, tls: Option<Arc<CertifiedKey>>) {
+    pub fn reload(&self, config: GatewayConfig, prices: Arc<PriceTable>, tls: Option<TlsIdentity>) {
         self.shared.reload(config, prices);
-        if let (Some(tls), Some(certificate)) = (&self.tls, tls) {
-            tls.replace(certificate);
+        if let (Some(tls), Some(identity)) = (&self.tls, tls) {
+            tls.replace(identity);
         }
     }
 

@@ -134,6 +134,8 @@ pub struct Metrics {
     pub connections: Gauge<i64, AtomicI64>,
     /// Connections refused because there were too many.
     pub connections_refused: Counter<u64, AtomicU64>,
+    /// TLS handshakes that failed, those for a certificate of the client's among them.
+    pub handshakes_failed: Counter<u64, AtomicU64>,
 }
 
 fn durations() -> Histogram {
@@ -166,6 +168,7 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            handshakes_failed: Counter::default(),
         }
     }
 }
@@ -201,6 +204,11 @@ impl Metrics {
             "claviger_connections_refused",
             "Client connections refused because there were too many",
             self.connections_refused.clone(),
+        );
+        registry.register(
+            "claviger_tls_handshakes_failed",
+            "TLS handshakes that failed, those for a certificate of the client's among them",
+            self.handshakes_failed.clone(),
         );
     }
 

@@ -1,8 +1,8 @@
 //! The way of a request, in one straight line. Each stage hands on what only it can make.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use claviger_domain::{address::counting_block, id::RequestId, token::KeyClass};
+use claviger_domain::{address::counting_block, clock::Timestamp, id::RequestId, token::KeyClass};
 use claviger_service::{grants::LiveGrant, refusals::RefusalSubject};
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use crate::{
     reply::ReplyBody,
     reserve::{Lease, reserve},
     route::{Attempt, route},
+    sender,
     settle::unanswered,
     worker::Worker,
 };
@@ -38,10 +39,11 @@ pub async fn serve(
     let method = request.method().clone();
     let client_id = request.headers().get(X_REQUEST_ID).filter(|id| id.len() <= 128).cloned();
     let mut known = Known::default();
+    let (peer, at) = (arrival.peer, arrival.at);
     let mut response = match run(worker, request, arrival, id.clone(), &mut known).await {
         Ok(response) => response,
         Err(refusal) => {
-            note(worker, &refusal, &method, known.whose, arrival);
+            note(worker, &refusal, &method, known.whose, (peer, at));
             answer(&refusal, &id, client_id.as_ref())
         }
     };
@@ -70,8 +72,9 @@ async fn run(
         return Ok(Box::pin(own::unwrap(shared, inbound)).await?);
     }
     let caller = authenticate(&shared.services.grants, shared.config().brand, &inbound).await;
-    let caller = caller.inspect_err(|error| known.whose.named(error))?;
+    let mut caller = caller.inspect_err(|error| known.whose.named(error))?;
     known.whose = Whose::Key(caller.live.grant.key.public_id);
+    caller.proofs = caller.proofs.union(sender::certificate(&caller.live, &inbound.head)?);
     known.leaving = caller.live.told().map(|_| Arc::clone(&caller.live));
     laps.end(Stage::Authenticate);
     if let Operation::Own(route) = inbound.head.operation.clone() {
@@ -146,7 +149,7 @@ struct Known {
 enum Whose {
     #[default]
     Nobody,
-    Address(std::net::IpAddr),
+    Address(IpAddr),
     Key(claviger_domain::token::PublicId),
 }
 
@@ -160,15 +163,15 @@ impl Whose {
 }
 
 /// Counts a refusal: in metrics, and for the audit log, which gets one record for many.
-fn note(worker: &Worker, refusal: &Refusal, method: &Method, whose: Whose, arrival: Arrival) {
+fn note(worker: &Worker, refusal: &Refusal, method: &Method, whose: Whose, (peer, at): (IpAddr, Timestamp)) {
     let shared = &worker.shared;
     shared.metrics.refused(refusal.reason, method, refusal.status().as_u16());
     let subject = match whose {
-        Whose::Nobody => RefusalSubject::Block(counting_block(arrival.peer)),
+        Whose::Nobody => RefusalSubject::Block(counting_block(peer)),
         Whose::Address(ip) => RefusalSubject::Block(counting_block(ip)),
         Whose::Key(id) => RefusalSubject::Key(id),
     };
-    shared.services.refusals.count(refusal.reason, subject, arrival.at);
+    shared.services.refusals.count(refusal.reason, subject, at);
 }
 
 /// The answer to a refusal.

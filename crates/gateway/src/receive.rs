@@ -1,6 +1,6 @@
 //! Stage 1, receive: what came in, from whom, under which id.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use claviger_claude_wire::answers::Answer;
 use claviger_domain::{
@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::{config::GatewayConfig, headers::X_REQUEST_ID, path::Operation, refuse::Refusal};
+use crate::{config::GatewayConfig, headers::X_REQUEST_ID, path::Operation, refuse::Refusal, tls::PeerCertificate};
 
 /// A request as it came in. Its body has not been touched.
 #[derive(Debug)]
@@ -46,10 +46,12 @@ pub struct Head {
     pub began: Instant,
     /// Whether the connection is one of TLS.
     pub tls: bool,
+    /// The certificate that the caller showed.
+    pub certificate: Option<Arc<PeerCertificate>>,
 }
 
 /// Where a request came in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// The socket's peer.
     pub peer: IpAddr,
@@ -59,6 +61,8 @@ pub struct Arrival {
     pub began: Instant,
     /// Whether over TLS.
     pub tls: bool,
+    /// The certificate that the caller showed.
+    pub certificate: Option<Arc<PeerCertificate>>,
 }
 
 /// Why a request was not taken in.
@@ -108,6 +112,7 @@ pub fn receive(
         at: arrival.at,
         began: arrival.began,
         tls: arrival.tls,
+        certificate: arrival.certificate,
     };
     Ok(Inbound { head, body })
 }

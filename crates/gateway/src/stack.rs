@@ -23,16 +23,19 @@ use crate::{
     receive::{Arrival, new_request_id},
     refuse::Refusal,
     reply::ReplyBody,
+    tls::PeerCertificate,
     worker::Worker,
 };
 
 /// What a request's connection is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// The socket's peer.
     pub ip: IpAddr,
     /// Whether over TLS.
     pub tls: bool,
+    /// The certificate that it showed.
+    pub certificate: Option<Arc<PeerCertificate>>,
 }
 
 /// Answers one request, whatever happens.
@@ -62,7 +65,7 @@ pub async fn answer(
         let answer = pipeline::answer(&refusal, &id, client_id.as_ref());
         return Ok(if head_only { answer.map(ReplyBody::left_out) } else { answer });
     };
-    let arrival = Arrival { peer: peer.ip, at, began, tls: peer.tls };
+    let arrival = Arrival { peer: peer.ip, at, began, tls: peer.tls, certificate: peer.certificate };
     let work = AssertUnwindSafe(pipeline::serve(&worker, request, arrival, id.clone()));
     let response = work.catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!(request_id = %id, "a request panicked");

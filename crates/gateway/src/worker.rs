@@ -10,7 +10,6 @@ use claviger_domain::{
 };
 use claviger_service::Services;
 use claviger_upstream::{HealthBoard, Transport, UpstreamClient};
-use rustls::sign::CertifiedKey;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
     pump::Pump,
     route::{Candidate, Candidates},
     simulate::Simulate,
+    tls::TlsIdentity,
 };
 
 /// What the gateway is built from.
@@ -34,8 +34,8 @@ pub struct Deps {
     pub simulator: Arc<dyn Simulate>,
     /// What calls cost.
     pub prices: Arc<PriceTable>,
-    /// The listeners' certificate; `None`: no TLS.
-    pub tls: Option<Arc<CertifiedKey>>,
+    /// The listeners' certificate, and whose certificates callers may show; `None`: no TLS.
+    pub tls: Option<TlsIdentity>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

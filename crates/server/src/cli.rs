@@ -5,6 +5,7 @@ mod approval;
 mod ask;
 mod audit;
 mod backup;
+mod cert;
 mod certificate;
 mod channel;
 pub mod client;
@@ -158,6 +159,9 @@ pub enum Command {
     Env(Box<env::EnvArgs>),
     /// Find keys that stand in files
     Scan(scan::ScanArgs),
+    /// A small certificate authority for trying mutual TLS; not for production
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Copy the database and the master key to a folder
     Backup(backup::BackupArgs),
     /// How the running claviger does
@@ -261,6 +265,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Notice(command) => notice::run(&context, command),
         Command::Job(command) => job::run(&context, command),
         Command::Report(command) => report::run(&context, command),
+        Command::Cert(command) => cert::run(&context, command),
         Command::Backup(args) => backup::run(&context, &args),
         Command::Status => status::run(&context),
         Command::Completions(args) => completions::run(&args),

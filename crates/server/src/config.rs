@@ -18,7 +18,7 @@ use file::{FileConfig, FileError};
 use outgoing::{JobTimes, SmtpChannel};
 use value::Size;
 pub use value::Span;
-pub use value::{Durability, LogFormat};
+pub use value::{ClientAuthWord, Durability, LogFormat};
 
 /// What `serve` takes on the command line and from the environment.
 #[derive(Debug, Default, Clone, Args)]
@@ -53,6 +53,12 @@ pub struct ServeArgs {
     /// Private key (PEM)
     #[arg(long, env = "CLAVIGER_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Certificate authorities (PEM) whose certificates callers may show; reloaded when they change
+    #[arg(long, env = "CLAVIGER_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether callers must show a certificate [default: optional]
+    #[arg(long, env = "CLAVIGER_TLS_CLIENT_AUTH", value_name = "WHETHER")]
+    pub tls_client_auth: Option<ClientAuthWord>,
     /// Certificate chain (PEM) of the control plane [default: beyond loopback, that of the gateway]
     #[arg(long, env = "CLAVIGER_CONTROL_TLS_CERT", value_name = "FILE", requires = "control_tls_key")]
     pub control_tls_cert: Option<PathBuf>,
@@ -115,6 +121,10 @@ pub struct Config {
     pub max_staleness: Duration,
     /// Certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Authorities whose certificates callers may show.
+    pub client_ca: Option<PathBuf>,
+    /// Whether callers must show one.
+    pub client_auth: ClientAuthWord,
     /// Certificate and key of the control plane; `None`: plain http.
     pub control_tls: Option<(PathBuf, PathBuf)>,
     /// Logs.
@@ -267,6 +277,8 @@ impl Config {
             prices: file.prices.clone(),
             max_staleness: span(file.max_staleness, 10),
             tls: pair("tls", [&args.tls_cert, &args.tls_key], [&file.tls.cert, &file.tls.key])?,
+            client_ca: args.tls_client_ca.clone().or_else(|| file.tls.client_ca.clone()),
+            client_auth: args.tls_client_auth.or(file.tls.client_auth).unwrap_or_default(),
             control_tls: pair(
                 "control_tls",
                 [&args.control_tls_cert, &args.control_tls_key],
@@ -297,6 +309,12 @@ impl Config {
         }
         if open(self.control) && self.control_tls.is_none() {
             return Err(ConfigError::Plaintext { name: "control", address: self.control });
+        }
+        if self.client_ca.is_some() && self.tls.is_none() {
+            return bad("tls.client_ca", "callers show certificates in TLS only: give `cert` and `key`, too");
+        }
+        if self.client_auth == ClientAuthWord::Required && self.client_ca.is_none() {
+            return bad("tls.client_auth", "expected `client_ca`, too: without it no certificate can be verified");
         }
         if !(1..=256).contains(&self.workers) {
             return bad("workers", "expected 1 to 256");

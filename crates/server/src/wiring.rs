@@ -100,7 +100,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         tls: settings::tls(&start.config)?,
         tracker: tasks.tracker.clone(),
     };
-    let gateway = Gateway::new(settings::gateway(&start.config), deps).context("setting up TLS")?;
+    let gateway = Gateway::new(settings::gateway(&start.config), deps);
     let (jobs, stop) = (gateway.clone(), tasks.stop.clone());
     tasks.start(async move { jobs.run_jobs(stop).await });
     let workers = Workers::start(&start.config, &gateway).context("opening the gateway's address")?;
@@ -298,7 +298,7 @@ async fn until_stopped(
     let mut config = start.config.clone();
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let files: Vec<_> = [start.config.file.as_deref()]
+    let files: Vec<_> = [start.config.file.as_deref(), start.config.client_ca.as_deref()]
         .into_iter()
         .chain(
             start

@@ -110,6 +110,8 @@ pub struct NewKey {
     pub hours: Option<String>,
     /// What a client that goes away causes.
     pub on_disconnect: OnDisconnect,
+    /// Client certificates that it may be used with: `x5t#S256:…` or `spiffe://…`; empty: it is bound to none.
+    pub bind_mtls: Vec<String>,
     /// It does not work before.
     pub not_before: Option<Timestamp>,
     /// When it expires.
@@ -140,6 +142,8 @@ pub struct KeyPatch {
     pub hours: Option<Option<String>>,
     /// What a client that goes away causes.
     pub on_disconnect: Option<OnDisconnect>,
+    /// Client certificates that it may be used with.
+    pub bind_mtls: Option<Vec<String>>,
     /// `Some(None)`: at once.
     #[serde(deserialize_with = "given")]
     pub not_before: Option<Option<Timestamp>>,

@@ -99,6 +99,9 @@ pub struct CreateKey {
     #[serde(default)]
     #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
+    /// Client certificates that it may be used with: `x5t#S256:…` or `spiffe://…`; empty: it is bound to none.
+    #[serde(default)]
+    pub bind_mtls: Option<Vec<String>>,
     /// Hand it over wrapped: the answer holds a token that opens it, once, in place of the key.
     #[serde(default)]
     pub wrapped: bool,
@@ -133,6 +136,9 @@ pub struct UpdateKey {
     /// `cancel` or `drain`.
     #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
+    /// Client certificates that it may be used with: `x5t#S256:…` or `spiffe://…`; empty: it is bound to none.
+    #[serde(default)]
+    pub bind_mtls: Option<Vec<String>>,
 }
 
 /// Body of `POST /admin/v1/keys/{id}/revoke`.

@@ -96,6 +96,9 @@ pub struct KeyView {
     pub hours: Option<String>,
     /// What a client that goes away causes.
     pub on_disconnect: String,
+    /// Client certificates that it may be used with; empty: it is bound to none.
+    #[serde(default)]
+    pub bind_mtls: Vec<String>,
     /// How often it was used.
     pub usage_count: u64,
     /// When it was last used.
@@ -142,6 +145,7 @@ impl KeyView {
             max_uses: policy.max_uses,
             hours: policy.hours.clone().map(String::from),
             on_disconnect: policy.on_disconnect.as_str().to_owned(),
+            bind_mtls: policy.bind_mtls.iter().map(ToString::to_string).collect(),
             usage_count: usage.uses,
             last_used_at: usage.last_used_at.map(Moment),
             last_used_ip: usage.last_used_ip.clone(),

@@ -146,6 +146,7 @@ pub fn policy(parent: &KeyPolicy, wish: &ChildWish) -> Result<KeyPolicy, ChildEr
         hours: parent.hours.clone(),
         on_disconnect: parent.on_disconnect,
         require: parent.require,
+        bind_mtls: parent.bind_mtls.clone(),
     })
 }
 

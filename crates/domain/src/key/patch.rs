@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     address::CidrList,
+    binding::CertificateBindings,
     clock::Timestamp,
     key::{KeyRecord, OnDisconnect, hours::HoursOfWeek},
     permission::{Endpoint, ModelGlob, Scopes},
@@ -62,6 +63,9 @@ pub struct KeyPatch {
     /// What a client that goes away causes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_disconnect: Option<OnDisconnect>,
+    /// Client certificates that it may be used with; empty: it is bound to none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_mtls: Option<CertificateBindings>,
 }
 
 /// Tells `null` (clear) from a missing field (leave).
@@ -111,6 +115,7 @@ impl KeyPatch {
             not_before,
             expires_at,
             on_disconnect,
+            bind_mtls,
         } = self.clone();
         let mut key = record.clone();
         put(&mut key.name, name);
@@ -129,6 +134,7 @@ impl KeyPatch {
         put(&mut policy.max_uses, max_uses);
         put(&mut policy.hours, hours);
         put(&mut policy.on_disconnect, on_disconnect);
+        put(&mut policy.bind_mtls, bind_mtls);
         if expires_at.flatten().is_some_and(|at| at <= now) {
             return Err(PatchError::ExpiryPast);
         }

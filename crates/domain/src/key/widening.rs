@@ -3,16 +3,19 @@
 use super::KeyRecord;
 use crate::{operator::verb::Effect, permission::ModelGlob};
 
-/// How a change of a key is judged: one that drops its address list as [`Effect::Destroy`], one that gives its holder
+/// How a change of a key is judged: one that drops its address list, or the certificates that it is bound to, as [`Effect::Destroy`], one that gives its holder
 /// anything new as [`Effect::Grant`], else as [`Effect::Change`].
 #[must_use]
 pub fn effect(before: &KeyRecord, after: &KeyRecord) -> Effect {
     let (old, new) = (&before.policy, &after.policy);
-    if new.allow_ip.is_empty() && !old.allow_ip.is_empty() {
+    let drops_addresses = new.allow_ip.is_empty() && !old.allow_ip.is_empty();
+    let drops_certificates = new.bind_mtls.is_empty() && !old.bind_mtls.is_empty();
+    if drops_addresses || drops_certificates {
         return Effect::Destroy;
     }
     let permissions = (&old.permissions, &new.permissions);
-    let widens = (!old.allow_ip.is_empty() && !old.allow_ip.covers(&new.allow_ip))
+    let widens = !old.bind_mtls.covers(&new.bind_mtls)
+        || (!old.allow_ip.is_empty() && !old.allow_ip.covers(&new.allow_ip))
         || !within(&permissions.0.endpoints, &permissions.1.endpoints, |a, b| a == b)
         || !within(&permissions.0.models, &permissions.1.models, ModelGlob::covers)
         || !permissions.0.scopes.includes(permissions.1.scopes)

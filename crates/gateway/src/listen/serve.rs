@@ -45,7 +45,7 @@ pub(super) async fn connection(
         return;
     }
     let limit = worker.shared.config().connection.handshake;
-    let peer = Peer { ip, tls: tls.is_some() };
+    let peer = Peer { ip, tls: tls.is_some(), certificate: None };
     match tls {
         None => {
             let first = unless_draining(&state, speaks_http2(&stream));
@@ -56,10 +56,18 @@ pub(super) async fn connection(
             http(stream, http2, peer, worker, state).await;
         }
         Some(tls) => {
-            let handshake = unless_draining(&state, tls.acceptor().accept(stream));
-            let Ok(Some(Ok(stream))) = timeout(limit, handshake).await else { return };
+            let handshake = unless_draining(&state, tls.handshake(stream));
+            let (stream, certificate) = match timeout(limit, handshake).await {
+                Ok(Some(Ok(done))) => done,
+                Ok(Some(Err(error))) => {
+                    worker.shared.metrics.handshakes_failed.inc();
+                    tracing::debug!(%error, "a TLS handshake failed");
+                    return;
+                }
+                Ok(None) | Err(_) => return,
+            };
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            http(stream, http2, peer, worker, state).await;
+            http(stream, http2, Peer { certificate, ..peer }, worker, state).await;
         }
     }
 }
@@ -91,7 +99,7 @@ where
     let tracker = worker.shared.tracker.clone();
     let (served, known) = (Arc::clone(&worker), Arc::clone(&state));
     let service =
-        service_fn(move |request| stack::answer(Arc::clone(&served), Arc::clone(&known), peer, request));
+        service_fn(move |request| stack::answer(Arc::clone(&served), Arc::clone(&known), peer.clone(), request));
     if http2 {
         let head = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
         let connection = conn::http2::Builder::new(Tracked(tracker))

@@ -132,7 +132,7 @@ impl House {
             entropy,
             tracker,
         };
-        let gateway = Gateway::new(wish.config, deps).unwrap();
+        let gateway = Gateway::new(wish.config, deps);
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let (serving, told, drain) = (gateway.clone(), stop.clone(), wish.drain);

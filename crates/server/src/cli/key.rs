@@ -93,6 +93,9 @@ pub struct PolicyArgs {
     /// What a client that goes away causes upstream: cancel or drain [default: cancel]
     #[arg(long, value_name = "WHAT")]
     on_disconnect: Option<String>,
+    /// Client certificates that it may be used with, x5t#S256:THUMBPRINT or spiffe://ID; empty: bound to none
+    #[arg(long, value_name = "CERTIFICATE,…", value_delimiter = ',')]
+    bind_mtls: Option<Vec<String>>,
 }
 
 /// `key create`
@@ -207,6 +210,11 @@ fn limits(p: &PolicyArgs) -> LimitsPatch {
     LimitsPatch { rps: p.rps, rpm: p.rpm, rph: p.rph, rpd: p.rpd, concurrency: p.concurrency }
 }
 
+/// An empty text is no certificate: it clears the list.
+fn bindings(given: Option<Vec<String>>) -> Option<Vec<String>> {
+    given.map(|all| all.into_iter().filter(|text| !text.trim().is_empty()).collect())
+}
+
 fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
     let limits = limits(&args.policy);
     let body = CreateKey {
@@ -224,6 +232,7 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
         max_uses: args.policy.max_uses,
         hours: args.policy.hours,
         on_disconnect: args.policy.on_disconnect,
+        bind_mtls: bindings(args.policy.bind_mtls),
         wrapped: args.wrapped,
         wrap_ttl_secs: args.wrap_ttl.map(Span::secs),
     };
@@ -270,6 +279,7 @@ fn update(context: &Context, args: UpdateArgs) -> Result<(), CliError> {
         max_uses: args.policy.max_uses,
         hours: args.policy.hours,
         on_disconnect: args.policy.on_disconnect,
+        bind_mtls: bindings(args.policy.bind_mtls),
     };
     let view = context.client()?.patch(&format!("/admin/v1/keys/{}", segment(&args.id)), &body)?;
     context.out.object(&view);

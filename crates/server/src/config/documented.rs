@@ -11,7 +11,7 @@ const EXAMPLE: &str = include_str!("../../../../deploy/claviger.toml");
 pub const REFERENCE: &str = include_str!("../../../../docs/src/configuration.md");
 
 /// What has no default that could be written down; the example shows a value that one might give.
-const EXAMPLES: [&str; 23] = [
+const EXAMPLES: [&str; 25] = [
     "data",
     "database",
     "public_url",
@@ -20,6 +20,8 @@ const EXAMPLES: [&str; 23] = [
     "prices",
     "tls.cert",
     "tls.key",
+    "tls.client_ca",
+    "tls.client_auth",
     "control_tls.cert",
     "control_tls.key",
     "log.format",
@@ -84,6 +86,10 @@ impl Setting {
         let text = match (&self.section, self.key.as_str()) {
             (Some(section), "cert") => format!("[{section}]\n{line}key = \"k\"\n"),
             (Some(section), "key") => format!("[{section}]\n{line}cert = \"c\"\n"),
+            (Some(section), "client_ca") => format!("[{section}]\n{line}cert = \"c\"\nkey = \"k\"\n"),
+            (Some(section), "client_auth") => {
+                format!("[{section}]\n{line}client_ca = \"a\"\ncert = \"c\"\nkey = \"k\"\n")
+            }
             (Some(section), "username") => {
                 format!("[{section}]\n{line}password_file = \"p\"\n{}", with("username"))
             }
@@ -99,6 +105,7 @@ impl Setting {
 /// Another value of the same kind.
 fn other_text(text: &str) -> String {
     match text {
+        "optional" => "required".to_owned(),
         "json" => "human".to_owned(),
         "fsync" => "process".to_owned(),
         "info" => "debug".to_owned(),

@@ -9,7 +9,7 @@ use std::{
 use claviger_domain::{address::CidrList, token::Brand};
 use serde::{Deserialize, Deserializer};
 
-use super::value::{Durability, LogFormat, Size, Span};
+use super::value::{ClientAuthWord, Durability, LogFormat, Size, Span};
 
 /// What a configuration file may say.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -45,7 +45,7 @@ pub struct FileConfig {
     /// TLS.
     pub tls: TlsSection,
     /// TLS of the control plane.
-    pub control_tls: TlsSection,
+    pub control_tls: ControlTlsSection,
     /// Logs.
     pub log: LogSection,
     /// Bounds on clients.
@@ -98,10 +98,24 @@ pub struct JobsSection {
     pub time_zone: Option<String>,
 }
 
-/// `[tls]`, `[control_tls]`
+/// `[tls]`
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSection {
+    /// Certificate chain, PEM.
+    pub cert: Option<PathBuf>,
+    /// Private key, PEM.
+    pub key: Option<PathBuf>,
+    /// Authorities whose certificates callers may show, PEM.
+    pub client_ca: Option<PathBuf>,
+    /// `optional` or `required`.
+    pub client_auth: Option<ClientAuthWord>,
+}
+
+/// `[control_tls]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlTlsSection {
     /// Certificate chain, PEM.
     pub cert: Option<PathBuf>,
     /// Private key, PEM.

@@ -25,6 +25,17 @@ pub enum Durability {
     Process,
 }
 
+/// Whether callers must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuthWord {
+    /// They may.
+    #[default]
+    Optional,
+    /// Without one there is no connection.
+    Required,
+}
+
 /// A span of time: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);

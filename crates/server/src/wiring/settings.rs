@@ -5,11 +5,20 @@ use std::{fs, path::Path, sync::Arc};
 use anyhow::{Context as _, bail};
 use claviger_claude_wire::price::PriceTable;
 use claviger_domain::secret::SecretBytes;
-use claviger_gateway::{GatewayConfig, PaceLimits};
+use claviger_gateway::{
+    GatewayConfig, PaceLimits,
+    tls::{ClientAuth, ClientAuthorities, TlsIdentity},
+};
 use claviger_upstream::{PoolLimits, ProxyConfig, Transport, UpstreamConfig};
-use rustls::sign::CertifiedKey;
+use rustls::{
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
+    sign::CertifiedKey,
+};
 
-use crate::config::Config;
+use crate::config::{ClientAuthWord, Config};
 
 /// The folder in the data folder where large request bodies wait while they are read.
 pub const BODIES: &str = "bodies";
@@ -71,12 +80,23 @@ fn proxy(url: &str, no_proxy: &[String]) -> anyhow::Result<ProxyConfig> {
     Ok(ProxyConfig { url: format!("http://{host}"), basic, no_proxy: no_proxy.to_vec() })
 }
 
-/// The listener's certificate, if TLS is on.
+/// The listener's certificate, and whose certificates callers may show, if TLS is on.
 ///
 /// # Errors
 /// When a file cannot be read, or the key does not fit.
-pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<CertifiedKey>>> {
-    config.tls.as_ref().map(|(cert, key)| certified(cert, key)).transpose()
+pub fn tls(config: &Config) -> anyhow::Result<Option<TlsIdentity>> {
+    let Some((cert, key)) = &config.tls else { return Ok(None) };
+    let auth = match config.client_auth {
+        ClientAuthWord::Optional => ClientAuth::Optional,
+        ClientAuthWord::Required => ClientAuth::Required,
+    };
+    let callers = config.client_ca.as_deref().map(|path| {
+        let roots = certificates(path)?;
+        anyhow::Ok(ClientAuthorities { roots, auth })
+    });
+    let callers = callers.transpose()?;
+    let at = || config.client_ca.as_deref().unwrap_or(cert).display().to_string();
+    TlsIdentity::new(certified(cert, key)?, callers.as_ref()).map(Some).with_context(at)
 }
 
 /// The control listener's certificate, if TLS is on there.
@@ -87,15 +107,19 @@ pub fn control_tls(config: &Config) -> anyhow::Result<Option<Arc<CertifiedKey>>>
     config.control_tls.as_ref().map(|(cert, key)| certified(cert, key)).transpose()
 }
 
-fn certified(cert: &Path, key: &Path) -> anyhow::Result<Arc<CertifiedKey>> {
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let read = |e: &dyn std::fmt::Display, path: &Path| anyhow::anyhow!("{}: {e}", path.display());
-    let chain = CertificateDer::pem_file_iter(cert).map_err(|e| read(&e, cert))?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|e| read(&e, cert))?;
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let read = |e: pem::Error| anyhow::anyhow!("{}: {e}", path.display());
+    let chain = CertificateDer::pem_file_iter(path).map_err(read)?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(read)?;
     if chain.is_empty() {
-        bail!("{}: no certificate in it", cert.display());
+        bail!("{}: no certificate in it", path.display());
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| read(&e, key))?;
+    Ok(chain)
+}
+
+fn certified(cert: &Path, key: &Path) -> anyhow::Result<Arc<CertifiedKey>> {
+    let chain = certificates(cert)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| anyhow::anyhow!("{}: {e}", key.display()))?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let certified = CertifiedKey::from_der(chain, private, &provider)
         .with_context(|| format!("{} and {}", cert.display(), key.display()))?;

@@ -34,6 +34,8 @@ pub fn take_over(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
         prices: new.prices,
         max_staleness: waiting.kept("max_staleness", &running.max_staleness, &new.max_staleness),
         tls,
+        client_ca: new.client_ca,
+        client_auth: new.client_auth,
         control_tls,
         log: LogConfig {
             format: waiting.kept("log.format", &running.log.format, &new.log.format),

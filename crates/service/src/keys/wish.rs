@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use claviger_domain::{
     address::CidrList,
+    binding::CertificateBindings,
     clock::{MICROS_PER_SEC, Timestamp},
     key::{
         KeyPolicy,
@@ -37,6 +38,7 @@ pub(super) fn policy(new: &NewKey) -> Result<KeyPolicy, ServiceError> {
         hours: new.hours.as_deref().map(hours).transpose()?,
         on_disconnect: new.on_disconnect,
         require: Proofs::NONE,
+        bind_mtls: bind_mtls(&new.bind_mtls)?,
     })
 }
 
@@ -52,6 +54,7 @@ pub(super) fn patch(patch: KeyPatch, now: Timestamp) -> Result<DomainPatch, Serv
         max_uses,
         hours: new_hours,
         on_disconnect,
+        bind_mtls: new_bind_mtls,
         not_before,
         expires,
     } = patch;
@@ -73,6 +76,7 @@ pub(super) fn patch(patch: KeyPatch, now: Timestamp) -> Result<DomainPatch, Serv
         not_before,
         expires_at: expires.map(|e| expiry(e, now)).transpose()?,
         on_disconnect,
+        bind_mtls: new_bind_mtls.as_deref().map(bind_mtls).transpose()?,
     })
 }
 
@@ -161,6 +165,10 @@ fn scopes<S: AsRef<str>>(words: &[S]) -> Result<Scopes, ServiceError> {
 fn allow_ip(blocks: &[String]) -> Result<CidrList, ServiceError> {
     check_count("allow_ip", blocks.len())?;
     CidrList::parse(blocks).map_err(|e| ServiceError::invalid("allow_ip", e))
+}
+
+fn bind_mtls(texts: &[String]) -> Result<CertificateBindings, ServiceError> {
+    CertificateBindings::parse(texts).map_err(|e| ServiceError::invalid("bind_mtls", e))
 }
 
 fn hours(text: &str) -> Result<HoursOfWeek, ServiceError> {

@@ -44,6 +44,7 @@ pub(super) async fn make(state: &ControlState, body: CreateKey, caller: &Caller)
         max_uses: body.max_uses.filter(|n| *n > 0),
         hours: body.hours.filter(|h| !h.trim().is_empty()),
         on_disconnect: body.on_disconnect.as_deref().map(on_disconnect).transpose()?.unwrap_or_default(),
+        bind_mtls: body.bind_mtls.unwrap_or_default(),
         not_before: body.not_before.as_deref().map(|t| moment("not_before", t)).transpose()?,
         expires: body.expires_in.as_deref().map(expiry).transpose()?.unwrap_or(Expiry::Default),
     };

@@ -40,6 +40,7 @@ pub fn patch(body: UpdateKey) -> Result<KeyPatch, Problem> {
         max_uses: body.max_uses.map(|n| (n > 0).then_some(n)),
         hours: body.hours.map(|h| (!h.trim().is_empty()).then_some(h)),
         on_disconnect: body.on_disconnect.as_deref().map(on_disconnect).transpose()?,
+        bind_mtls: body.bind_mtls,
         not_before: None,
         expires: body.expires_in.as_deref().map(expiry).transpose()?,
     })

@@ -62,7 +62,7 @@ def house(tmp_path_factory):
 
 
 def ask(connection: http.client.HTTPSConnection, key: str) -> tuple[int, str | None]:
-    connection.request("POST", "/v1/messages", BODY, {"x-api-key": key, "content-type": "application/json"})
+    connection.request("POST", "/v1/messages", BODY, {"x-api-key": key, "content-type": "application/json", "anthropic-version": "2023-06-01"})
     answer = connection.getresponse()
     body = json.loads(answer.read())
     return answer.status, (body.get("error", {}).get("details") or {}).get("error_code")

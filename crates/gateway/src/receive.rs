@@ -12,7 +12,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::{config::GatewayConfig, headers::X_REQUEST_ID, path::Operation, refuse::Refusal, tls::PeerCertificate};
+use crate::{
+    config::GatewayConfig, headers::X_REQUEST_ID, path::Operation, refuse::Refusal, tls::PeerCertificate,
+};
 
 /// A request as it came in. Its body has not been touched.
 #[derive(Debug)]

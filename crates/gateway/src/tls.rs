@@ -69,7 +69,10 @@ impl TlsIdentity {
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn new(certificate: Arc<CertifiedKey>, callers: Option<&ClientAuthorities>) -> Result<Self, TlsError> {
+    pub fn new(
+        certificate: Arc<CertifiedKey>,
+        callers: Option<&ClientAuthorities>,
+    ) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = callers.map(|c| verifier(c, &provider)).transpose()?;
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -102,7 +105,9 @@ fn verifier(
 
 impl std::fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsIdentity").field("verifies_callers", &self.verifier.is_some()).finish_non_exhaustive()
+        f.debug_struct("TlsIdentity")
+            .field("verifies_callers", &self.verifier.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -314,7 +314,10 @@ impl Config {
             return bad("tls.client_ca", "callers show certificates in TLS only: give `cert` and `key`, too");
         }
         if self.client_auth == ClientAuthWord::Required && self.client_ca.is_none() {
-            return bad("tls.client_auth", "expected `client_ca`, too: without it no certificate can be verified");
+            return bad(
+                "tls.client_auth",
+                "expected `client_ca`, too: without it no certificate can be verified",
+            );
         }
         if !(1..=256).contains(&self.workers) {
             return bad("workers", "expected 1 to 256");

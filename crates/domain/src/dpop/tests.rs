@@ -82,7 +82,11 @@ fn every_named_attack_is_refused_for_its_reason() {
     let symmetric = json!({"kty": "oct", "k": "AAAA"});
     let table: Vec<(&str, String, &str)> = vec![
         ("stolen token, own key", made(&thief, &none, &none), "dpop_key"),
-        ("another's public key in the header", made(&thief, &json!({"jwk": own.public().to_jwk()}), &none), "signature"),
+        (
+            "another's public key in the header",
+            made(&thief, &json!({"jwk": own.public().to_jwk()}), &none),
+            "signature",
+        ),
         ("no algorithm", with(json!({"alg": "none"}), none.clone()), "alg_refused"),
         ("symmetric algorithm", with(json!({"alg": "HS256"}), none.clone()), "alg_refused"),
         ("RSA", with(json!({"alg": "RS256"}), none.clone()), "alg_refused"),
@@ -91,14 +95,22 @@ fn every_named_attack_is_refused_for_its_reason() {
         ("private key in the header", with(json!({"jwk": private}), none.clone()), "jwk"),
         ("no key", with(json!({"jwk": null}), none.clone()), "jwk"),
         ("key by reference", with(json!({"jku": "https://evil.example/keys"}), none.clone()), "key_header"),
-        ("certificate by reference", with(json!({"x5u": "https://evil.example/c"}), none.clone()), "key_header"),
+        (
+            "certificate by reference",
+            with(json!({"x5u": "https://evil.example/c"}), none.clone()),
+            "key_header",
+        ),
         ("critical extension", with(json!({"crit": ["exp"], "exp": 1}), none.clone()), "crit"),
         ("an access token as a proof", with(json!({"typ": "at+jwt"}), none.clone()), "typ"),
         ("no type", with(json!({"typ": null}), none.clone()), "typ"),
         ("for another method", with(none.clone(), json!({"htm": "GET"})), "dpop_htm"),
         ("method in another case", with(none.clone(), json!({"htm": "post"})), "dpop_htm"),
         ("for another path", with(none.clone(), json!({"htu": "https://gw.example/v1/files"})), "dpop_htu"),
-        ("for another server", with(none.clone(), json!({"htu": "https://gw.example.evil/v1/messages"})), "dpop_htu"),
+        (
+            "for another server",
+            with(none.clone(), json!({"htu": "https://gw.example.evil/v1/messages"})),
+            "dpop_htu",
+        ),
         ("in plain text", with(none.clone(), json!({"htu": "http://gw.example/v1/messages"})), "dpop_htu"),
         ("no time", with(none.clone(), json!({"iat": null})), "dpop_claim"),
         ("time as a text", with(none.clone(), json!({"iat": "now"})), "dpop_claim"),
@@ -135,7 +147,8 @@ fn the_window_has_its_edges_and_a_nonce_of_ours_replaces_it() {
 
 #[test]
 fn one_id_of_two_keys_is_two() {
-    let of = |seed| Proof::read(made(&key(Algorithm::EdDsa, seed), &json!({}), &json!({})).as_bytes()).unwrap();
+    let of =
+        |seed| Proof::read(made(&key(Algorithm::EdDsa, seed), &json!({}), &json!({})).as_bytes()).unwrap();
     assert_eq!(of(7).nonce_of(), of(7).nonce_of());
     assert_ne!(of(7).nonce_of(), of(8).nonce_of());
 }

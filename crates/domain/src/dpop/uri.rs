@@ -65,7 +65,9 @@ fn normal_path(path: &str) -> String {
         out.push_str(before);
         let byte = encoded.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match byte {
-            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => out.push(char::from(byte)),
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                out.push(char::from(byte))
+            }
             Some(byte) => out.push_str(&format!("%{byte:02X}")),
             None => {
                 out.push('%');

@@ -98,8 +98,9 @@ where
     let watchdog = Watchdog::new(Arc::clone(&state), limits);
     let tracker = worker.shared.tracker.clone();
     let (served, known) = (Arc::clone(&worker), Arc::clone(&state));
-    let service =
-        service_fn(move |request| stack::answer(Arc::clone(&served), Arc::clone(&known), peer.clone(), request));
+    let service = service_fn(move |request| {
+        stack::answer(Arc::clone(&served), Arc::clone(&known), peer.clone(), request)
+    });
     if http2 {
         let head = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
         let connection = conn::http2::Builder::new(Tracked(tracker))

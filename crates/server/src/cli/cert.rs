@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::signature::Ed25519KeyPair;
 use clap::{Args, Subcommand, ValueEnum};
 use claviger_domain::{
     binding::{CertificateBinding, SpiffeId},
@@ -16,8 +17,9 @@ use claviger_domain::{
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SignatureAlgorithm,
+    KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -102,10 +104,16 @@ enum Algorithm {
 }
 
 impl Algorithm {
-    const fn known(self) -> &'static SignatureAlgorithm {
+    fn generate(self) -> Result<KeyPair, CliError> {
         match self {
-            Self::Ecdsa => &rcgen::PKCS_ECDSA_P256_SHA256,
-            Self::Ed25519 => &rcgen::PKCS_ED25519,
+            Self::Ecdsa => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(made_no),
+            Self::Ed25519 => {
+                // In the older form of PKCS #8: OpenSSL does not read the newer one.
+                let pair = Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1());
+                let pair = pair.map_err(|_| made_no(rcgen::Error::RingUnspecified))?;
+                let der = PrivatePkcs8KeyDer::from(pair.as_ref());
+                KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519).map_err(made_no)
+            }
         }
     }
 }
@@ -131,7 +139,7 @@ fn init(args: &InitArgs) -> Result<Value, CliError> {
     let mut params = params(&args.name, args.common.ttl)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate_for(algorithm.known()).map_err(made_no)?;
+    let key = algorithm.generate()?;
     let certificate = params.self_signed(&key).map_err(made_no)?;
     let private = dir.join(CA_KEY);
     write_new(&private, &Zeroizing::new(key.serialize_pem()))?;
@@ -143,8 +151,9 @@ fn init(args: &InitArgs) -> Result<Value, CliError> {
 
 fn server(args: &ServerArgs) -> Result<Value, CliError> {
     let mut params = params(args.names.first().map_or("localhost", String::as_str), args.common.ttl)?;
-    params.subject_alt_names =
-        CertificateParams::new(args.names.clone()).map_err(|e| CliError::usage(format!("NAME: {e}")))?.subject_alt_names;
+    params.subject_alt_names = CertificateParams::new(args.names.clone())
+        .map_err(|e| CliError::usage(format!("NAME: {e}")))?
+        .subject_alt_names;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let mut made = issue(&args.common, "server", params)?;
     made["names"] = json!(args.names);
@@ -172,7 +181,7 @@ fn issue(common: &CommonArgs, name: &str, mut params: CertificateParams) -> Resu
     let authority = Issuer::from_ca_cert_pem(&ca, ca_key).map_err(made_no)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate_for(common.algorithm.known()).map_err(made_no)?;
+    let key = common.algorithm.generate()?;
     let certificate = params.signed_by(&key, &authority).map_err(made_no)?;
     let file = |ending: &str| common.dir.join(format!("{name}.{ending}"));
     write_new(&file("key"), &Zeroizing::new(key.serialize_pem()))?;
@@ -221,7 +230,8 @@ fn check_file_name(name: &str) -> Result<(), CliError> {
 
 fn read(path: &Path) -> Result<Zeroizing<String>, CliError> {
     fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
-        let hint = if e.kind() == std::io::ErrorKind::NotFound { ": run `claviger cert init` first" } else { "" };
+        let hint =
+            if e.kind() == std::io::ErrorKind::NotFound { ": run `claviger cert init` first" } else { "" };
         CliError::failed(format!("{}: {e}{hint}", path.display()))
     })
 }
@@ -234,7 +244,10 @@ fn write_new(path: &Path, text: &str) -> Result<(), CliError> {
 
 fn at(path: &Path, error: &std::io::Error) -> CliError {
     if error.kind() == std::io::ErrorKind::AlreadyExists {
-        return CliError::refused(format!("{} is there already: nothing was written over it", path.display()));
+        return CliError::refused(format!(
+            "{} is there already: nothing was written over it",
+            path.display()
+        ));
     }
     CliError::failed(format!("{}: {error}", path.display()))
 }
@@ -267,7 +280,8 @@ mod tests {
             let made = client(&args).unwrap();
             assert!(made["thumbprint"].as_str().unwrap().starts_with("x5t#S256:"));
             assert_eq!(client(&args).unwrap_err().code, 4);
-            server(&ServerArgs { names: vec!["127.0.0.1".to_owned()], common: common(dir, algorithm) }).unwrap();
+            server(&ServerArgs { names: vec!["127.0.0.1".to_owned()], common: common(dir, algorithm) })
+                .unwrap();
             for name in ["ca.pem", "ca.key", "build.pem", "build.key", "server.pem", "server.key"] {
                 assert_eq!(fs::metadata(dir.join(name)).unwrap().mode() & 0o777, 0o600, "{name}");
             }
@@ -277,7 +291,8 @@ mod tests {
     #[test]
     fn without_an_authority_the_command_says_which_one_makes_it() {
         let folder = tempfile::tempdir().unwrap();
-        let args = ServerArgs { names: vec!["a".to_owned()], common: common(folder.path(), Algorithm::Ecdsa) };
+        let args =
+            ServerArgs { names: vec!["a".to_owned()], common: common(folder.path(), Algorithm::Ecdsa) };
         assert!(server(&args).unwrap_err().message.contains("claviger cert init"));
     }
 

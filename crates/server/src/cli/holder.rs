@@ -153,6 +153,7 @@ pub fn ours(text: &str, from: &str) -> Result<Token, CliError> {
             | TokenKind::TestKey
             | TokenKind::OperatorToken
             | TokenKind::WrappingToken
+            | TokenKind::RefreshToken
             | TokenKind::Unknown,
             _,
         ) => Err(CliError::refused(format!(

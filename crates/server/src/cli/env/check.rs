@@ -150,9 +150,10 @@ fn wrong_key(value: &str) -> Option<String> {
         | TokenKind::ProviderOther => Some(
             "the provider's key: seal it with `claviger credential add` and use one of Claviger's".to_owned(),
         ),
-        TokenKind::OperatorToken | TokenKind::WrappingToken | TokenKind::Unknown => {
-            Some("not one of Claviger's keys".to_owned())
-        }
+        TokenKind::OperatorToken
+        | TokenKind::WrappingToken
+        | TokenKind::RefreshToken
+        | TokenKind::Unknown => Some("not one of Claviger's keys".to_owned()),
     }
 }
 

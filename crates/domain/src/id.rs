@@ -145,6 +145,10 @@ id!(/// A family of refresh tokens.
     TokenFamilyId, "fam_");
 id!(/// An incident.
     IncidentId, "inc_");
+id!(/// An issuer of other platforms' identities.
+    IssuerId, "iss_");
+id!(/// A rule that trusts some of them.
+    TrustId, "tru_");
 id!(/// One incarnation of a node: a new one at every start. Also names its data chain.
     NodeId, "node_");
 

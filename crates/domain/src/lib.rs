@@ -36,4 +36,5 @@ pub mod signature;
 pub mod tenancy;
 pub mod token;
 pub mod upstream;
+pub mod workload;
 pub mod wrapping;

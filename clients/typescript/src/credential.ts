@@ -1,0 +1,134 @@
+/** Shows the gateway who calls: the key or an access token, and a signature. */
+import { type Bytes, utf8 } from "./encoding.js";
+import { publicId } from "./secret.js";
+import { type Signer, targetOf } from "./signing.js";
+import { CachedKey } from "./sources.js";
+import { errorCode, type Grant, readGrant, TokenBox } from "./tokens.js";
+import { unlessAborted } from "./wait.js";
+
+const TOKEN_TIMEOUT_MS = 30_000;
+const CREDENTIALS = [
+  "x-api-key", "authorization", "x-request-signature", "x-request-signature-version", "x-request-timestamp",
+  "x-request-nonce", "signature", "signature-input",
+];
+
+/** A request of which everything is known. */
+export interface Outgoing {
+  method: string;
+  url: string;
+  headers: Headers;
+  /** Undefined: a stream that is not signed and cannot be repeated. */
+  body: Bytes | undefined;
+}
+
+/** An answer that was read whole, to be given to several callers. */
+export interface Refusal {
+  status: number;
+  headers: Headers;
+  text: string;
+}
+
+export interface CredentialOptions {
+  baseURL: string;
+  key: CachedKey;
+  auth: "key" | "token";
+  signer: Signer | undefined;
+  keyId: string | undefined;
+  scope: string | undefined;
+  /** Sends a request of the purchase. */
+  send: (url: string, init: RequestInit, sdk: boolean) => Promise<Response>;
+  monotonic: () => number;
+}
+
+/** What was shown, to judge the answer by. */
+export interface Shown {
+  key: string;
+  grant: Grant | undefined;
+}
+
+export class Credential {
+  readonly #tokens = new TokenBox();
+  #flight: Promise<Grant | Refusal> | undefined;
+
+  constructor(private readonly options: CredentialOptions) {}
+
+  get signs(): boolean {
+    return this.options.signer !== undefined;
+  }
+
+  /** What to show with the next request; a refusal of the token endpoint is the answer to the call. */
+  async obtain(sdk: boolean, signal: AbortSignal | undefined): Promise<Shown | Refusal> {
+    const key = await unlessAborted(this.options.key.fetch(), signal);
+    if (this.options.auth === "key") return { key, grant: undefined };
+    const usable = this.#tokens.usable(this.options.monotonic());
+    if (usable) return { key, grant: usable };
+    // One purchase for all, with a time of its own: a caller that goes away does not end it.
+    this.#flight ??= this.#buy(key, sdk).finally(() => (this.#flight = undefined));
+    const bought = await unlessAborted(this.#flight, signal);
+    return "status" in bought ? bought : { key, grant: bought };
+  }
+
+  /** Puts the credential into the headers, in place of whatever the SDK put there. A new time and nonce each time. */
+  async show(outgoing: Outgoing, shown: Shown): Promise<void> {
+    const { headers, method, url } = outgoing;
+    for (const name of CREDENTIALS) headers.delete(name);
+    await this.#sign(method, url, headers, outgoing.body, shown.key);
+    if (shown.grant) headers.set("authorization", `Bearer ${shown.grant.access.reveal()}`);
+    else headers.set("x-api-key", shown.key);
+  }
+
+  /** After a 401: whether another credential is at hand, so that the call is worth repeating once. */
+  async mayRepeat(shown: Shown, text: string): Promise<boolean> {
+    const code = errorCode(text);
+    if (shown.grant) return this.#tokens.refused(shown.grant.access, code);
+    // A key that was replaced at its source is read again; the same key is not tried twice.
+    return code === undefined && this.options.key.changed(shown.key);
+  }
+
+  forget(): void {
+    this.options.key.forget();
+    this.#tokens.clear();
+  }
+
+  async #sign(method: string, url: string, headers: Headers, body: Bytes | undefined, key: string): Promise<void> {
+    const { signer, keyId } = this.options;
+    if (!signer) return;
+    const signed = await signer.headers(targetOf(method, url), keyId ?? publicId(key) ?? "", body ?? new Uint8Array());
+    for (const [name, value] of Object.entries(signed)) headers.set(name, value);
+  }
+
+  async #buy(key: string, sdk: boolean): Promise<Grant | Refusal> {
+    const refresh = this.#tokens.refreshToken;
+    if (refresh) {
+      const form = { grant_type: "refresh_token", refresh_token: refresh.reveal() };
+      const answer = await this.#ask("refresh", form, key, false, sdk);
+      if (answer.status === 200) return this.#keep(answer.text);
+      const held = this.#tokens.refreshFailed(answer.status, this.options.monotonic());
+      if (held) return held;
+      if (this.#tokens.refreshToken) return answer;
+    }
+    const scope = this.options.scope === undefined ? {} : { scope: this.options.scope };
+    const answer = await this.#ask("token", { grant_type: "client_credentials", ...scope }, key, true, sdk);
+    if (answer.status === 200) return this.#keep(answer.text);
+    if (answer.status === 401) await this.options.key.changed(key);
+    return answer;
+  }
+
+  async #ask(name: string, form: Record<string, string>, key: string, proves: boolean, sdk: boolean): Promise<Refusal> {
+    const url = `${this.options.baseURL}/v1/auth/${name}`;
+    const body = utf8(new URLSearchParams(form).toString());
+    const headers = new Headers({ "content-type": "application/x-www-form-urlencoded", accept: "application/json" });
+    await this.#sign("POST", url, headers, body, key);
+    if (proves) headers.set("x-api-key", key);
+    const signal = AbortSignal.timeout(TOKEN_TIMEOUT_MS);
+    const answer = await this.options.send(url, { method: "POST", headers, body, signal }, sdk);
+    return { status: answer.status, headers: answer.headers, text: await answer.text() };
+  }
+
+  #keep(text: string): Grant {
+    const grant = readGrant(text, this.options.monotonic());
+    this.#tokens.put(grant);
+    return grant;
+  }
+}
+

@@ -1,0 +1,25 @@
+/** What can go wrong on this side. No message holds a secret. */
+export class ClavigerError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = new.target.name;
+  }
+}
+
+/** A setting is missing or cannot be; the text names it. */
+export class ConfigurationError extends ClavigerError {}
+
+/** The key could not be had from its source. There is no fallback to another source. */
+export class KeyUnavailable extends ClavigerError {}
+
+/** The body cannot be signed; the text says why. */
+export class NotSignable extends ClavigerError {}
+
+/** A request goes elsewhere than to the gateway, so it gets no credential. */
+export class WrongOrigin extends ClavigerError {}
+
+/** The token endpoint answered 200 with something that is no token. */
+export class TokenError extends ClavigerError {}
+
+/** The client's own limiter would make this call wait longer than allowed. */
+export class LimitReached extends ClavigerError {}

@@ -1,0 +1,275 @@
+/** `clavigerFetch`: a `fetch` for the official SDK that shows who calls, limits, repeats, caches and counts. */
+import { bodyOf } from "./body.js";
+import { ResponseCache } from "./cache.js";
+import { Credential, type Outgoing, type Refusal } from "./credential.js";
+import { ConfigurationError, WrongOrigin } from "./errors.js";
+import { type Health, judge } from "./health.js";
+import { type Limiter } from "./limiter.js";
+import { decide, DEFAULT_RETRY, type Failed, type RetryPolicy } from "./retry.js";
+import { type Signer } from "./signing.js";
+import { CachedKey, type KeySource, staticKey } from "./sources.js";
+import { Statistics, type Summary } from "./statistics.js";
+import { tapped } from "./tap.js";
+import { sleep } from "./wait.js";
+
+/** The `fetch` of this runtime. */
+export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
+
+export interface ClavigerOptions {
+  /** The gateway's address, with the prefix of a team if there is one. */
+  baseURL: string;
+  /** The key, or where it comes from. */
+  key: string | KeySource;
+  /** What is shown with each call: the key itself (default), or access tokens that it buys. */
+  auth?: "key" | "token" | undefined;
+  signer?: Signer | undefined;
+  /** The public id that signatures name, if it is not that of the key. */
+  keyId?: string | undefined;
+  /** Scopes of the access tokens, parted by blanks. */
+  scope?: string | undefined;
+  limiter?: Limiter | undefined;
+  retry?: Partial<RetryPolicy> | undefined;
+  /** Off unless given. */
+  cache?: ResponseCache | undefined;
+  statistics?: Statistics | undefined;
+  /** Longer bodies are refused when requests are signed. Default: 512 MiB. */
+  maxBodyBytes?: number | undefined;
+  /** Another `fetch` underneath. */
+  fetch?: Fetch | undefined;
+  /** Told once when the signing secret is replaced soon. Default: `console.warn`. */
+  warn?: ((text: string) => void) | undefined;
+  monotonic?: (() => number) | undefined;
+  random?: (() => number) | undefined;
+}
+
+/** `fetch`, and what it knows. */
+export interface ClavigerFetch extends Fetch {
+  (input: string | URL | Request, init?: RequestInit): Promise<Response>;
+  /** Statistics of all calls. */
+  summary(): Summary;
+  /** Asks the gateway; never rejects for what the gateway answers. */
+  health(): Promise<Health>;
+  /** Drops the cached key and tokens; the next call fetches both anew. */
+  forget(): void;
+}
+
+/** What the SDK wants as a key; the fetch takes it out again. */
+export const PLACEHOLDER_KEY = "set-by-claviger";
+
+/** Makes the `fetch` for `new Anthropic({ baseURL, apiKey: PLACEHOLDER_KEY, fetch })`. */
+export function clavigerFetch(options: ClavigerOptions): ClavigerFetch {
+  const exchange = new Exchange(options);
+  const made = (input: string | URL | Request, init?: RequestInit): Promise<Response> => exchange.fetch(input, init);
+  return Object.assign(made, {
+    summary: () => exchange.statistics.summary(),
+    health: () => exchange.health(),
+    forget: () => exchange.credential.forget(),
+  });
+}
+
+/** The options that the SDK takes: `new Anthropic(sdkOptions({…}))`. */
+export function sdkOptions(options: ClavigerOptions): { baseURL: string; apiKey: string; fetch: ClavigerFetch } {
+  return { baseURL: options.baseURL, apiKey: PLACEHOLDER_KEY, fetch: clavigerFetch(options) };
+}
+
+class Exchange {
+  readonly credential: Credential;
+  readonly statistics: Statistics;
+  readonly #options: ClavigerOptions;
+  readonly #baseURL: string;
+  readonly #origin: string;
+  readonly #inner: Fetch;
+  readonly #retry: RetryPolicy;
+  readonly #monotonic: () => number;
+  readonly #random: () => number;
+  #told = false;
+
+  constructor(options: ClavigerOptions) {
+    this.#options = options;
+    this.#baseURL = options.baseURL.replace(/\/+$/, "");
+    this.#origin = originOf(options.baseURL);
+    this.#inner = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
+    this.#retry = { ...DEFAULT_RETRY, ...options.retry };
+    this.#monotonic = options.monotonic ?? (() => performance.now());
+    this.#random = options.random ?? Math.random;
+    this.statistics = options.statistics ?? new Statistics();
+    const auth = options.auth ?? "key";
+    if (auth !== "key" && auth !== "token") throw new ConfigurationError("auth is `key` or `token`");
+    const source = typeof options.key === "string" ? staticKey(options.key) : options.key;
+    this.credential = new Credential({
+      baseURL: this.#baseURL,
+      key: source instanceof CachedKey ? source : new CachedKey(source),
+      auth,
+      signer: options.signer,
+      keyId: options.keyId,
+      scope: options.scope,
+      monotonic: this.#monotonic,
+      send: (url, init, sdk) => this.#attempts(url, async () => init, { sdk, replayable: true }),
+    });
+  }
+
+  async fetch(input: string | URL | Request, init: RequestInit = {}): Promise<Response> {
+    const request = new Request(input, { ...init, ...(isStream(init.body) ? { duplex: "half" } : {}) } as RequestInit);
+    if (new URL(request.url).origin !== this.#origin) {
+      throw new WrongOrigin(`no credential is sent to ${new URL(request.url).host}: the gateway is ${this.#origin}`);
+    }
+    const signal = init.signal ?? undefined;
+    const max = this.#options.maxBodyBytes ?? 512 * 1024 * 1024;
+    const body = await bodyOf(request, init.body, this.credential.signs, max);
+    const outgoing: Outgoing = { method: request.method, url: request.url, headers: new Headers(request.headers), body: body.bytes };
+    const key = await this.#cacheKey(outgoing);
+    const kept = key === undefined ? undefined : this.#options.cache?.get(key);
+    if (kept) {
+      this.statistics.hit();
+      return new Response(kept.body, { headers: [...kept.headers, ["x-claviger-cache", "hit"]] });
+    }
+    const sent = body.stream ? { body: body.stream, duplex: "half" } : { body: body.bytes?.length ? body.bytes : null };
+    return this.#limited(outgoing, { ...init, ...sent } as RequestInit, key, signal);
+  }
+
+  async health(): Promise<Health> {
+    let ready: Response | undefined;
+    let me: Response | undefined;
+    let begun = this.#monotonic();
+    try {
+      ready = await this.#inner(`${this.#baseURL}/readyz`, { signal: AbortSignal.timeout(10_000) });
+      await ready.text();
+      begun = this.#monotonic();
+      me = await this.fetch(`${this.#baseURL}/v1/claviger/me`, { signal: AbortSignal.timeout(10_000) });
+      await me.text();
+      return judge(ready, me, undefined, this.#monotonic() - begun, Date.now());
+    } catch (error) {
+      return judge(ready, me, error, undefined, Date.now());
+    }
+  }
+
+  async #limited(
+    outgoing: Outgoing, init: RequestInit, key: string | undefined, signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    const release = (await this.#options.limiter?.acquire(signal)) ?? ((): void => undefined);
+    const begun = this.#monotonic();
+    try {
+      const response = await this.#call(outgoing, init, signal);
+      return this.#watched(response, begun, key, release);
+    } catch (error) {
+      release();
+      this.statistics.sent({ status: undefined, latencyMs: this.#monotonic() - begun });
+      throw error;
+    }
+  }
+
+  /** One call: obtain a credential, send, and once more when the gateway says that the token is over. */
+  async #call(outgoing: Outgoing, init: RequestInit, signal: AbortSignal | undefined): Promise<Response> {
+    const sdk = outgoing.headers.has("x-stainless-retry-count");
+    const replayable = outgoing.body !== undefined;
+    for (let repeated = false; ; repeated = true) {
+      const shown = await this.credential.obtain(sdk, signal);
+      if ("status" in shown) return answerOf(shown);
+      const prepare = async (): Promise<RequestInit> => {
+        await this.credential.show(outgoing, shown);
+        return { ...init, method: outgoing.method, headers: outgoing.headers, redirect: "manual" };
+      };
+      const response = await this.#attempts(outgoing.url, prepare, { sdk, replayable, signal });
+      if (response.status !== 401 || repeated || !replayable) return response;
+      const refusal: Refusal = { status: 401, headers: response.headers, text: await response.text() };
+      if (!(await this.credential.mayRepeat(shown, refusal.text))) return answerOf(refusal);
+    }
+  }
+
+  async #attempts(
+    url: string,
+    prepare: () => Promise<RequestInit>,
+    about: { sdk: boolean; replayable: boolean; signal?: AbortSignal | undefined },
+  ): Promise<Response> {
+    for (let attempt = 0; ; attempt += 1) {
+      const init = await prepare();
+      const failed = { method: init.method ?? "GET", attempt, sdk: about.sdk, replayable: about.replayable };
+      let response: Response | undefined;
+      let raised: unknown;
+      try {
+        response = await this.#inner(url, init);
+      } catch (error) {
+        raised = error;
+      }
+      const waitMs = this.#wait(failed, response, raised, about.signal);
+      if (waitMs === undefined) {
+        if (!response) throw raised;
+        return this.#forbidden(failed, response) ? withHeader(response, "x-should-retry", "false") : response;
+      }
+      await response?.body?.cancel();
+      this.statistics.retry();
+      await sleep(waitMs, about.signal);
+    }
+  }
+
+  #wait(failed: Failed, response: Response | undefined, raised: unknown, signal: AbortSignal | undefined): number | undefined {
+    if (response && response.status < 400) return undefined;
+    if (!response && (signal?.aborted || !(raised instanceof TypeError))) return undefined;
+    const error = response ? undefined : nothingWasSent(raised) ? ("connect" as const) : ("lost" as const);
+    const whole = { ...failed, status: response?.status, error, headers: response?.headers };
+    return decide(this.#retry, whole, this.#random(), Date.now()).waitMs;
+  }
+
+  #forbidden(failed: Failed, response: Response): boolean {
+    const whole = { ...failed, status: response.status, headers: response.headers };
+    return decide(this.#retry, whole, 0, Date.now()).forbid === true;
+  }
+
+  #watched(response: Response, begun: number, key: string | undefined, release: () => void): Response {
+    const told = response.headers.get("x-claviger-signing-secret");
+    if (told !== null && !this.#told) {
+      this.#told = true;
+      (this.#options.warn ?? console.warn)(`the signing secret is replaced soon (${told}): fetch its successor`);
+    }
+    const cache = this.#options.cache;
+    return tapped(response, key === undefined ? 0 : (cache?.maxAnswer ?? 0), (seen) => {
+      release();
+      const latencyMs = this.#monotonic() - begun;
+      this.statistics.sent({ status: seen.failed ? undefined : response.status, latencyMs, model: seen.model, usage: seen.usage });
+      if (key !== undefined && seen.whole) cache?.put(key, keptHeaders(response.headers), seen.whole);
+    });
+  }
+
+  async #cacheKey(outgoing: Outgoing): Promise<string | undefined> {
+    const url = new URL(outgoing.url);
+    return this.#options.cache?.key(outgoing.method, url.pathname, url.search, outgoing.headers, outgoing.body);
+  }
+}
+
+function originOf(baseURL: string): string {
+  try {
+    const url = new URL(baseURL);
+    if (url.protocol === "http:" || url.protocol === "https:") return url.origin;
+  } catch {
+    // Said below.
+  }
+  throw new ConfigurationError("the base URL begins with http:// or https:// and names a host");
+}
+
+function isStream(body: unknown): boolean {
+  return body instanceof ReadableStream;
+}
+
+/** Node's fetch names what happened in `cause.code`; browsers do not, and then the answer counts as lost. */
+function nothingWasSent(raised: unknown): boolean {
+  const code = ((raised as { cause?: { code?: unknown } }).cause ?? {}).code;
+  return ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"].includes(String(code));
+}
+
+function answerOf(refusal: Refusal): Response {
+  const headers = new Headers(refusal.headers);
+  headers.delete("content-encoding");
+  headers.delete("content-length");
+  return new Response(refusal.text, { status: refusal.status, headers });
+}
+
+function withHeader(response: Response, name: string, value: string): Response {
+  const headers = new Headers(response.headers);
+  headers.set(name, value);
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+}
+
+function keptHeaders(headers: Headers): [string, string][] {
+  const dropped = ["content-length", "content-encoding", "transfer-encoding", "connection", "keep-alive", "set-cookie"];
+  return [...headers].filter(([name]) => !dropped.includes(name));
+}

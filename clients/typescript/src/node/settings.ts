@@ -1,0 +1,60 @@
+import { readFileSync } from "node:fs";
+
+import { parseDotenv } from "../dotenv.js";
+import { ConfigurationError } from "../errors.js";
+import type { ClavigerOptions } from "../fetch.js";
+import { hmacKey, type Profile, PROFILES, Signer } from "../signing.js";
+import { clean, type KeySource } from "../sources.js";
+import { commandKey, envKey, fileKey } from "./sources.js";
+
+type Environment = Record<string, string | undefined>;
+
+export interface FromEnvOptions extends Partial<ClavigerOptions> {
+  /** Default: the environment of this process. */
+  environment?: Environment;
+  /** A `.env` file: sets what the environment does not. */
+  dotenv?: string;
+}
+
+/**
+ * Reads ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH (key, token), CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE.
+ *
+ * The key is the first that is set of ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE, CLAVIGER_KEY_COMMAND (words parted by blanks).
+ * Options that are given win.
+ */
+export function fromEnv(options: FromEnvOptions = {}): ClavigerOptions {
+  const { environment = process.env, dotenv, ...given } = options;
+  const file = dotenv === undefined ? {} : parseDotenv(readFileSync(dotenv, "utf8"));
+  const values: Environment = { ...file, ...environment };
+  const baseURL = given.baseURL ?? values["ANTHROPIC_BASE_URL"];
+  if (!baseURL) throw new ConfigurationError("ANTHROPIC_BASE_URL is not set: the gateway's address");
+  return {
+    ...given,
+    baseURL,
+    key: given.key ?? source(values),
+    auth: given.auth ?? authOf(values),
+    signer: given.signer ?? signer(values),
+  };
+}
+
+function authOf(values: Environment): "key" | "token" {
+  const named = values["CLAVIGER_AUTH"] || "key";
+  if (named === "key" || named === "token") return named;
+  throw new ConfigurationError("auth is `key` or `token`: CLAVIGER_AUTH");
+}
+
+function source(values: Environment): KeySource {
+  if (values["ANTHROPIC_API_KEY"]) return envKey("ANTHROPIC_API_KEY", values);
+  if (values["CLAVIGER_KEY_FILE"]) return fileKey(values["CLAVIGER_KEY_FILE"]);
+  if (values["CLAVIGER_KEY_COMMAND"]) return commandKey(values["CLAVIGER_KEY_COMMAND"].trim().split(/\s+/));
+  throw new ConfigurationError("no key: set ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE or CLAVIGER_KEY_COMMAND");
+}
+
+function signer(values: Environment): Signer | undefined {
+  const secret = values["CLAVIGER_SIGNING_SECRET"];
+  if (!secret) return undefined;
+  const named = values["CLAVIGER_SIGNING_PROFILE"] || "rfc9421";
+  const profile: Profile | undefined = PROFILES.find((known) => known === named);
+  if (!profile) throw new ConfigurationError(`CLAVIGER_SIGNING_PROFILE is one of ${PROFILES.join(", ")}`);
+  return new Signer({ key: hmacKey(clean(secret, "the variable CLAVIGER_SIGNING_SECRET")), profile });
+}

@@ -33,6 +33,8 @@ struct Batch {
     created_ms: u64,
     delay_ms: u64,
     canceled_ms: Option<u64>,
+    /// The key that created it, and the key's workspace: they are billed.
+    billed_to: (String, String),
     /// API version that created it; results are rendered in it.
     version: String,
     items: Vec<Item>,
@@ -122,7 +124,7 @@ impl Batches {
 
 /// `POST /v1/messages/batches`.
 pub(crate) fn create(call: &mut Call, workspace: &Workspace, body: &Bytes) -> Result<Reply, ApiError> {
-    let batch = intake::read(call, body)?;
+    let batch = intake::read(call, &workspace.name, body)?;
     let limits = &call.core.config.limits;
     let mut batches = workspace.batches();
     if batches.all.len() >= limits.objects

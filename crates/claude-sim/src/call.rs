@@ -24,7 +24,7 @@ use crate::route::{self, PromptRoute, Resource, Route};
 use crate::seed::Rng;
 use crate::simulator::Core;
 use crate::workspace::{Window, Workspace};
-use crate::{auth, batch, diagnostics, file, messages, models, page};
+use crate::{admin, auth, batch, diagnostics, file, messages, models, page};
 
 /// Marks a response in whose place the connection is to be closed without a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,7 @@ impl Call {
             Route::Probe
             | Route::Diagnostics(_)
             | Route::Resource(_)
+            | Route::Admin(_)
             | Route::WrongMethod
             | Route::Unknown => {
                 self.obey(&path, &bytes).await?;
@@ -147,6 +148,7 @@ impl Call {
         match route {
             Route::Probe => Ok(Reply::json(r#"{"message":"hello"}"#.to_owned())),
             Route::Resource(resource) => self.resource(resource, body),
+            Route::Admin(question) => admin::answer(self, question),
             Route::WrongMethod => {
                 self.enter()?;
                 Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
@@ -182,7 +184,11 @@ impl Call {
 
     /// Authenticates and checks the version headers.
     fn enter(&mut self) -> Result<Arc<Workspace>, ApiError> {
-        let name = auth::workspace_of(&self.core.config.keys, auth::presented(&self.head.headers))?;
+        let key = auth::presented(&self.head.headers);
+        if key.is_some_and(admin::is_admin_key) {
+            return Err(ApiError::unauthenticated("invalid x-api-key"));
+        }
+        let name = auth::workspace_of(&self.core.config.keys, key)?;
         let workspace = self.core.workspace(name);
         if let Some(line) = &mut self.record.line {
             line.workspace = Some(workspace.name.clone());
@@ -212,6 +218,7 @@ impl Call {
             Route::Resource(Resource::CreateBatch) => limits.batch_bytes,
             Route::Resource(Resource::CreateFile) => limits.file_bytes,
             Route::Resource(_)
+            | Route::Admin(_)
             | Route::Prompt(_)
             | Route::Probe
             | Route::Diagnostics(_)

@@ -126,6 +126,8 @@ impl LogConfig {
 pub struct SimConfig {
     /// Accepted keys.
     pub keys: KeyRing,
+    /// Admin keys that are accepted; empty: any that looks like one.
+    pub admin_keys: Vec<String>,
     /// Tone of the texts.
     pub voice: Voice,
     /// Wall time.
@@ -168,6 +170,7 @@ impl SimConfig {
     pub fn stand_alone(clock: WallClock) -> Self {
         Self {
             keys: KeyRing::Any,
+            admin_keys: Vec::new(),
             voice: Voice::Plain,
             clock,
             seed: 0,

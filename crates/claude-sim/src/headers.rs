@@ -170,3 +170,8 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let millis = i64::try_from(unix_ms).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| String::new(), |time| time.to_string())
 }
+
+/// The same of a whole second, without a fraction.
+pub(crate) fn rfc3339_secs(unix_ms: u64) -> String {
+    rfc3339(unix_ms / 1_000 * 1_000)
+}

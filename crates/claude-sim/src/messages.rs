@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::admin::books::Bill;
 use crate::answer::{Answer, Planner};
 use crate::cache::{Prompt as CachedPrompt, tokens};
 use crate::call::{Call, Reply};
@@ -13,12 +14,12 @@ use crate::directive::Directives;
 use crate::error::{ApiError, Hints};
 use crate::events::{EventWriter, message_json};
 use crate::log::{Inference, raw};
-use crate::models;
 use crate::request::{MessagesRequest, Prompt};
 use crate::seed::{Rng, hash};
 use crate::simulator::Core;
 use crate::usage::CacheCreation;
 use crate::workspace::Workspace;
+use crate::{auth, models};
 
 /// A request that was read.
 pub(crate) struct Inbound<'a> {
@@ -54,7 +55,7 @@ pub(crate) fn create(
         return Err(rate_limited(call.now_ms));
     }
     request.validate(inbound.body, call.version(), true)?;
-    let betas = crate::auth::betas(&call.head.headers).collect::<Vec<_>>().join(",");
+    let betas = auth::betas(&call.head.headers).collect::<Vec<_>>().join(",");
     let chosen = choose(&call.core, request, &call.steer, &betas)?;
     check_files(inbound.body, workspace)?;
     let input = input_of(inbound, workspace, &chosen, call.now_ms);
@@ -76,6 +77,16 @@ pub(crate) fn create(
     call.window = Some(workspace.count_tokens(usage.input_tokens, usage.output_tokens));
     call.core.log.counters.inferences.fetch_add(1, Ordering::Relaxed);
     let stream = request.stream.unwrap_or(false);
+    if answer.billed {
+        let usage = if stream { answer.usage.streamed() } else { answer.usage.whole() };
+        call.core.bill(&Bill {
+            at_ms: call.now_ms,
+            key: auth::presented(&call.head.headers).unwrap_or(""),
+            workspace: &workspace.name,
+            model: &answer.model,
+            usage: &usage,
+        });
+    }
     if let Some(line) = &mut call.record.line {
         line.inference = Some(inference(&answer, request, stream));
     }

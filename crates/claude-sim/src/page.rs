@@ -99,6 +99,19 @@ impl Page {
         Ok(Self { rows, has_more })
     }
 
+    /// `data, has_more, first_id, last_id`: lists that page by ids alone.
+    pub(crate) fn id_json(&self) -> String {
+        let id = |row: Option<&(String, String)>| row.map_or_else(|| "null".to_owned(), |(id, _)| quoted(id));
+        let data: Vec<&str> = self.rows.iter().map(|(_, json)| json.as_str()).collect();
+        format!(
+            r#"{{"data":[{}],"has_more":{},"first_id":{},"last_id":{}}}"#,
+            data.join(","),
+            self.has_more,
+            id(self.rows.first()),
+            id(self.rows.last())
+        )
+    }
+
     /// `data, has_more, first_id, last_id, next_page`.
     pub(crate) fn json(&self) -> String {
         let id =

@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use crate::admin::Question;
+
 /// Where a request goes. Ids are borrowed from the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
@@ -11,6 +13,8 @@ pub(crate) enum Route<'a> {
     Diagnostics(&'a str),
     Prompt(PromptRoute),
     Resource(Resource<'a>),
+    /// The Admin API.
+    Admin(Question<'a>),
     /// A known path with another method.
     WrongMethod,
     Unknown,
@@ -57,6 +61,7 @@ pub(crate) fn of<'a>(method: &Method, path: &'a str) -> Route<'a> {
     let delete = method == Method::DELETE;
     let prompt = |kind| if post { Route::Prompt(kind) } else { Route::WrongMethod };
     let found = match (parts.0, parts.1, parts.2, parts.3) {
+        ("organizations", ..) => return admin(parts, get),
         ("messages", "", "", "") => return prompt(PromptRoute::Messages),
         ("messages", "count_tokens", "", "") => return prompt(PromptRoute::CountTokens),
         ("messages", "batches", "", "") if post => Some(R::CreateBatch),
@@ -75,6 +80,17 @@ pub(crate) fn of<'a>(method: &Method, path: &'a str) -> Route<'a> {
         _ => return Route::Unknown,
     };
     found.map_or(Route::WrongMethod, Route::Resource)
+}
+
+/// Below `/v1/organizations`.
+fn admin(parts: Parts<'_>, get: bool) -> Route<'_> {
+    let question = match (parts.1, parts.2, parts.3) {
+        ("api_keys", "", "") => Question::ListApiKeys,
+        ("api_keys", id, "") => Question::GetApiKey(id),
+        ("usage_report", "messages", "") => Question::UsageReport,
+        _ => return Route::Unknown,
+    };
+    if get { Route::Admin(question) } else { Route::WrongMethod }
 }
 
 /// Up to four segments; missing ones are empty, a fifth makes the path unknown.
@@ -97,6 +113,7 @@ impl Route<'_> {
             Self::Prompt(PromptRoute::Messages) => "messages",
             Self::Prompt(PromptRoute::CountTokens) => "count_tokens",
             Self::Resource(resource) => resource.name(),
+            Self::Admin(question) => question.name(),
             Self::WrongMethod => "wrong_method",
             Self::Unknown => "unknown",
         }
@@ -139,6 +156,12 @@ mod tests {
         );
         assert_eq!(of(&Method::GET, "/v1/files/f/content"), Route::Resource(Resource::FileContent("f")));
         assert_eq!(of(&Method::GET, "/v1/files/f/content/x"), Route::Unknown);
+        assert_eq!(
+            of(&Method::GET, "/v1/organizations/usage_report/messages"),
+            Route::Admin(Question::UsageReport)
+        );
+        assert_eq!(of(&Method::GET, "/v1/organizations/api_keys/k"), Route::Admin(Question::GetApiKey("k")));
+        assert_eq!(of(&Method::POST, "/v1/organizations/api_keys"), Route::WrongMethod);
         assert_eq!(of(&Method::HEAD, "/"), Route::Probe);
         assert_eq!(of(&Method::GET, "/v2/messages"), Route::Unknown);
     }

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Buf;
 use http::{Request, Response};
 use http_body::Body;
 
+use crate::admin::books::{Bill, Books};
 use crate::body::SimBody;
 use crate::call::Call;
 use crate::config::SimConfig;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) series: Series,
     pub(crate) standing: Standing,
     workspaces: Mutex<Workspaces>,
+    books: Mutex<Books>,
     next: AtomicU64,
 }
 
@@ -62,6 +64,7 @@ impl Simulator {
             series: Series::default(),
             standing: Standing::default(),
             workspaces: Mutex::default(),
+            books: Mutex::default(),
             next: AtomicU64::new(0),
             config,
         };
@@ -105,6 +108,18 @@ impl Core {
     /// Generator of the ids of request `seq`.
     pub(crate) fn ids(&self, seq: u64) -> Rng {
         Rng::new(combine(self.config.seed, seq))
+    }
+
+    /// What was billed.
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what the Admin API tells later.
+    pub(crate) fn bill(&self, bill: &Bill<'_>) {
+        if self.config.diagnostics {
+            self.books().bill(bill);
+        }
     }
 
     pub(crate) fn workspace(&self, name: &str) -> Arc<Workspace> {

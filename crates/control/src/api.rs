@@ -9,6 +9,7 @@ pub mod backup;
 pub mod certificates;
 pub mod channels;
 pub mod credentials;
+pub mod direct_use;
 pub mod document;
 pub mod jobs;
 pub mod keys;
@@ -218,6 +219,12 @@ fn of_upstreams() -> Vec<Operation> {
         ),
         post(Verb::CredentialAdd, "/credentials", "Seal a provider key", credentials::add),
         get(Verb::CredentialList, "/credentials", "List credentials by creation", credentials::list),
+        get(
+            Verb::CredentialUsage,
+            "/credentials/usage",
+            "Who still uses the provider's own keys: what it billed to each, beside what went through here",
+            direct_use::usage,
+        ),
         delete(Verb::CredentialRemove, "/credentials/{id}", "Take a credential out", credentials::remove),
     ]
 }

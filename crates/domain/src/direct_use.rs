@@ -167,6 +167,26 @@ pub trait ProviderAccount: Send + Sync + 'static {
     ) -> Result<Vec<Billed>, AccountError>;
 }
 
+/// Where nobody's account can be asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoAccount;
+
+impl NoAccount {
+    fn nobody<T>() -> Result<T, AccountError> {
+        Err(AccountError::Unreachable("no account is asked from here".to_owned()))
+    }
+}
+
+#[async_trait]
+impl ProviderAccount for NoAccount {
+    async fn api_keys(&self, _: &str, _: &SecretBytes) -> Result<Vec<ProviderApiKey>, AccountError> {
+        Self::nobody()
+    }
+    async fn billed(&self, _: &str, _: &SecretBytes, _: (i64, i64)) -> Result<Vec<Billed>, AccountError> {
+        Self::nobody()
+    }
+}
+
 /// Holds what was billed against what went through: one row for each of the provider's keys that was used or can be,
 /// those first that pass us by the most. `through` may hold other accounts' credentials, too.
 #[must_use]

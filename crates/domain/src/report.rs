@@ -46,6 +46,43 @@ impl List {
     }
 }
 
+/// One of the provider's own keys that is used past us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DirectUseEntry {
+    /// The upstream whose account it belongs to.
+    pub upstream: String,
+    /// Its name at the provider.
+    pub name: String,
+    /// Its two ends.
+    pub hint: String,
+    /// The sealed credential that holds it, or `unknown`.
+    pub credential: String,
+    /// Tokens that went in past us.
+    pub input_tokens: u64,
+    /// Tokens that came out past us.
+    pub output_tokens: u64,
+    /// The last UTC day on which that happened.
+    pub last_day: String,
+}
+
+/// Who uses the provider's own keys past us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum DirectUseSection {
+    /// The account told.
+    Known {
+        /// How many keys.
+        count: u64,
+        /// The first of them.
+        keys: Vec<DirectUseEntry>,
+    },
+    /// It did not.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+}
+
 /// One week.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RotationReport {
@@ -67,6 +104,9 @@ pub struct RotationReport {
     pub due: List,
     /// Keys that run out within two weeks.
     pub expiring: List,
+    /// The provider's own keys that are still used past us; `None`: no account can be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct_use: Option<DirectUseSection>,
     /// Deliveries that were given up.
     pub undelivered: u64,
 }
@@ -121,7 +161,7 @@ impl RotationReport {
             }
             text.push_str(&rest(list));
         }
-        text
+        text + &self.direct_use.as_ref().map_or_else(String::new, DirectUseSection::markdown)
     }
 
     /// As a whole HTML page without scripts, pictures or links.
@@ -149,9 +189,71 @@ impl RotationReport {
             }
             let _ = writeln!(body, "</table>\n<p>{}</p>", escape(rest(list).trim()));
         }
+        body.push_str(&self.direct_use.as_ref().map_or_else(String::new, DirectUseSection::html));
         format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Weekly rotation report</title></head>\n<body>\n<h1>Weekly rotation report</h1>\n{body}</body></html>\n"
         )
+    }
+}
+
+impl DirectUseSection {
+    const HEADINGS: [&'static str; 6] = ["Key", "Hint", "Sealed as", "Tokens in", "Tokens out", "Last day"];
+
+    fn title(&self) -> String {
+        match self {
+            Self::Known { count: 0, .. } => "No provider key is used past Claviger".to_owned(),
+            Self::Known { count, .. } => format!("Provider keys still used past Claviger ({count})"),
+            Self::Unknown { .. } => "Provider keys used past Claviger: unknown".to_owned(),
+        }
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = format!("\n## {}\n", self.title());
+        match self {
+            Self::Known { count: 0, .. } => {}
+            Self::Known { keys, .. } => {
+                let _ = write!(text, "\n| {} |\n|---|---|---|---|---|---|\n", Self::HEADINGS.join(" | "));
+                for key in keys {
+                    let _ = writeln!(text, "| {} |", key.cells().map(|cell| plain(&cell)).join(" | "));
+                }
+            }
+            Self::Unknown { why } => {
+                let _ = writeln!(text, "\n{}", plain(why));
+            }
+        }
+        text
+    }
+
+    fn html(&self) -> String {
+        let mut body = format!("<h2>{}</h2>\n", escape(&self.title()));
+        match self {
+            Self::Known { count: 0, .. } => {}
+            Self::Known { keys, .. } => {
+                let _ = writeln!(body, "<table>\n<tr><th>{}</th></tr>", Self::HEADINGS.join("</th><th>"));
+                for key in keys {
+                    let cells = key.cells().map(|cell| escape(&cell)).join("</td><td>");
+                    let _ = writeln!(body, "<tr><td>{cells}</td></tr>");
+                }
+                body.push_str("</table>\n");
+            }
+            Self::Unknown { why } => {
+                let _ = writeln!(body, "<p>{}</p>", escape(why));
+            }
+        }
+        body
+    }
+}
+
+impl DirectUseEntry {
+    fn cells(&self) -> [String; 6] {
+        [
+            self.name.clone(),
+            self.hint.clone(),
+            self.credential.clone(),
+            self.input_tokens.to_string(),
+            self.output_tokens.to_string(),
+            self.last_day.clone(),
+        ]
     }
 }
 
@@ -209,6 +311,32 @@ mod tests {
         let report = report(1);
         let json = serde_json::to_string_pretty(&report).unwrap();
         insta::assert_snapshot!(format!("{}\n=====\n{}\n=====\n{json}", report.markdown(), report.html()));
+    }
+
+    #[test]
+    fn keys_that_pass_us_by_stand_at_the_end() {
+        let key = DirectUseEntry {
+            upstream: "anthropic".to_owned(),
+            name: "laptop <old>".to_owned(),
+            hint: "sk-ant-api03-R2D...igAA".to_owned(),
+            credential: "unknown".to_owned(),
+            input_tokens: 12,
+            output_tokens: 34,
+            last_day: "2026-03-01".to_owned(),
+        };
+        let with = |section| RotationReport { direct_use: Some(section), ..report(0) };
+        let known = with(DirectUseSection::Known { count: 1, keys: vec![key] });
+        assert!(known.markdown().ends_with(
+            "\n## Provider keys still used past Claviger (1)\n\n\
+             | Key | Hint | Sealed as | Tokens in | Tokens out | Last day |\n|---|---|---|---|---|---|\n\
+             | laptop \\<old\\> | sk-ant-api03-R2D...igAA | unknown | 12 | 34 | 2026-03-01 |\n"
+        ));
+        assert!(known.html().contains("<td>laptop &lt;old&gt;</td><td>sk-ant-api03-R2D...igAA</td>"));
+        let nobody = with(DirectUseSection::Known { count: 0, keys: vec![] });
+        assert!(nobody.markdown().ends_with("## No provider key is used past Claviger\n"));
+        let unknown = with(DirectUseSection::Unknown { why: "it answered 500".to_owned() });
+        assert!(unknown.markdown().ends_with("unknown\n\nit answered 500\n"), "{}", unknown.markdown());
+        assert!(unknown.html().contains("<p>it answered 500</p>"));
     }
 
     #[test]

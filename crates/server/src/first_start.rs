@@ -8,6 +8,7 @@ use claviger_domain::{
     ports::KeyFilter,
     secret::SecretBytes,
     token::KeyClass,
+    upstream::CredentialPurpose,
 };
 use claviger_service::{
     Caller, Services,
@@ -68,7 +69,8 @@ pub async fn run(
     }
     data.mark(UNSHOWN).context("noting that the first key is yet to be shown")?;
     // An earlier first start may have come as far as this.
-    let sealed = services.upstreams.credentials().await.context("looking for credentials")?;
+    let mut sealed = services.upstreams.credentials().await.context("looking for credentials")?;
+    sealed.retain(|credential| credential.purpose == CredentialPurpose::Traffic);
     let imported = match found(config) {
         _ if !sealed.is_empty() => true,
         Some(found) if import || confirmed(&found, out) => {
@@ -147,6 +149,7 @@ async fn seal(services: &Services, found: Found, caller: &Caller, out: Output) -
     let new = NewCredential {
         upstream: upstream.id.to_string(),
         name: Some("imported".to_owned()),
+        purpose: CredentialPurpose::Traffic,
         workspace: None,
         secret: found.key,
     };

@@ -12,9 +12,13 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use claviger_control::{listen, state::ControlState};
-use claviger_domain::clock::{Clock, Entropy};
+use claviger_domain::{
+    clock::{Clock, Entropy},
+    direct_use::NoAccount,
+};
 use claviger_gateway::Gateway;
 use claviger_service::{Background, Deps, Services, Settings, jobs::LastWords};
+use claviger_upstream::AdminApi;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -83,13 +87,17 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
 
     let tasks = Tasks::default();
     tasks.start(vault::tend(Arc::clone(&vault.database), tasks.stop.clone()));
-    let deps = service_deps(&start.config, &data, &vault, (&clock, &entropy), &tasks)?;
+    let transport = settings::transport(&start.config)?;
+    let account = AdminApi::new(Arc::clone(&transport), start.config.insecure_plaintext);
+    let deps = Deps {
+        account: Arc::new(account),
+        ..service_deps(&start.config, &data, &vault, (&clock, &entropy), &tasks)?
+    };
     let (services, background) = Services::start(deps).await.context("starting the services")?;
     outgoing::configure_mail(&start.config, &services).await?;
     let beside = Beside::start(background, &tasks)?;
     tasks.start(guard_logs(services.clone(), start.scrubber.clone(), tasks.stop.clone()));
 
-    let transport = settings::transport(&start.config)?;
     let deps = claviger_gateway::Deps {
         services: services.clone(),
         clock: Arc::clone(&clock),
@@ -168,6 +176,7 @@ fn service_deps(
         free_disk: free_disk(config),
         checkpoint_sink: Some(Arc::new(sink::FileSink::new(config.checkpoint_file.clone()))),
         courier: outgoing::courier(config)?,
+        account: Arc::new(NoAccount),
         settings: service_settings(config, data),
     })
 }
@@ -273,7 +282,7 @@ async fn guard_logs(services: Services, scrubber: Scrubber, stop: CancellationTo
     loop {
         let table = services.routes.snapshot();
         if seen.as_ref().is_none_or(|old| !Arc::ptr_eq(old, &table)) {
-            scrubber.know(table.credentials.iter().map(|e| e.secret.clone()).collect());
+            scrubber.know(table.credentials.iter().chain(&table.admins).map(|e| e.secret.clone()).collect());
             seen = Some(table);
         }
         tokio::select! {

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use claviger_domain::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::{Clock, Timestamp},
-    direct_use::CredentialDay,
+    direct_use::{CredentialDay, NoAccount},
     id::{IntentId, KeyId, NodeId, OwnerId, RequestId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow, Outcome, Party, Route},
@@ -663,6 +663,7 @@ impl House {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::clone(&courier) as Arc<dyn Courier>,
+            account: Arc::new(NoAccount),
             settings,
         };
         let (services, background) = Services::start(deps.clone()).await.unwrap();

@@ -20,6 +20,7 @@ use crate::{
     certificates::Certificates,
     checkpoints::Checkpoints,
     deliveries::Deliveries,
+    direct_use::DirectUses,
     feed::Feed,
     health::Health,
     keys::Keys,
@@ -77,11 +78,12 @@ pub(crate) struct DurableParts {
     pub(crate) keys: Keys,
     pub(crate) notices: Notices,
     pub(crate) reviews: Reviews,
+    pub(crate) direct_uses: DirectUses,
 }
 
 /// THE list of durable jobs: one runner acts for each slot, after downtime too.
 pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
-    let DurableParts { schedules, store, entropy, policies, keys, notices, reviews } = parts;
+    let DurableParts { schedules, store, entropy, policies, keys, notices, reviews, direct_uses } = parts;
     vec![
         // Owners hear of an expiry in time; what nobody uses is revoked.
         Arc::new(DailyCheck {
@@ -94,7 +96,14 @@ pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
         // What keys may do and do not use is looked at once a quarter.
         Arc::new(PermissionReview { schedule: schedules.permission_review, reviews }),
         // Somebody sees the whole once a week.
-        Arc::new(WeeklyReport { schedule: schedules.weekly_report, store, entropy, policies, notices }),
+        Arc::new(WeeklyReport {
+            schedule: schedules.weekly_report,
+            store,
+            entropy,
+            policies,
+            notices,
+            direct_uses,
+        }),
     ]
 }
 

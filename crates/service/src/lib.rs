@@ -18,6 +18,7 @@ pub mod channels;
 pub mod checkpoints;
 pub mod children;
 pub mod deliveries;
+pub mod direct_use;
 pub mod error;
 pub mod feed;
 pub mod grants;

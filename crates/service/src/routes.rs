@@ -7,7 +7,7 @@ use claviger_domain::{
     id::{CredentialId, UpstreamId, WorkspaceId},
     ports::{SealContext, Sealer, Store, StoreError},
     secret::SecretBytes,
-    upstream::{CredentialRecord, ServiceState, UpstreamRecord},
+    upstream::{CredentialPurpose, CredentialRecord, ServiceState, UpstreamRecord},
 };
 
 /// One credential ready to use, with its upstream.
@@ -28,6 +28,8 @@ pub struct RouteTable {
     pub upstreams: Vec<UpstreamRecord>,
     /// Their active credentials.
     pub credentials: Vec<RouteEntry>,
+    /// Admin API keys of active upstreams, by creation: they serve no caller.
+    pub admins: Vec<RouteEntry>,
     /// Credentials whose secret could not be opened.
     pub broken: Vec<CredentialId>,
 }
@@ -96,8 +98,12 @@ impl Routes {
                 continue;
             }
             let upstream = upstream.clone();
+            let entries = match credential.purpose {
+                CredentialPurpose::Traffic => &mut table.credentials,
+                CredentialPurpose::Admin => &mut table.admins,
+            };
             match self.0.sealer.open(seal_context(&credential.id), &credential.sealed) {
-                Ok(secret) => table.credentials.push(RouteEntry { upstream, credential, secret }),
+                Ok(secret) => entries.push(RouteEntry { upstream, credential, secret }),
                 Err(error) => {
                     tracing::error!(credential = %credential.id, %error, "a provider key cannot be unsealed");
                     table.broken.push(credential.id);

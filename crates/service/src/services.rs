@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use claviger_domain::{
     audit::{Actor, AuditEvent},
     clock::{Clock, Entropy},
+    direct_use::ProviderAccount,
     id::NodeId,
     ports::{LedgerStore, Sealer, Store, notices::Courier},
     token::Brand,
@@ -23,6 +24,7 @@ use crate::{
     checkpoints::{CheckpointSink, Checkpoints},
     children::{ChildDeps, Children},
     deliveries::{Deliveries, DeliveryDeps},
+    direct_use::{DirectUseDeps, DirectUses},
     feed::Feed,
     grants::Grants,
     health::Health,
@@ -110,6 +112,8 @@ pub struct Deps {
     pub checkpoint_sink: Option<Arc<dyn CheckpointSink>>,
     /// Carries notices out of the house.
     pub courier: Arc<dyn Courier>,
+    /// Asks providers' accounts.
+    pub account: Arc<dyn ProviderAccount>,
     /// What may be set.
     pub settings: Settings,
 }
@@ -159,6 +163,8 @@ pub struct Services {
     pub tenants: Tenants,
     /// Adding and removing upstreams and credentials.
     pub upstreams: Upstreams,
+    /// Who uses the provider's keys past us.
+    pub direct_uses: DirectUses,
     /// Reports.
     pub usage: Usage,
     /// The audit log.
@@ -291,18 +297,19 @@ impl Services {
             grants: grants.clone(),
         });
         let deliveries = deliveries(deps);
-        let reviews = Reviews::new(ReviewDeps {
-            store: Arc::clone(store),
-            ledger: Arc::clone(&deps.ledger),
-            clock: Arc::clone(clock),
-            entropy: Arc::clone(&deps.entropy),
-            policies: policies.clone(),
-            grants: grants.clone(),
-        });
+        let reviews = reviews(deps, &policies, &grants);
+        let upstreams = upstreams(deps, &tenants, &routes);
+        let direct_uses = direct_uses(deps, &upstreams, &routes);
         Self {
             channels: channels(deps, &tenants, &deliveries),
             deliveries,
-            scheduler: scheduler(deps, recorder.chain().clone(), (&keys, &reviews), &policies, &notices),
+            scheduler: scheduler(
+                deps,
+                recorder.chain().clone(),
+                (&keys, &reviews, &direct_uses),
+                &policies,
+                &notices,
+            ),
             approvals: Approvals::new(
                 Arc::clone(store),
                 Arc::clone(clock),
@@ -333,7 +340,8 @@ impl Services {
             policies,
             idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
             notices,
-            upstreams: upstreams(deps, &tenants, &routes),
+            direct_uses,
+            upstreams,
             usage: Usage::new(Arc::clone(&deps.ledger)),
             audit: Audit::new(Arc::clone(store), Arc::clone(&deps.ledger)),
             refusals,
@@ -418,6 +426,28 @@ fn upstreams(deps: &Deps, tenants: &Tenants, routes: &Routes) -> Upstreams {
     })
 }
 
+fn reviews(deps: &Deps, policies: &Policies, grants: &Grants) -> Reviews {
+    Reviews::new(ReviewDeps {
+        store: Arc::clone(&deps.store),
+        ledger: Arc::clone(&deps.ledger),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        policies: policies.clone(),
+        grants: grants.clone(),
+    })
+}
+
+fn direct_uses(deps: &Deps, upstreams: &Upstreams, routes: &Routes) -> DirectUses {
+    DirectUses::new(DirectUseDeps {
+        store: Arc::clone(&deps.store),
+        ledger: Arc::clone(&deps.ledger),
+        clock: Arc::clone(&deps.clock),
+        account: Arc::clone(&deps.account),
+        routes: routes.clone(),
+        upstreams: upstreams.clone(),
+    })
+}
+
 fn wrappings(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notices) -> Wrappings {
     Wrappings::new(WrappingDeps {
         store: Arc::clone(&deps.store),
@@ -456,7 +486,7 @@ fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) -> Channels
 fn scheduler(
     deps: &Deps,
     node: NodeId,
-    (keys, reviews): (&Keys, &Reviews),
+    (keys, reviews, direct_uses): (&Keys, &Reviews, &DirectUses),
     policies: &Policies,
     notices: &Notices,
 ) -> Scheduler {
@@ -468,6 +498,7 @@ fn scheduler(
         keys: keys.clone(),
         notices: notices.clone(),
         reviews: reviews.clone(),
+        direct_uses: direct_uses.clone(),
     };
     let jobs = deps.settings.schedules.clone().map(|schedules| durable(parts(schedules))).unwrap_or_default();
     Scheduler::new(Arc::clone(&deps.store), Arc::clone(&deps.clock), deps.entropy.as_ref(), node, jobs)

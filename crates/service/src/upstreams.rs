@@ -38,6 +38,8 @@ pub struct NewUpstream {
 pub struct NewCredential {
     /// The upstream that it opens: its id or name.
     pub upstream: String,
+    /// What it is for.
+    pub purpose: CredentialPurpose,
     /// Its name; `None`: made up from the upstream's.
     pub name: Option<String>,
     /// The only workspace that it serves, by id or name; `None`: all.
@@ -142,12 +144,17 @@ impl Upstreams {
     ) -> Result<CredentialRecord, ServiceError> {
         let upstream = self.find(&new.upstream).await?;
         let secret = checked_secret(self.0.brand, &new.secret)?;
+        check_purpose(&new, secret)?;
         let workspace = match &new.workspace {
             Some(wanted) => Some(self.0.tenants.workspace(wanted).await?.id),
             None => None,
         };
         let present = self.credentials().await?;
-        let name = new.name.unwrap_or_else(|| free_name(&upstream.name, &present));
+        let usual = match new.purpose {
+            CredentialPurpose::Traffic => upstream.name.clone(),
+            CredentialPurpose::Admin => format!("{}-admin", upstream.name),
+        };
+        let name = new.name.unwrap_or_else(|| free_name(&usual, &present));
         check_name("name", &name)?;
         if present.iter().any(|c| c.name == name) {
             return Err(ServiceError::conflict("credential name", format!("`{name}` is taken")));
@@ -158,7 +165,7 @@ impl Upstreams {
             sealed: self.0.sealer.seal(seal_context(&id), secret.as_bytes())?,
             id,
             upstream: upstream.id,
-            purpose: CredentialPurpose::Traffic,
+            purpose: new.purpose,
             workspace,
             name,
             hint: masked(secret),
@@ -171,6 +178,7 @@ impl Upstreams {
         let event = event
             .with("hint", &*credential.hint)
             .with("name", &*credential.name)
+            .with("purpose", credential.purpose.as_str())
             .with("upstream", credential.upstream.as_str())
             .with("workspace", bound);
         self.apply(vec![Change::InsertCredential(credential.clone())], event).await?;
@@ -271,6 +279,26 @@ fn checked_secret(brand: Brand, secret: &SecretBytes) -> Result<&str, ServiceErr
         return Err(refuse("expected a provider key: 8 to 4,096 visible ASCII characters, no spaces"));
     }
     Ok(text)
+}
+
+/// An Admin key opens no model, and a key for models opens no account: what is mixed up here would fail with every call.
+fn check_purpose(new: &NewCredential, secret: &str) -> Result<(), ServiceError> {
+    let is_admin_key = TokenKind::ProviderAdminKey == inspect(Brand::DEFAULT, secret).kind;
+    match new.purpose {
+        CredentialPurpose::Traffic if is_admin_key => {
+            let why = "this is an Admin API key, which cannot call models: seal it with `--admin`";
+            Err(ServiceError::invalid("key", why))
+        }
+        CredentialPurpose::Admin if !is_admin_key => {
+            let why = "expected an Admin API key: it begins with `sk-ant-admin`";
+            Err(ServiceError::invalid("key", why))
+        }
+        CredentialPurpose::Admin if new.workspace.is_some() => {
+            let why = "an Admin API key serves no workspace: it tells of the whole account";
+            Err(ServiceError::invalid("workspace", why))
+        }
+        CredentialPurpose::Traffic | CredentialPurpose::Admin => Ok(()),
+    }
 }
 
 /// The first and last few characters; fewer of short keys, so that at most a quarter is shown.

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Batch;
 use super::item::Item;
+use crate::auth;
 use crate::call::Call;
 use crate::directive::shape::Outcome;
 use crate::error::ApiError;
@@ -28,7 +29,7 @@ struct Entry<'a> {
 }
 
 /// The batch that `body` describes.
-pub(super) fn read(call: &mut Call, body: &Bytes) -> Result<Batch, ApiError> {
+pub(super) fn read(call: &mut Call, workspace: &str, body: &Bytes) -> Result<Batch, ApiError> {
     let parsed: Body<'_> = serde_json::from_slice(body)
         .map_err(|error| ApiError::invalid(format!("The request body is not valid JSON: {error}")))?;
     let entries = parsed.requests.ok_or_else(|| ApiError::invalid("requests: Field required"))?;
@@ -71,6 +72,7 @@ pub(super) fn read(call: &mut Call, body: &Bytes) -> Result<Batch, ApiError> {
         created_ms: call.now_ms,
         delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
         canceled_ms: None,
+        billed_to: (auth::presented(&call.head.headers).unwrap_or("").to_owned(), workspace.to_owned()),
         version: call.version().to_owned(),
         items,
         results: None,

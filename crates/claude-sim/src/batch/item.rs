@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Batch, Results};
+use crate::admin::books::Bill;
 use crate::directive::shape::Outcome;
 use crate::error::{ApiError, overloaded, quoted};
 use crate::log::{Ending, Inference, Line};
@@ -54,6 +55,15 @@ pub(super) fn finish(core: &Core, batch: &Batch) -> Results {
             Outcome::Succeeded => match messages::batch_item(core, &item.params, &batch.version, &mut ids) {
                 Ok((message, inference)) => {
                     results.succeeded += 1;
+                    if inference.billed {
+                        core.bill(&Bill {
+                            at_ms: batch.ends_ms(),
+                            key: &batch.billed_to.0,
+                            workspace: &batch.billed_to.1,
+                            model: &inference.model,
+                            usage: inference.usage.get(),
+                        });
+                    }
                     note(core, batch, item, inference);
                     format!(r#"{{"type":"succeeded","message":{message}}}"#)
                 }

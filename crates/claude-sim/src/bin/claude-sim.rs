@@ -33,6 +33,9 @@ struct Options {
     /// Accept only this key, optionally with its workspace; may be given several times.
     #[arg(long, value_name = "KEY[=WORKSPACE]")]
     require_key: Vec<String>,
+    /// Accept only this Admin key; may be given several times. Default: any `sk-ant-admin…`.
+    #[arg(long, value_name = "KEY")]
+    admin_key: Vec<String>,
     /// Wait before each answer.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     latency_ms: u64,
@@ -133,6 +136,7 @@ fn config(options: &Options) -> SimConfig {
     };
     SimConfig {
         keys,
+        admin_keys: options.admin_key.clone(),
         seed: options.seed.unwrap_or_else(|| clock.now_ms() ^ u64::from(std::process::id()) << 44),
         log: LogConfig { memory_lines: options.log_lines, file: options.log.clone() },
         latency: Duration::from_millis(options.latency_ms),

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on must stop"
 )]
 
+mod admin;
 mod faults;
 mod harness;
 mod keeping;

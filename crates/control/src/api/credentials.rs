@@ -1,7 +1,7 @@
 //! Operations on credentials.
 
 use axum::{Json, extract::State};
-use claviger_domain::{id::CredentialId, secret::SecretBytes};
+use claviger_domain::{id::CredentialId, secret::SecretBytes, upstream::CredentialPurpose};
 use claviger_service::upstreams::NewCredential;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -26,8 +26,26 @@ pub struct AddCredential {
     /// Its name.
     #[serde(default)]
     pub name: Option<String>,
+    /// What it is for: `traffic`, or `admin` for an Admin API key, which asks the account who used which key and serves no
+    /// caller.
+    #[serde(default = "traffic")]
+    #[schema(value_type = Purpose, default = "traffic", inline)]
+    pub purpose: CredentialPurpose,
     /// The provider key.
     pub secret: String,
+}
+
+const fn traffic() -> CredentialPurpose {
+    CredentialPurpose::Traffic
+}
+
+/// What a credential is for, as in the document.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "the document's face of the domain's `CredentialPurpose`")]
+enum Purpose {
+    Traffic,
+    Admin,
 }
 
 /// `POST /admin/v1/credentials`
@@ -39,6 +57,7 @@ pub async fn add(
     let new = NewCredential {
         upstream: body.upstream,
         name: body.name,
+        purpose: body.purpose,
         workspace: body.workspace,
         secret: SecretBytes::new(body.secret.into_bytes()),
     };

@@ -260,6 +260,8 @@ pub struct CredentialView {
     pub name: String,
     /// The upstream that it opens.
     pub upstream: String,
+    /// What it is for: `traffic` or `admin`.
+    pub purpose: String,
     /// The only workspace that it serves.
     pub workspace: Option<String>,
     /// The first and last few characters of the provider key.
@@ -278,6 +280,7 @@ impl From<CredentialRecord> for CredentialView {
             id: c.id.to_string(),
             name: c.name,
             upstream: c.upstream.to_string(),
+            purpose: c.purpose.as_str().to_owned(),
             workspace: c.workspace.map(|w| w.to_string()),
             hint: c.hint,
             state: c.state.as_str().to_owned(),

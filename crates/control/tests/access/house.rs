@@ -25,6 +25,7 @@ use claviger_control::{
     state::{ControlState, Process},
 };
 use claviger_domain::{
+    direct_use::NoAccount,
     clock::Clock,
     notice::{channel::ChannelRecord, delivery::DeliveryError},
     ports::{
@@ -144,6 +145,7 @@ impl House {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::new(Silent),
+            account: Arc::new(NoAccount),
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();

@@ -10,6 +10,7 @@ use std::{
 
 use claviger_claude_wire::price::PriceTable;
 use claviger_domain::{
+    direct_use::NoAccount,
     id::{KeyId, WorkspaceId},
     key::RevocationReason,
     notice::{channel::ChannelRecord, delivery::DeliveryError},
@@ -114,6 +115,7 @@ impl House {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::new(NoCourier),
+            account: Arc::new(NoAccount),
             settings: Settings::default(),
         };
         let stop = CancellationToken::new();
@@ -192,7 +194,7 @@ async fn furnish(services: &Services, upstream: &str, wish: &Wish) -> (KeyId, St
     for number in 0..wish.credentials {
         let secret = SecretBytes::new(format!("sk-ant-api03-provider-{number}").into_bytes());
         let name = Some(format!("cred{number}"));
-        let new = NewCredential { upstream: "up".to_owned(), name, workspace: None, secret };
+        let new = NewCredential { upstream: "up".to_owned(), name, purpose: claviger_domain::upstream::CredentialPurpose::Traffic, workspace: None, secret };
         services.upstreams.add_credential(new, &caller).await.unwrap();
     }
     let (record, token, _) = services.keys.create(wish.key.clone(), &caller).await.unwrap();

@@ -4,10 +4,12 @@ use std::{io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use claviger_control::api::credentials::AddCredential;
+use claviger_domain::upstream::CredentialPurpose;
+use serde_json::Value;
 
 use super::{
     Context,
-    client::segment,
+    client::{query, segment},
     output::{CliError, Columns},
 };
 
@@ -18,6 +20,15 @@ pub enum CredentialCommand {
     Add(AddArgs),
     /// List credentials
     List,
+    /// Who still uses the provider's own keys, past Claviger
+    Usage {
+        /// UTC days, today among them: 1 to 90
+        #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=90))]
+        days: u32,
+        /// Only of the account behind this upstream, by id or name
+        #[arg(long)]
+        upstream: Option<String>,
+    },
     /// Take a credential out
     Remove {
         /// Its id
@@ -34,6 +45,9 @@ pub struct AddArgs {
     /// The file that holds the provider key, or `-` for standard input
     #[arg(long, value_name = "FILE|-")]
     from_file: PathBuf,
+    /// It is an Admin API key (`sk-ant-admin…`): it asks the account who used which key, and serves no caller
+    #[arg(long, conflicts_with = "workspace")]
+    admin: bool,
     /// The only workspace that it serves, by id or name
     #[arg(long)]
     workspace: Option<String>,
@@ -48,8 +62,23 @@ const COLUMNS: Columns = &[
     ("UPSTREAM", "upstream"),
     ("WORKSPACE", "workspace"),
     ("KEY", "hint"),
+    ("PURPOSE", "purpose"),
     ("STATE", "state"),
     ("CREATED", "created_at"),
+];
+const USAGE_COLUMNS: Columns = &[
+    ("NAME", "name"),
+    ("HINT", "hint"),
+    ("SEALED AS", "credential"),
+    ("IN", "input_tokens"),
+    ("OUT", "output_tokens"),
+    ("THROUGH IN", "through_input_tokens"),
+    ("THROUGH OUT", "through_output_tokens"),
+    ("PAST IN", "direct_input_tokens"),
+    ("PAST OUT", "direct_output_tokens"),
+    ("LAST SEEN", "last_seen"),
+    ("LAST PAST", "last_direct"),
+    ("ID", "api_key_id"),
 ];
 const LONGEST_KEY: u64 = 16 * 1024;
 
@@ -62,16 +91,44 @@ pub fn run(context: &Context, command: CredentialCommand) -> Result<(), CliError
     match command {
         CredentialCommand::Add(args) => {
             let secret = read_secret(&args.from_file)?;
-            let body =
-                AddCredential { upstream: args.upstream, workspace: args.workspace, name: args.name, secret };
+            let purpose = if args.admin { CredentialPurpose::Admin } else { CredentialPurpose::Traffic };
+            let AddArgs { upstream, workspace, name, .. } = args;
+            let body = AddCredential { upstream, workspace, name, purpose, secret };
             context.out.object(&client.post("/admin/v1/credentials", &body)?);
         }
         CredentialCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/credentials")?),
+        CredentialCommand::Usage { days, upstream } => {
+            let asked = query(&[("days", Some(days.to_string())), ("upstream", upstream)]);
+            show_usage(context, &client.get(&format!("/admin/v1/credentials/usage{asked}"))?);
+        }
         CredentialCommand::Remove { id } => {
             context.out.object(&client.delete(&format!("/admin/v1/credentials/{}", segment(&id)))?);
         }
     }
     Ok(())
+}
+
+/// The keys; on a terminal also what to do about them.
+fn show_usage(context: &Context, report: &Value) {
+    if context.out.json {
+        return context.out.value(report);
+    }
+    context.out.rows(USAGE_COLUMNS, &report["keys"]);
+    let strangers = report["unmatched_credentials"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for name in strangers.iter().filter_map(Value::as_str) {
+        context.out.note(&format!(
+            "credential `{name}` holds none of its account's keys: the Admin API key may be of another organisation"
+        ));
+    }
+    if context.out.is_terminal() {
+        let keys = report["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let past = keys.iter().filter(|key| !key["last_direct"].is_null()).count();
+        context.out.line(&match past {
+            0 => "Nothing went past Claviger.".to_owned(),
+            1 => "One key is still used past Claviger.".to_owned(),
+            past => format!("{past} keys are still used past Claviger."),
+        });
+    }
 }
 
 /// A secret from a file, or from standard input.

@@ -14,6 +14,7 @@ mod audit;
 mod bad_input;
 mod cli;
 mod control;
+mod direct_use;
 mod first_start;
 mod handover;
 mod house;

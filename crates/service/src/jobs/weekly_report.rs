@@ -15,12 +15,13 @@ use claviger_domain::{
         lifecycle::RotationFilter,
         notices::{NoticeFilter, ReportRecord},
     },
-    report::{Entry, RotationReport},
+    report::{DirectUseEntry, DirectUseSection, Entry, MAX_ENTRIES, RotationReport},
     schedule::Schedule,
 };
 
 use crate::{
     ServiceError,
+    direct_use::{DirectUseWish, DirectUses},
     notices::Notices,
     policies::{Policies, PolicyBook},
     scheduler::{Job, Turn},
@@ -41,6 +42,7 @@ pub(crate) struct WeeklyReport {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) policies: Policies,
     pub(crate) notices: Notices,
+    pub(crate) direct_uses: DirectUses,
 }
 
 /// What keys are judged by.
@@ -129,8 +131,43 @@ impl WeeklyReport {
             old.iter().for_each(|key| report.under_way.add(|| desk.entry(key, ends, &note)));
         }
         let dead = NoticeFilter { state: Some(DeliveryState::Dead), limit: MOST, ..NoticeFilter::default() };
+        report.direct_use = self.direct_use().await;
         report.undelivered = self.store.notices(&dead).await?.len() as u64;
         Ok(report)
+    }
+}
+
+impl WeeklyReport {
+    /// Who uses the provider's keys past us; `None`: there is no account to ask. A provider that does not answer holds
+    /// no report up.
+    async fn direct_use(&self) -> Option<DirectUseSection> {
+        if !self.direct_uses.can_ask() {
+            return None;
+        }
+        let found = match self.direct_uses.report(&DirectUseWish::default()).await {
+            Ok(found) => found,
+            Err(error) => return Some(DirectUseSection::Unknown { why: error.to_string() }),
+        };
+        let mut keys: Vec<DirectUseEntry> = Vec::new();
+        let mut count = 0;
+        for (account, used) in found.passing_by() {
+            count += 1;
+            if keys.len() == MAX_ENTRIES {
+                continue;
+            }
+            let key = used.api_key.as_ref();
+            let day = used.last_direct.unwrap_or_default().saturating_mul(MICROS_PER_DAY);
+            keys.push(DirectUseEntry {
+                upstream: account.upstream_name.clone(),
+                name: key.map_or_else(|| "(no key)".to_owned(), |key| key.name.clone()),
+                hint: key.map_or_else(String::new, |key| key.hint.clone()),
+                credential: found.sealed_as(used),
+                input_tokens: used.direct.all_input_tokens(),
+                output_tokens: used.direct.output_tokens,
+                last_day: Timestamp::from_micros(day).to_rfc3339().chars().take(10).collect(),
+            });
+        }
+        Some(DirectUseSection::Known { count, keys })
     }
 }
 

@@ -14,6 +14,7 @@ fn credential(secret: &str) -> NewCredential {
     NewCredential {
         upstream: "main".to_owned(),
         name: None,
+        purpose: CredentialPurpose::Traffic,
         workspace: None,
         secret: SecretBytes::new(secret.as_bytes().to_vec()),
     }

@@ -1,6 +1,8 @@
 //! The whole crate against real servers on loopback.
 
 #[cfg(test)]
+mod account;
+#[cfg(test)]
 mod caps;
 #[cfg(test)]
 mod exchange;

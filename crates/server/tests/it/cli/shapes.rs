@@ -235,6 +235,7 @@ fn tenants_and_upstreams_have_one_shape() {
       "hint": "sk-ant-a…9-AA",
       "id": "cred_…",
       "name": "a",
+      "purpose": "traffic",
       "state": "active",
       "upstream": "up_…",
       "version": 1,

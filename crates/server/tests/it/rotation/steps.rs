@@ -97,6 +97,7 @@ impl Place {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::new(Silent),
+            account: Arc::new(claviger_domain::direct_use::NoAccount),
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();

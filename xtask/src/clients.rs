@@ -18,10 +18,21 @@ const PYTHON: &[&str] = &[
     "aiosmtpd==1.4.6",
     "schemathesis==4.32.5",
     "openapi-spec-validator==0.9.0",
+    // The Python client: its types, its wheel, the HTTP library of older SDKs, and a signer that shares nothing with it.
+    "mypy==2.4.1",
+    "hatchling==1.33.0",
+    "httpx==0.28.1",
+    "hypothesis==6.170.15",
+    "cryptography==50.0.2",
+    "http-message-signatures==3.0.0",
 ];
-/// npm packages of the Node suites: the newest SDK, and one that still sends `x-api-key`.
-const NODE: [(&str, &str); 2] =
-    [("@anthropic-ai/sdk", "1.12.0"), ("anthropic-sdk-x-api-key", "npm:@anthropic-ai/sdk@0.100.0")];
+/// npm packages of the Node suites: the newest SDK, one that still sends `x-api-key`, and what builds our own client.
+const NODE: [(&str, &str); 4] = [
+    ("@anthropic-ai/sdk", "1.12.0"),
+    ("anthropic-sdk-x-api-key", "npm:@anthropic-ai/sdk@0.100.0"),
+    ("typescript", "5.9.3"),
+    ("@types/node", "20.19.43"),
+];
 const CLAUDE_CODE: &str = "@anthropic-ai/claude-code";
 
 /// A client, or the reason why it is not to be had here.
@@ -66,6 +77,23 @@ pub fn node(workspace: &Workspace, deadline: Deadline) -> anyhow::Result<Client>
         stamp.write()?;
     }
     Ok(Client::Ready(modules))
+}
+
+/// Our own TypeScript client, compiled into `target/`, with the compiler that [`node`] installed.
+pub fn typescript(workspace: &Workspace, deadline: Deadline) -> anyhow::Result<Client> {
+    if let Some(missing) = missing_node() {
+        return Ok(missing);
+    }
+    let modules = workspace.target().join("clients/node/node_modules");
+    let dist = workspace.target().join("clients/typescript");
+    for project in ["tsconfig.json", "tsconfig.node.json"] {
+        let mut compiler = workspace.command("node");
+        compiler.arg(modules.join("typescript/bin/tsc"));
+        compiler.arg("-p").arg(workspace.root().join("clients/typescript").join(project));
+        compiler.arg("--outDir").arg(&dist).arg("--typeRoots").arg(modules.join("@types"));
+        process::must(&mut compiler, deadline)?;
+    }
+    Ok(Client::Ready(dist))
 }
 
 /// The program `claude`, of the newest version that the registry or else this machine has.

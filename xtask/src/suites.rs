@@ -28,12 +28,16 @@ struct Suite {
 }
 
 /// The list; a folder that does not exist is not listed in a run.
-const SUITES: [Suite; 5] = [
+const SUITES: [Suite; 9] = [
     Suite { name: "exchanges and accounts", folder: "tests/wire", runner: Runner::Pytest },
     Suite { name: "admin API", folder: "tests/control", runner: Runner::Pytest },
     Suite { name: "Python SDK", folder: "tests/python", runner: Runner::Pytest },
     Suite { name: "TypeScript SDK", folder: "tests/node", runner: Runner::NodeTest },
     Suite { name: "Claude Code", folder: "tests/claude_code", runner: Runner::Pytest },
+    Suite { name: "Python client", folder: "clients/python/tests", runner: Runner::Pytest },
+    Suite { name: "TypeScript client", folder: "clients/typescript/tests", runner: Runner::NodeTest },
+    Suite { name: "Python SDK with the adapter", folder: "tests/adapters", runner: Runner::Pytest },
+    Suite { name: "TypeScript SDK with the adapter", folder: "tests/adapters", runner: Runner::NodeTest },
 ];
 
 /// What suites and Rust tests are told through their environment.
@@ -49,9 +53,10 @@ impl Peers {
         let mut peers = Self::default();
         peers.variables.push(("CLAVIGER_TEST_BIN", workspace.debug_binary("claviger")));
         peers.variables.push(("CLAVIGER_TEST_SIM", workspace.debug_binary("claude-sim")));
-        let install: [(&str, &'static str, Installer); 3] = [
+        let install: [(&str, &'static str, Installer); 4] = [
             ("install: Python SDK", "CLAVIGER_TEST_PYTHON", clients::python),
             ("install: TypeScript SDKs", "CLAVIGER_TEST_NODE_MODULES", clients::node),
+            ("build: TypeScript client", "CLAVIGER_TEST_TS_DIST", clients::typescript),
             ("install: Claude Code", "CLAVIGER_TEST_CLAUDE_CODE", clients::claude_code),
         ];
         for (name, variable, installer) in install {

@@ -317,6 +317,18 @@ fn of_operators() -> Vec<Operation> {
             operators::review_break_glass,
         ),
         get(Verb::ApprovalList, "/approvals", "List requests that wait for a second person", approvals::list),
+        get(
+            Verb::ApprovalShow,
+            "/approvals/{id}",
+            "Show a request that waits or waited, and what was answered",
+            approvals::show,
+        ),
+        post(
+            Verb::ApprovalAnswer,
+            "/approvals/{id}/answer",
+            "Take the answer to one's own request; a secret in it once",
+            approvals::answer,
+        ),
         post(
             Verb::ApprovalApprove,
             "/approvals/{id}/approve",

@@ -149,14 +149,19 @@ async fn freeze(
     let approvals = &state.services.approvals;
     let record =
         approvals.freeze(frozen(verb, asked), workspace, &operator.identity, &operator.caller).await?;
+    let operators = &state.services.operators;
+    let has_second = operators.has_second_person(&operator.identity, verb, record.workspace.as_ref()).await?;
+    let next = if has_second {
+        format!("another operator runs `claviger approval approve {}`", record.id)
+    } else {
+        "nobody else is enrolled who could agree: enrol somebody with `claviger operator add`, or open the sealed code of \
+         break-glass"
+            .to_owned()
+    };
     Ok(PendingView {
         kind: "approval_pending".to_owned(),
         status: StatusCode::ACCEPTED.as_u16(),
-        detail: format!(
-            "{} needs a second person: another operator runs `claviger approval approve {}`",
-            verb.as_str(),
-            record.id
-        ),
+        detail: format!("{} needs a second person: {next}", verb.as_str()),
         approval: record.id.to_string(),
         expires_at: Moment(record.expires_at),
     })

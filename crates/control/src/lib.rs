@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod approved;
 pub mod authorize;
 pub mod describe;
 pub mod extract;

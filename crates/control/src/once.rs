@@ -52,12 +52,14 @@ pub fn reservation(
     asked: &Asked<'_>,
     at: Timestamp,
 ) -> Reservation {
-    let principal = match &caller.actor {
+    let principal = match (&caller.approved, &caller.actor) {
+        // What was approved is done once, whichever process does it.
+        (Some((approval, _)), _) => approval.to_string(),
         // The process differs from one command to the next.
-        Actor::Local { uid, .. } => format!("local:{uid}"),
-        Actor::Operator { id, .. } | Actor::Key { id } => id.clone(),
-        Actor::System => "system".to_owned(),
-        Actor::Anonymous => "anonymous".to_owned(),
+        (None, Actor::Local { uid, .. }) => format!("local:{uid}"),
+        (None, Actor::Operator { id, .. } | Actor::Key { id }) => id.clone(),
+        (None, Actor::System) => "system".to_owned(),
+        (None, Actor::Anonymous) => "anonymous".to_owned(),
     };
     let place = asked.head.uri.path_and_query().map_or("", |p| p.as_str());
     let request = action_digest(verb, asked.method.as_str(), place, asked.body);

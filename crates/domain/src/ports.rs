@@ -19,7 +19,7 @@ use crate::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::Timestamp,
     direct_use::CredentialDay,
-    id::{KeyId, NodeId, OperatorId, OwnerId, WorkspaceId},
+    id::{ApprovalId, KeyId, NodeId, OperatorId, OwnerId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
@@ -152,8 +152,10 @@ pub enum Change {
     InsertStepUp(StepUp),
     /// A request that waits for a second person.
     InsertApproval(Box<ApprovalRecord>),
-    /// What has become of it.
+    /// What has become of it. Its answer stays as it is.
     UpdateApproval(Box<ApprovalRecord>),
+    /// What an approved operation answered, sealed; empty: it is forgotten.
+    KeepApprovalAnswer(ApprovalId, Vec<u8>),
     /// The rest is written only if the owner has no more living keys than allowed. It follows the key's insertion.
     HoldOwnerCap(OwnerCap),
     /// The rest is written only if the parent has no more living children than allowed. It follows the child's insertion.

@@ -246,6 +246,8 @@ fn serve_control(
 ) -> anyhow::Result<()> {
     let path = data.file("control.sock");
     let socket = listen::socket(&path).with_context(|| format!("opening {}", path.display()))?;
+    // What was approved and died with the process before is done now.
+    tasks.start(claviger_control::approved::run(state.clone(), stop.clone()));
     let app = claviger_control::router(state);
     let (remote, local) = (app.clone(), app);
     let (stop_tcp, stop_socket) = (stop.clone(), stop.clone());

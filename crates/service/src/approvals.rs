@@ -1,41 +1,52 @@
-//! Dual control: requests that are frozen until a second person has decided.
+//! Dual control: requests that are frozen until a second person has decided, and then carried out once.
 
-use std::sync::Arc;
+mod claim;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use claviger_domain::{
     clock::{Clock, Entropy},
     id::{ApprovalId, WorkspaceId},
     operator::approval::{ApprovalRecord, DecideError, Frozen, MAX_BODY},
-    ports::{Change, Store},
+    ports::{Change, Sealer, Store},
 };
 
 use crate::{
     Caller, ServiceError,
+    lock::lock,
     operators::{Identity, IdentityKind, Operators},
 };
 
+pub use claim::{Claim, Outcome};
+
 /// Requests that may wait at once.
 const MOST_OPEN: usize = 1_000;
+
+/// What approvals need.
+pub(crate) struct ApprovalDeps {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sealer: Arc<dyn Sealer>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) operators: Operators,
+}
 
 /// Requests that wait for a second person.
 #[derive(Clone)]
 pub struct Approvals(Arc<Inner>);
 
 struct Inner {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    operators: Operators,
+    deps: ApprovalDeps,
+    /// What this process carries out now.
+    running: Mutex<HashSet<ApprovalId>>,
 }
 
 impl Approvals {
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-        operators: Operators,
-    ) -> Self {
-        Self(Arc::new(Inner { store, clock, entropy, operators }))
+    pub(crate) fn new(deps: ApprovalDeps) -> Self {
+        Self(Arc::new(Inner { deps, running: Mutex::default() }))
     }
 
     /// Freezes a request. The same one by the same person that still waits is given back.
@@ -59,8 +70,8 @@ impl Approvals {
                 format!("a request that waits may have {MAX_BODY} bytes"),
             ));
         }
-        let now = self.0.clock.now();
-        let open = self.0.store.approvals(Some(now)).await?;
+        let now = self.0.deps.clock.now();
+        let open = self.0.deps.store.approvals(Some(now)).await?;
         let same = |a: &&ApprovalRecord| a.requester == operator.id && a.frozen == frozen;
         if let Some(waiting) = open.iter().find(same) {
             return Ok(waiting.clone());
@@ -71,14 +82,14 @@ impl Approvals {
                 "too many requests wait already: decide some first",
             ));
         }
-        let id = ApprovalId::generate(self.0.entropy.as_ref())?;
+        let id = ApprovalId::generate(self.0.deps.entropy.as_ref())?;
         let by = (operator.id.clone(), operator.name.to_string(), token.clone());
         let record = ApprovalRecord::freeze(id, frozen, by, workspace, now);
         let event = caller
             .event(now, "approval.request", record.id.as_str())
             .with("digest", record.frozen.digest().to_hex())
             .with("verb", record.frozen.verb.as_str());
-        self.0.store.apply(vec![Change::InsertApproval(Box::new(record.clone()))], event).await?;
+        self.0.deps.store.apply(vec![Change::InsertApproval(Box::new(record.clone()))], event).await?;
         Ok(record)
     }
 
@@ -87,8 +98,8 @@ impl Approvals {
     /// # Errors
     /// [`ServiceError::Unavailable`].
     pub async fn list(&self, identity: &Identity, open: bool) -> Result<Vec<ApprovalRecord>, ServiceError> {
-        let open_at = open.then(|| self.0.clock.now());
-        let all = self.0.store.approvals(open_at).await?;
+        let open_at = open.then(|| self.0.deps.clock.now());
+        let all = self.0.deps.store.approvals(open_at).await?;
         Ok(all.into_iter().filter(|a| sees(identity, a)).collect())
     }
 
@@ -99,12 +110,12 @@ impl Approvals {
     pub async fn show(&self, id: &str, identity: &Identity) -> Result<ApprovalRecord, ServiceError> {
         let unknown = || ServiceError::not_found("approval", id);
         let parsed = ApprovalId::parse(id).map_err(|_| unknown())?;
-        let found = self.0.store.approval(&parsed).await?.filter(|a| sees(identity, a));
+        let found = self.0.deps.store.approval(&parsed).await?.filter(|a| sees(identity, a));
         found.ok_or_else(unknown)
     }
 
-    /// Says yes to somebody else's request. Whoever gets `Ok` does what was asked for, as the identity that is given
-    /// back, and nobody else ever does: of two who approve at once, one is refused.
+    /// Says yes to somebody else's request. Whoever gets the claim does what was asked for, and nobody else meanwhile: of
+    /// two who approve at once, one is refused.
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`] for the requester and for whoever could not do it themselves,
@@ -114,7 +125,7 @@ impl Approvals {
         id: &str,
         identity: &Identity,
         caller: &Caller,
-    ) -> Result<(ApprovalRecord, Identity), ServiceError> {
+    ) -> Result<Claim, ServiceError> {
         let asked = self.show(id, identity).await?;
         let (IdentityKind::Person, Some(by)) = (identity.kind, identity.operator_id()) else {
             return Err(ServiceError::forbidden("a second person is a person: log in as another operator"));
@@ -124,11 +135,14 @@ impl Approvals {
         }
         let verb = asked.frozen.verb;
         identity.may(verb, verb.effect()).map_err(ServiceError::forbidden)?;
-        let requester = self.0.operators.requester(&asked).await?;
+        let requester = self.0.deps.operators.requester(&asked).await?;
         requester.may(verb, verb.effect()).map_err(ServiceError::forbidden)?;
-        let decided = asked.approve(by, self.0.clock.now()).map_err(refused)?;
-        let approved = self.keep(decided, "approval.approve", caller).await?;
-        Ok((approved, requester))
+        let decided = asked.approve(by, self.0.deps.clock.now()).map_err(refused)?;
+        let busy = || ServiceError::conflict("approval", "somebody else decides it just now");
+        // Taken before it stands in the store, so that nobody takes it up as left behind.
+        let hold = self.hold(&decided.id).ok_or_else(busy)?;
+        let approved = self.put(decided, None, "approval.approve", caller).await?;
+        Ok(Claim { approval: approved, requester, hold })
     }
 
     /// Says no to a request, or takes one's own back.
@@ -148,37 +162,26 @@ impl Approvals {
         if *by != asked.requester {
             identity.may(verb, verb.effect()).map_err(ServiceError::forbidden)?;
         }
-        let decided = asked.deny(by, self.0.clock.now()).map_err(refused)?;
-        self.keep(decided, "approval.deny", caller).await
+        let decided = asked.deny(by, self.0.deps.clock.now()).map_err(refused)?;
+        self.put(decided, None, "approval.deny", caller).await
     }
 
-    /// Notes how what was approved went.
-    ///
-    /// # Errors
-    /// [`ServiceError::Unavailable`].
-    pub async fn done(
-        &self,
-        approved: &ApprovalRecord,
-        status: u16,
-        caller: &Caller,
-    ) -> Result<ApprovalRecord, ServiceError> {
-        self.keep(approved.executed(status), "approval.execute", caller).await
+    /// Takes an approval for this process; `None`: it has it already.
+    fn hold(&self, id: &ApprovalId) -> Option<Hold> {
+        let is_free = lock(&self.0.running).insert(id.clone());
+        is_free.then(|| Hold { approvals: self.clone(), id: id.clone() })
     }
+}
 
-    async fn keep(
-        &self,
-        record: ApprovalRecord,
-        action: &str,
-        caller: &Caller,
-    ) -> Result<ApprovalRecord, ServiceError> {
-        let event = caller
-            .event(self.0.clock.now(), action, record.id.as_str())
-            .with("digest", record.frozen.digest().to_hex())
-            .with("requester", record.requester.as_str())
-            .with("verb", record.frozen.verb.as_str());
-        let event = record.status.into_iter().fold(event, |event, status| event.with("status", status));
-        self.0.store.apply(vec![Change::UpdateApproval(Box::new(record.clone()))], event).await?;
-        Ok(ApprovalRecord { version: record.version + 1, ..record })
+/// An approval that this process carries out; when it is dropped, it may be taken up again.
+struct Hold {
+    approvals: Approvals,
+    id: ApprovalId,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        lock(&self.approvals.0.running).remove(&self.id);
     }
 }
 

@@ -259,6 +259,7 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::InsertStepUp(_)
         | Change::InsertApproval(_)
         | Change::UpdateApproval(_)
+        | Change::KeepApprovalAnswer(..)
         | Change::HoldOwnerCap(_)
         | Change::HoldChildCap(_)
         | Change::PutPolicy(_)

@@ -16,7 +16,7 @@ use claviger_domain::{
     clock::{Clock, Entropy},
     id::{OperatorTokenId, WorkspaceId},
     mac::Peppers,
-    operator::token::OperatorTokenRecord,
+    operator::{record::OperatorRecord, token::OperatorTokenRecord, verb::Verb},
     ports::{Sealer, Store},
     token::{Brand, side::SideToken},
 };
@@ -82,6 +82,24 @@ impl Operators {
     /// [`ServiceError::Unavailable`].
     pub async fn is_enrolled(&self) -> Result<bool, ServiceError> {
         Ok(self.0.deps.store.has_operators().await?)
+    }
+
+    /// Whether anybody else is enrolled who could agree to what somebody asks for.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`].
+    pub async fn has_second_person(
+        &self,
+        asker: &Identity,
+        verb: Verb,
+        workspace: Option<&WorkspaceId>,
+    ) -> Result<bool, ServiceError> {
+        let could = |o: &OperatorRecord| {
+            Some(&o.id) != asker.operator_id()
+                && verb.is_open_to(o.role, o.workspace.is_some())
+                && (o.workspace.is_none() || o.workspace.as_ref() == workspace)
+        };
+        Ok(self.list().await?.iter().any(could))
     }
 
     /// The workspace that a thing belongs to; `None`: unknown, or of no workspace.

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     ServiceError,
     admission::Admission,
-    approvals::Approvals,
+    approvals::{ApprovalDeps, Approvals},
     audit::{Audit, CHAIN_OPEN},
     bootstrap::Bootstrap,
     certificates::{CertificateDeps, Certificates},
@@ -310,12 +310,7 @@ impl Services {
                 &policies,
                 &notices,
             ),
-            approvals: Approvals::new(
-                Arc::clone(store),
-                Arc::clone(clock),
-                Arc::clone(&deps.entropy),
-                operators.clone(),
-            ),
+            approvals: approvals(deps, &operators),
             operators,
             admission: Admission::new(Arc::clone(clock)),
             children: Children::new(ChildDeps {
@@ -391,6 +386,16 @@ fn operators(deps: &Deps, tenants: &Tenants, grants: &Grants, refusals: &Refusal
         tenants: tenants.clone(),
         grants: grants.clone(),
         refusals: refusals.clone(),
+    })
+}
+
+fn approvals(deps: &Deps, operators: &Operators) -> Approvals {
+    Approvals::new(ApprovalDeps {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        operators: operators.clone(),
     })
 }
 

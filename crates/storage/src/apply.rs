@@ -75,6 +75,7 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::InsertStepUp(proof) => operators::insert_step_up(tx, proof).await,
         Change::InsertApproval(approval) => approvals::insert(tx, approval).await,
         Change::UpdateApproval(approval) => approvals::update(tx, approval).await,
+        Change::KeepApprovalAnswer(id, sealed) => approvals::keep_answer(tx, id, sealed).await,
         Change::HoldOwnerCap(cap) => policies::hold_cap(tx, cap).await,
         Change::HoldChildCap(cap) => children::hold(tx, cap).await,
         Change::PutPolicy(policy) => policies::put(tx, policy).await,
@@ -115,6 +116,7 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::InsertStepUp(_)
         | Change::InsertApproval(_)
         | Change::UpdateApproval(_)
+        | Change::KeepApprovalAnswer(..)
         | Change::HoldOwnerCap(_)
         | Change::HoldChildCap(_)
         | Change::PutPolicy(_)

@@ -4,7 +4,7 @@ use claviger_domain::{
     clock::Timestamp,
     id::{ApprovalId, OperatorId, OperatorTokenId, WorkspaceId},
     operator::{
-        approval::{ApprovalRecord, ApprovalState, Frozen},
+        approval::{Answer, ApprovalRecord, ApprovalState, Frozen},
         verb::Verb,
     },
     ports::StoreError,
@@ -16,20 +16,31 @@ use crate::{
     failure::Failure,
 };
 
+/// Approvals without what was answered, which may be large and secret.
+macro_rules! listed {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, verb, method, path, if_match, body, digest, workspace_id, requester_id, requester_name, \
+             token_id, created_us, expires_us, state, decided_by, decided_us, status, answer_kind, version \
+             FROM approvals ",
+            $rest
+        )
+    };
+}
+
 statements! {
-    GET = "SELECT id, verb, method, path, if_match, body, digest, workspace_id, requester_id, requester_name, token_id, \
-           created_us, expires_us, state, decided_by, decided_us, status, version FROM approvals WHERE id = $1";
-    LIST = "SELECT id, verb, method, path, if_match, body, digest, workspace_id, requester_id, requester_name, token_id, \
-            created_us, expires_us, state, decided_by, decided_us, status, version FROM approvals \
-            ORDER BY created_us DESC, id DESC LIMIT 1000";
-    OPEN = "SELECT id, verb, method, path, if_match, body, digest, workspace_id, requester_id, requester_name, token_id, \
-            created_us, expires_us, state, decided_by, decided_us, status, version FROM approvals \
-            WHERE state = 'pending' AND expires_us > $1 ORDER BY created_us DESC, id DESC LIMIT 1000";
+    GET = listed!("WHERE id = $1");
+    LIST = listed!("ORDER BY created_us DESC, id DESC LIMIT 1000");
+    OPEN = listed!("WHERE state = 'pending' AND expires_us > $1 ORDER BY created_us DESC, id DESC LIMIT 1000");
+    UNFINISHED = listed!("WHERE state = 'approved' AND decided_us <= $1 ORDER BY decided_us LIMIT 100");
+    UNTAKEN = listed!("WHERE answer_kind = 'secret' AND decided_us <= $1 ORDER BY decided_us LIMIT 100");
+    ANSWER = "SELECT id, answer FROM approvals WHERE id = $1 AND answer IS NOT NULL";
+    KEEP_ANSWER = "UPDATE approvals SET answer = $2 WHERE id = $1";
     INSERT = "INSERT INTO approvals (id, verb, method, path, if_match, body, digest, workspace_id, requester_id, \
               requester_name, token_id, created_us, expires_us, state, version) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
-    UPDATE = "UPDATE approvals SET state = $3, decided_by = $4, decided_us = $5, status = $6, version = version + 1 \
-              WHERE id = $1 AND version = $2";
+    UPDATE = "UPDATE approvals SET state = $3, decided_by = $4, decided_us = $5, status = $6, answer_kind = $7, \
+              version = version + 1 WHERE id = $1 AND version = $2";
 }
 
 pub(crate) async fn get(db: &Db, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError> {
@@ -43,6 +54,26 @@ pub(crate) async fn list(db: &Db, open_at: Option<Timestamp>) -> Result<Vec<Appr
         None => db.rows(LIST, args![]).await?,
     };
     rows.iter().map(|row| read("approvals", row, approval)).collect()
+}
+
+pub(crate) async fn unfinished(db: &Db, before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError> {
+    let rows = db.rows(UNFINISHED, args![before]).await?;
+    rows.iter().map(|row| read("approvals", row, approval)).collect()
+}
+
+pub(crate) async fn untaken(db: &Db, before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError> {
+    let rows = db.rows(UNTAKEN, args![before]).await?;
+    rows.iter().map(|row| read("approvals", row, approval)).collect()
+}
+
+pub(crate) async fn answer(db: &Db, id: &ApprovalId) -> Result<Option<Vec<u8>>, StoreError> {
+    let row = db.row(ANSWER, args![id.as_str()]).await?;
+    let sealed = row.map(|row| read("approvals", &row, |row| row.blob("answer").map(<[u8]>::to_vec)));
+    Ok(sealed.transpose()?.filter(|sealed| !sealed.is_empty()))
+}
+
+pub(crate) async fn keep_answer(tx: &mut Tx, id: &ApprovalId, sealed: &[u8]) -> Result<(), Failure> {
+    expect_one(tx.execute(KEEP_ANSWER, args![id.as_str(), sealed]).await?, "approval")
 }
 
 fn approval(row: &Row) -> Result<ApprovalRecord, Unreadable> {
@@ -77,6 +108,7 @@ fn approval(row: &Row) -> Result<ApprovalRecord, Unreadable> {
             .transpose()?,
         decided_at: row.opt_time("decided_us")?,
         status: status.map(|s| u16::try_from(s).map_err(|_| Unreadable("status"))).transpose()?,
+        answer: row.parsed("answer_kind", Answer::parse)?,
         version: row.int("version")?,
     })
 }
@@ -109,7 +141,8 @@ pub(crate) async fn update(tx: &mut Tx, a: &ApprovalRecord) -> Result<(), Failur
         a.state.as_str(),
         a.decided_by.as_ref().map(OperatorId::as_str),
         a.decided_at,
-        a.status.map(i64::from)
+        a.status.map(i64::from),
+        a.answer.as_str()
     ];
     expect_one(tx.execute(UPDATE, args).await?, "approval")
 }

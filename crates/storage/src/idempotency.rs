@@ -66,6 +66,11 @@ fn known(row: &Row) -> Result<Known, Unreadable> {
     })
 }
 
+pub(crate) async fn get(db: &Db, principal: &str, key: &str) -> Result<Option<Known>, StoreError> {
+    let row = db.row(GET, args![principal, key]).await?;
+    row.map(|row| read("idempotency", &row, known)).transpose()
+}
+
 pub(crate) async fn take_over(db: &Db, request_id: &str, wanted: &Reservation) -> Result<bool, StoreError> {
     let mut tx = db.begin().await?;
     let values = args![request_id, wanted.request, wanted.request_id.as_str(), wanted.at];

@@ -116,6 +116,15 @@ impl OperatorStore for Database {
     async fn approvals(&self, open_at: Option<Timestamp>) -> Result<Vec<ApprovalRecord>, StoreError> {
         approvals::list(&self.db, open_at).await
     }
+    async fn unfinished_approvals(&self, before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError> {
+        approvals::unfinished(&self.db, before).await
+    }
+    async fn untaken_answers(&self, before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError> {
+        approvals::untaken(&self.db, before).await
+    }
+    async fn approval_answer(&self, id: &ApprovalId) -> Result<Option<Vec<u8>>, StoreError> {
+        approvals::answer(&self.db, id).await
+    }
     async fn lockout(&self, place: u64) -> Result<Lockout, StoreError> {
         lockouts::get(&self.db, place).await
     }
@@ -134,6 +143,9 @@ impl OperatorStore for Database {
 impl IdempotencyStore for Database {
     async fn reserve(&self, wanted: &Reservation) -> Result<Option<Known>, StoreError> {
         idempotency::reserve(&self.db, wanted).await
+    }
+    async fn known_request(&self, principal: &str, key: &str) -> Result<Option<Known>, StoreError> {
+        idempotency::get(&self.db, principal, key).await
     }
     async fn take_over(&self, request_id: &str, wanted: &Reservation) -> Result<bool, StoreError> {
         idempotency::take_over(&self.db, request_id, wanted).await

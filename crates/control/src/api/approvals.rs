@@ -1,23 +1,19 @@
 //! Operations on requests that wait for a second person.
 
-use axum::{
-    Json, Router,
-    body::Body as HttpBody,
-    extract::State,
-    http::{Request, StatusCode, header},
+use axum::{Json, extract::State};
+use claviger_domain::{
+    clock::Timestamp,
+    operator::approval::{Answer, ApprovalRecord},
 };
-use claviger_domain::{clock::Timestamp, operator::approval::ApprovalRecord};
-use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tower::ServiceExt;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{page::Page, time::Moment};
 use crate::{
     answer::Shown,
-    extract::{OnBehalf, Operator, Paging, Path, Query},
-    openapi::PREFIX,
+    approved,
+    extract::{Operator, Paging, Path, Query},
     problem::Problem,
     state::ControlState,
 };
@@ -44,7 +40,7 @@ pub struct ApprovalView {
     pub requester: String,
     /// Their name then.
     pub requester_name: String,
-    /// `pending`, `expired`, `approved`, `executed`, `failed` or `denied`.
+    /// `pending`, `expired`, `approved` (it is being done), `executed`, `failed` or `denied`.
     pub state: String,
     /// When it was asked for.
     pub created_at: Moment,
@@ -54,12 +50,14 @@ pub struct ApprovalView {
     pub decided_by: Option<String>,
     /// When.
     pub decided_at: Option<Moment>,
-    /// The HTTP status of what was done.
+    /// The HTTP status of what was done; `null` when the process died before it could say.
     pub status: Option<u16>,
-    /// What the operation answered: to whoever approved it, and never again.
+    /// What the operation answered, when that holds no secret; a secret is taken with `POST …/answer`.
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<Value>,
+    /// Whether the answer holds a secret that you, who asked, can take, once.
+    pub secret_waits: bool,
 }
 
 impl ApprovalView {
@@ -82,6 +80,7 @@ impl ApprovalView {
             decided_at: record.decided_at.map(Moment),
             status: record.status,
             answer: None,
+            secret_waits: false,
         }
     }
 }
@@ -107,45 +106,52 @@ pub async fn list(
     Page::cut(views, &paging, |view: &ApprovalView| view.id.clone()).map(Json)
 }
 
+/// `GET /admin/v1/approvals/{id}`
+pub async fn show(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Json<ApprovalView>, Problem> {
+    let record = state.services.approvals.show(&id, &operator.identity).await?;
+    shown(&state, &record, &operator).await.map(Json)
+}
+
+/// `POST /admin/v1/approvals/{id}/answer`
+pub async fn answer(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Shown<ApprovalView>, Problem> {
+    let (record, body) = state.services.approvals.take(&id, &operator.identity, &operator.caller).await?;
+    let answer = serde_json::from_slice(&body).ok();
+    Ok(Shown(ApprovalView { answer, ..ApprovalView::of(&record, state.clock.now()) }))
+}
+
 /// `POST /admin/v1/approvals/{id}/approve`
 pub async fn approve(
     State(state): State<ControlState>,
     operator: Operator,
     Path(id): Path<String>,
-) -> Result<Shown<ApprovalView>, Problem> {
+) -> Result<Json<ApprovalView>, Problem> {
     let approvals = &state.services.approvals;
-    let (approved, requester) = approvals.approve(&id, &operator.identity, &operator.caller).await?;
-    let decided =
-        (approved.id.clone(), approved.decided_by.clone().unwrap_or_else(|| approved.requester.clone()));
-    let behalf = OnBehalf { requester, approved: decided, caller: operator.caller.clone() };
-    let (status, answer) = execute(&state, &approved, behalf).await;
-    let done = approvals.done(&approved, status.as_u16(), &operator.caller).await?;
-    Ok(Shown(ApprovalView { answer, ..ApprovalView::of(&done, state.clock.now()) }))
+    let claim = approvals.approve(&id, &operator.identity, &operator.caller).await?;
+    let done = approved::carry_out(&state, claim, &operator.caller).await?;
+    shown(&state, &done, &operator).await.map(Json)
 }
 
-/// Sends the frozen request through the router once more, in its requester's name.
-async fn execute(
+/// With what was answered, unless that holds a secret.
+async fn shown(
     state: &ControlState,
-    approved: &ApprovalRecord,
-    behalf: OnBehalf,
-) -> (StatusCode, Option<Value>) {
-    let frozen = &approved.frozen;
-    let mut request = Request::builder()
-        .method(frozen.method.as_str())
-        .uri(frozen.path.as_str())
-        .header(header::CONTENT_TYPE, "application/json");
-    if !frozen.if_match.is_empty() {
-        request = request.header(header::IF_MATCH, frozen.if_match.as_str());
-    }
-    let Ok(request) = request.extension(behalf).body(HttpBody::from(frozen.body.clone())) else {
-        return (StatusCode::BAD_REQUEST, None);
-    };
-    let router: Router = Router::new().nest(PREFIX, super::routes(state)).with_state(state.clone());
-    let Ok(response) = router.oneshot(request).await;
-    let status = response.status();
-    let body =
-        response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    (status, serde_json::from_slice(&body).ok())
+    record: &ApprovalRecord,
+    operator: &Operator,
+) -> Result<ApprovalView, Problem> {
+    let answer = state.services.approvals.answer(record).await?;
+    let is_theirs = operator.identity.operator_id() == Some(&record.requester);
+    Ok(ApprovalView {
+        answer: answer.and_then(|body| serde_json::from_slice(&body).ok()),
+        secret_waits: is_theirs && record.answer == Answer::Secret,
+        ..ApprovalView::of(record, state.clock.now())
+    })
 }
 
 /// `POST /admin/v1/approvals/{id}/deny`

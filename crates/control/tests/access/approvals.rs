@@ -1,6 +1,10 @@
 //! Requests that wait for a second person.
 
+use std::time::Duration;
+
 use axum::http::Method;
+use claviger_control::approved;
+use claviger_service::Caller;
 use serde_json::{Value, json};
 
 use crate::house::{House, Person};
@@ -108,4 +112,101 @@ async fn what_its_operation_refuses_when_it_is_approved_has_failed() {
     let (status, done) = house.proved(&bob, Method::POST, &approve, None).await;
     assert_eq!((status, &done["state"], &done["status"]), (200, &json!("failed"), &json!(404)));
     assert_eq!(done["answer"]["type"], "not_found");
+}
+
+/// Ann asks to archive a workspace, Bob approves, and the process dies before it is done.
+async fn left_behind(house: &House) -> (Person, String, String) {
+    let id = workspace(house, "old").await;
+    let ann = house.first("ann").await;
+    let bob = house.enrol(&ann, "bob", "owner", None).await;
+    let ann = house.login("ann", &ann.totp).await;
+    let path = format!("/workspaces/{id}/archive");
+    let (status, pending) = house.proved(&ann, Method::POST, &path, None).await;
+    assert_eq!(status, 202, "{pending}");
+    let approval = pending["approval"].as_str().unwrap().to_owned();
+    let services = &house.state.services;
+    let identity = services.operators.authenticate(bob.token.as_bytes()).await.unwrap();
+    let claim = services.approvals.approve(&approval, &identity, &Caller::system()).await.unwrap();
+    drop(claim);
+    (ann, id, approval)
+}
+
+#[tokio::test]
+async fn what_was_approved_before_the_process_died_is_done_once_by_the_next_one() {
+    let house = House::new().await;
+    let (ann, id, approval) = left_behind(&house).await;
+    let house = house.restarted().await;
+    house.clock.advance(Duration::from_secs(11));
+    let show = format!("/approvals/{approval}");
+    let (_, shown) = house.ask(Some(&ann.token), Method::GET, &show, None).await;
+    assert_eq!((&shown["state"], is_archived(&house, &ann, &id).await), (&json!("approved"), false));
+    for _ in 0..2 {
+        approved::resume(&house.state).await.unwrap();
+    }
+    assert!(is_archived(&house, &ann, &id).await);
+    let (_, shown) = house.ask(Some(&ann.token), Method::GET, &show, None).await;
+    assert_eq!((&shown["state"], &shown["answer"]["id"]), (&json!("executed"), &json!(id)));
+    let audit = house.audit().await;
+    let done: Vec<_> = audit.iter().filter(|e| e["action"] == "workspace.archive").collect();
+    assert_eq!(done.len(), 1, "once");
+    assert_eq!((&done[0]["actor"]["name"], &done[0]["details"]["approval"]), (&json!("ann"), &json!(approval)));
+}
+
+#[tokio::test]
+async fn what_the_dead_process_had_done_is_not_done_again() {
+    let house = House::new().await;
+    let (ann, id, approval) = left_behind(&house).await;
+    let house = house.restarted().await;
+    house.clock.advance(Duration::from_secs(11));
+    let claims = house.state.services.approvals.left_behind(&Caller::system()).await.unwrap();
+    for claim in claims {
+        // Done, and then the process dies before it can say so.
+        assert!(approved::attempt(&house.state, &claim, &Caller::system()).await.unwrap().is_some());
+    }
+    assert!(is_archived(&house, &ann, &id).await);
+    let house = house.restarted().await;
+    approved::resume(&house.state).await.unwrap();
+    let (_, shown) = house.ask(Some(&ann.token), Method::GET, &format!("/approvals/{approval}"), None).await;
+    assert_eq!((&shown["state"], &shown["answer"]["id"]), (&json!("executed"), &json!(id)), "the answer was kept");
+    let audit = house.audit().await;
+    assert_eq!(audit.iter().filter(|e| e["action"] == "workspace.archive").count(), 1, "once");
+}
+
+#[tokio::test]
+async fn a_secret_that_was_approved_is_shown_to_whoever_asked_and_to_nobody_else() {
+    let house = House::new().await;
+    let ann = house.first("ann").await;
+    let bob = house.enrol(&ann, "bob", "owner", None).await;
+    let (status, pending) = house.proved(&ann, Method::POST, "/break-glass", None).await;
+    assert_eq!(status, 202, "{pending}");
+    let show = format!("/approvals/{}", pending["approval"].as_str().unwrap());
+    let (status, done) = house.proved(&bob, Method::POST, &format!("{show}/approve"), None).await;
+    assert_eq!((status, &done["state"], &done["status"]), (200, &json!("executed"), &json!(201)));
+    assert!(done["answer"].is_null() && done["secret_waits"] == false, "not to the approver: {done}");
+    let answer = format!("{show}/answer");
+    assert_eq!(house.ask(Some(&bob.token), Method::POST, &answer, None).await.0, 403);
+    let (_, shown) = house.ask(Some(&ann.token), Method::GET, &show, None).await;
+    assert!(shown["answer"].is_null() && shown["secret_waits"] == true, "{shown}");
+    let (status, taken) = house.ask(Some(&ann.token), Method::POST, &answer, None).await;
+    let code = taken["answer"]["code"].as_str().unwrap();
+    assert!(status == 200 && code.starts_with("cvg_oper_"), "{taken}");
+    assert_eq!(house.ask(Some(&ann.token), Method::POST, &answer, None).await.0, 409, "once");
+    let (status, opened) =
+        house.ask(None, Method::POST, "/session", Some(json!({"break_glass": code}))).await;
+    assert_eq!((status, &opened["kind"]), (201, &json!("break_glass")));
+}
+
+#[tokio::test]
+async fn who_is_alone_is_told_that_nobody_could_agree() {
+    let house = House::new().await;
+    let ann = house.first("ann").await;
+    let (_, pending) = house.proved(&ann, Method::POST, "/break-glass", None).await;
+    let said = pending["detail"].as_str().unwrap();
+    assert!(said.contains("claviger operator add") && said.contains("break-glass"), "{said}");
+    house.enrol(&ann, "vera", "viewer", None).await;
+    let (_, pending) = house.proved(&ann, Method::POST, "/break-glass", None).await;
+    assert!(pending["detail"].as_str().unwrap().contains("nobody else"), "a viewer could not");
+    house.enrol(&ann, "bob", "owner", None).await;
+    let (_, pending) = house.proved(&ann, Method::POST, "/break-glass", None).await;
+    assert!(pending["detail"].as_str().unwrap().contains("claviger approval approve apr_"));
 }

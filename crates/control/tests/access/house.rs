@@ -102,11 +102,13 @@ impl Sealer for PlainSealer {
 
 pub struct House {
     router: Router,
+    pub state: ControlState,
     pub store: Arc<Database>,
     pub clock: ManualClock,
     /// The newest step of a second factor that was used.
     step: AtomicI64,
-    _folder: TempDir,
+    seed: u64,
+    _folder: Arc<TempDir>,
 }
 
 /// An answer: its status and its JSON.
@@ -128,12 +130,22 @@ pub fn remote(address: &str) -> Peer {
 
 impl House {
     pub async fn new() -> Self {
-        let folder = data_folder();
+        Self::on(Arc::new(data_folder()), ManualClock::default(), 11).await
+    }
+
+    /// The next process on the same data, after the one before was killed.
+    pub async fn restarted(self) -> Self {
+        let step = self.step.load(Ordering::SeqCst);
+        let next = Self::on(Arc::clone(&self._folder), self.clock.clone(), self.seed + 1).await;
+        next.step.store(step, Ordering::SeqCst);
+        next
+    }
+
+    async fn on(folder: Arc<TempDir>, clock: ManualClock, seed: u64) -> Self {
         let address = folder.path().join("claviger.db").to_string_lossy().into_owned();
         let options = Options { durability: Durability::Process, ..Options::default() };
         let store = Arc::new(Database::open(&address, options).await.unwrap());
-        let clock = ManualClock::default();
-        let entropy = Arc::new(SeededEntropy::new(11));
+        let entropy = Arc::new(SeededEntropy::new(seed));
         let deps = Deps {
             store: Arc::clone(&store) as Arc<dyn Store>,
             ledger: Arc::clone(&store) as _,
@@ -151,7 +163,8 @@ impl House {
         let (services, _background) = Services::start(deps).await.unwrap();
         let state =
             ControlState { services, clock: Arc::new(clock.clone()), entropy, process: Arc::new(Nothing) };
-        Self { router: router(state), store, clock, step: AtomicI64::new(0), _folder: folder }
+        let step = AtomicI64::new(0);
+        Self { router: router(state.clone()), state, store, clock, step, seed, _folder: folder }
     }
 
     pub async fn send(&self, peer: Peer, request: Request<Body>) -> Answer {

@@ -5,6 +5,7 @@ use crate::{
     audit::Digest,
     clock::{MICROS_PER_SEC, Timestamp},
     id::{ApprovalId, OperatorId, OperatorTokenId, WorkspaceId},
+    ports::SealContext,
 };
 
 /// A frozen request waits so long for its second person, in seconds.
@@ -17,7 +18,7 @@ pub const MAX_BODY: usize = 64 << 10;
 pub enum ApprovalState {
     /// It waits.
     Pending,
-    /// A second person said yes: it is being done, once. If the process dies now, it is not done again.
+    /// A second person said yes: it is being done, once. If the process dies now, the next one takes it up.
     Approved,
     /// It was done.
     Executed,
@@ -25,10 +26,13 @@ pub enum ApprovalState {
     Failed,
     /// A second person said no, or the requester took it back.
     Denied,
+    /// A second person said yes, and it could not be done in time.
+    Expired,
 }
 
 impl ApprovalState {
-    const ALL: [Self; 5] = [Self::Pending, Self::Approved, Self::Executed, Self::Failed, Self::Denied];
+    const ALL: [Self; 6] =
+        [Self::Pending, Self::Approved, Self::Executed, Self::Failed, Self::Denied, Self::Expired];
 
     /// As stored and shown.
     #[must_use]
@@ -39,6 +43,7 @@ impl ApprovalState {
             Self::Executed => "executed",
             Self::Failed => "failed",
             Self::Denied => "denied",
+            Self::Expired => "expired",
         }
     }
 
@@ -46,6 +51,40 @@ impl ApprovalState {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.as_str() == text)
+    }
+}
+
+/// What is kept of what an approved operation answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Nothing: it was not done yet, was too large to be kept, or was lost with the process that did it.
+    None,
+    /// All of it.
+    Plain,
+    /// All of it, and it holds a secret: whoever asked may take it, once, within a day.
+    Secret,
+    /// Nothing any more: it was taken, or nobody took it in time.
+    Taken,
+}
+
+impl Answer {
+    const ALL: [Self; 4] = [Self::None, Self::Plain, Self::Secret, Self::Taken];
+
+    /// As stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Plain => "plain",
+            Self::Secret => "secret",
+            Self::Taken => "taken",
+        }
+    }
+
+    /// The reverse of [`Answer::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.as_str() == text)
     }
 }
 
@@ -120,6 +159,8 @@ pub struct ApprovalRecord {
     pub decided_at: Option<Timestamp>,
     /// The HTTP status of what was done.
     pub status: Option<u16>,
+    /// What is kept of its answer.
+    pub answer: Answer,
     /// Row version.
     pub version: i64,
 }
@@ -161,6 +202,7 @@ impl ApprovalRecord {
             decided_by: None,
             decided_at: None,
             status: None,
+            answer: Answer::None,
             version: 1,
         }
     }
@@ -190,7 +232,8 @@ impl ApprovalRecord {
             ApprovalState::Approved
             | ApprovalState::Executed
             | ApprovalState::Failed
-            | ApprovalState::Denied => Err(DecideError::Decided(self.state)),
+            | ApprovalState::Denied
+            | ApprovalState::Expired => Err(DecideError::Decided(self.state)),
         }
     }
 
@@ -213,12 +256,36 @@ impl ApprovalRecord {
         self.decide(by, ApprovalState::Denied, now)
     }
 
-    /// It was done, with this status.
+    /// It was done, with this status, and so much of the answer is kept.
     #[must_use]
-    pub fn executed(&self, status: u16) -> Self {
+    pub fn executed(&self, status: u16, answer: Answer) -> Self {
         let state =
             if (200..300).contains(&status) { ApprovalState::Executed } else { ApprovalState::Failed };
-        Self { state, status: Some(status), ..self.clone() }
+        Self { state, status: Some(status), answer, ..self.clone() }
+    }
+
+    /// It was done by a process that died before it could say how it went.
+    #[must_use]
+    pub fn executed_unheard(&self) -> Self {
+        Self { state: ApprovalState::Executed, ..self.clone() }
+    }
+
+    /// It was approved, and not done in time.
+    #[must_use]
+    pub fn lapsed(&self) -> Self {
+        Self { state: ApprovalState::Expired, ..self.clone() }
+    }
+
+    /// Its answer was taken, or nobody took it in time.
+    #[must_use]
+    pub fn taken(&self) -> Self {
+        Self { answer: Answer::Taken, ..self.clone() }
+    }
+
+    /// Where its answer is sealed.
+    #[must_use]
+    pub fn seal_context(id: &ApprovalId) -> SealContext<'_> {
+        SealContext { table: "approvals", column: "answer", row: id.as_str() }
     }
 }
 

@@ -141,6 +141,12 @@ impl OperatorTokenRecord {
 /// or their tokens.
 #[must_use]
 pub const fn is_for_people(verb: Verb) -> bool {
-    matches!(verb, Verb::SessionStepUp | Verb::SessionEnrol | Verb::ApprovalApprove | Verb::ApprovalDeny)
-        || matches!(verb.area(), Area::Operators) && !matches!(verb.effect(), Effect::Read)
+    matches!(
+        verb,
+        Verb::SessionStepUp
+            | Verb::SessionEnrol
+            | Verb::ApprovalApprove
+            | Verb::ApprovalDeny
+            | Verb::ApprovalAnswer
+    ) || matches!(verb.area(), Area::Operators) && !matches!(verb.effect(), Effect::Read)
 }

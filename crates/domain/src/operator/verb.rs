@@ -176,8 +176,6 @@ verbs! {
     StatusShow = "status.show", Read, Own;
     /// Copy the database and what opens it.
     BackupMake = "backup.make", Export, Installation;
-    /// Compare a declaration with what is there.
-    ApplyPlan = "apply.plan", Read, Installation;
     /// Read the audit log.
     AuditList = "audit.list", Read, Audit;
     /// Export the audit log.
@@ -214,6 +212,10 @@ verbs! {
     SessionEnrol = "session.enrol", Change, Own;
     /// List requests that wait for a second person.
     ApprovalList = "approval.list", Read, Own;
+    /// Show a request that waits or waited, and what was answered.
+    ApprovalShow = "approval.show", Read, Own;
+    /// Take the answer to one's own request; a secret in it once.
+    ApprovalAnswer = "approval.answer", Change, Own;
     /// Approve somebody else's request.
     ApprovalApprove = "approval.approve", Change, Own;
     /// Deny somebody else's request, or withdraw one's own.

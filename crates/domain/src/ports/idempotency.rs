@@ -56,6 +56,8 @@ pub struct Known {
 pub trait IdempotencyStore: Send + Sync + 'static {
     /// Keeps a row for a request, durably; `Some`: one has the key already, and nothing was written.
     async fn reserve(&self, wanted: &Reservation) -> Result<Option<Known>, StoreError>;
+    /// What is known of a request with a key; `None`: none came.
+    async fn known_request(&self, principal: &str, key: &str) -> Result<Option<Known>, StoreError>;
     /// Makes the row of a request that made nothing the new one's; false: it made something meanwhile, or is gone.
     async fn take_over(&self, request_id: &str, wanted: &Reservation) -> Result<bool, StoreError>;
     /// Keeps an answer.

@@ -50,6 +50,12 @@ pub trait OperatorStore: Send + Sync + 'static {
     async fn approval(&self, id: &ApprovalId) -> Result<Option<ApprovalRecord>, StoreError>;
     /// Approvals, newest first, at most 1,000; with `open_at`, only those that wait at that moment.
     async fn approvals(&self, open_at: Option<Timestamp>) -> Result<Vec<ApprovalRecord>, StoreError>;
+    /// Approvals that were decided before a moment and not done yet, the oldest first; at most 100.
+    async fn unfinished_approvals(&self, before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError>;
+    /// Approvals decided before a moment whose answer's secret nobody took; at most 100.
+    async fn untaken_answers(&self, before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError>;
+    /// The sealed answer of an approval.
+    async fn approval_answer(&self, id: &ApprovalId) -> Result<Option<Vec<u8>>, StoreError>;
     /// Failed proofs of a place.
     async fn lockout(&self, place: u64) -> Result<Lockout, StoreError>;
     /// Counts one more failure, durably, and gives back what counts now. Of two at once both count.

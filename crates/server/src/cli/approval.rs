@@ -18,6 +18,11 @@ pub enum ApprovalCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Show a request; to whoever asked, what was answered: a secret in it once
+    Show {
+        /// Its id
+        id: String,
+    },
     /// Say yes to somebody else's request: it is done, once
     Approve {
         /// Its id
@@ -53,12 +58,24 @@ pub fn run(context: &Context, command: ApprovalCommand) -> Result<(), CliError> 
             context.out.rows(COLUMNS, &rows);
             return Ok(());
         }
+        ApprovalCommand::Show { id } => {
+            let path = format!("/admin/v1/approvals/{}", segment(&id));
+            let mut shown = client.get(&path)?;
+            if shown["secret_waits"] == true {
+                shown = client.post(&format!("{path}/answer"), &json!({}))?;
+            }
+            context.out.object(&shown);
+            return Ok(());
+        }
         ApprovalCommand::Approve { id } => (id, "approve"),
         ApprovalCommand::Deny { id } => (id, "deny"),
     };
     let path = format!("/admin/v1/approvals/{}/{decision}", segment(&id));
     let decided = client.post(&path, &json!({}))?;
     context.out.object(&decided);
+    if decided["state"] == "approved" {
+        context.out.line("it is being done: look again with `claviger approval show`");
+    }
     if decided["state"] == "failed" {
         return Err(CliError::failed("it was approved, and refused when it was done"));
     }

@@ -54,6 +54,13 @@ impl IdempotencyStore for FakeStore {
         Ok(None)
     }
 
+    async fn known_request(&self, principal: &str, key: &str) -> Result<Option<Known>, StoreError> {
+        self.up()?;
+        let state = lock(&self.state);
+        let found = state.requests.0.iter().find(|(p, k, _)| p == principal && k == key);
+        Ok(found.map(|(_, _, known)| known.clone()))
+    }
+
     async fn take_over(&self, request_id: &str, wanted: &Reservation) -> Result<bool, StoreError> {
         self.up()?;
         let mut state = lock(&self.state);

@@ -8,7 +8,7 @@ use claviger_domain::{
     clock::Timestamp,
     id::{ApprovalId, OperatorId, OperatorTokenId, WorkspaceId},
     operator::{
-        approval::ApprovalRecord,
+        approval::{Answer, ApprovalRecord, ApprovalState},
         lockout::Lockout,
         name::OperatorName,
         record::OperatorRecord,
@@ -29,6 +29,7 @@ pub(crate) struct OperatorState {
     pub(crate) tokens: Vec<OperatorTokenRecord>,
     pub(crate) step_ups: Vec<StepUp>,
     pub(crate) approvals: Vec<ApprovalRecord>,
+    pub(crate) answers: HashMap<ApprovalId, Vec<u8>>,
     pub(crate) lockouts: HashMap<u64, Lockout>,
 }
 
@@ -75,6 +76,7 @@ impl OperatorState {
             }
             Change::InsertApproval(approval) => self.approvals.push(*approval),
             Change::UpdateApproval(approval) => put!(self.approvals, *approval, "approval"),
+            Change::KeepApprovalAnswer(id, sealed) => drop(self.answers.insert(id, sealed)),
             other => return Ok(Some(other)),
         }
         Ok(None)
@@ -137,6 +139,26 @@ impl OperatorStore for FakeStore {
         let state = lock(&self.state);
         let wanted = |a: &&ApprovalRecord| open_at.is_none_or(|at| a.is_open(at));
         Ok(state.operators.approvals.iter().rev().filter(wanted).cloned().collect())
+    }
+
+    async fn unfinished_approvals(&self, before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError> {
+        let all = self.approvals(None).await?;
+        let is_left = |a: &ApprovalRecord| {
+            a.state == ApprovalState::Approved && a.decided_at.is_some_and(|at| at <= before)
+        };
+        Ok(all.into_iter().rev().filter(is_left).collect())
+    }
+
+    async fn untaken_answers(&self, before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError> {
+        let all = self.approvals(None).await?;
+        let is_left =
+            |a: &ApprovalRecord| a.answer == Answer::Secret && a.decided_at.is_some_and(|at| at <= before);
+        Ok(all.into_iter().rev().filter(is_left).collect())
+    }
+
+    async fn approval_answer(&self, id: &ApprovalId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).operators.answers.get(id).filter(|sealed| !sealed.is_empty()).cloned())
     }
 
     async fn lockout(&self, place: u64) -> Result<Lockout, StoreError> {

@@ -1,19 +1,29 @@
 use std::time::Duration;
 
 use claviger_domain::{
-    audit::{Actor, Digest},
+    audit::{Actor, AuditEvent, Digest},
     clock::{Clock, Timestamp},
     operator::{
         Role,
         approval::{ApprovalState, Frozen},
         verb::Verb,
     },
+    ports::{
+        Store,
+        idempotency::{DETAIL, IdempotencyStore, Reservation},
+        operators::OperatorStore,
+    },
     secret::SecretBytes,
 };
 use totp_rs::{Builder, Secret};
 
 use super::*;
-use crate::{Caller, fake::House, lock::lock};
+use crate::{
+    Caller,
+    approvals::{Claim, Outcome},
+    fake::House,
+    lock::lock,
+};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -334,19 +344,105 @@ async fn what_is_frozen_is_done_once_by_a_second_person() {
     let again = approvals.freeze(purge(), None, &ann, &town.caller).await.unwrap();
     assert_eq!(again.id, asked.id, "asking twice waits once");
     let id = asked.id.as_str();
-    let own = approvals.approve(id, &ann, &town.caller).await.unwrap_err();
+    let own = approvals.approve(id, &ann, &town.caller).await.err().unwrap();
     assert!(matches!(own, ServiceError::Forbidden(_)), "{own}");
-    let lowly = approvals.approve(id, &vera, &town.caller).await.unwrap_err();
+    let lowly = approvals.approve(id, &vera, &town.caller).await.err().unwrap();
     assert!(matches!(lowly, ServiceError::NotFound { .. }), "{lowly}");
     let (a, b) =
         tokio::join!(approvals.approve(id, &bob, &town.caller), approvals.approve(id, &bob, &town.caller));
     assert_eq!(u8::from(a.is_ok()) + u8::from(b.is_ok()), 1, "two at once");
-    let (approved, requester) = a.or(b).unwrap();
-    assert_eq!(requester.operator_id(), ann.operator_id());
-    let done = approvals.done(&approved, 200, &town.caller).await.unwrap();
+    let claim = a.or(b).unwrap();
+    assert_eq!(claim.requester.operator_id(), ann.operator_id());
+    let answer = Outcome::Answered { status: 200, body: b"{}".to_vec(), is_secret: false };
+    let done = claim.end(answer, &town.caller).await.unwrap();
     assert_eq!(done.state, ApprovalState::Executed);
-    let late = approvals.approve(id, &bob, &town.caller).await.unwrap_err();
+    let late = approvals.approve(id, &bob, &town.caller).await.err().unwrap();
     assert!(matches!(late, ServiceError::Conflict { .. }), "{late}");
+}
+
+/// Ann asks, Bob approves.
+async fn approved(town: &Town) -> (Identity, Identity, Claim) {
+    let anns = town.enrol("ann", Role::Owner).await;
+    let bobs = town.enrol("bob", Role::Owner).await;
+    let (ann, bob) = (town.login("ann", &anns).await, town.login("bob", &bobs).await);
+    let approvals = &town.house.services.approvals;
+    let asked = approvals.freeze(purge(), None, &ann, &town.caller).await.unwrap();
+    let claim = approvals.approve(asked.id.as_str(), &bob, &town.caller).await.unwrap();
+    (ann, bob, claim)
+}
+
+#[tokio::test]
+async fn what_a_dead_process_left_is_taken_up_once_and_only_in_time() {
+    let mut town = Town::new().await;
+    let (_, _, claim) = approved(&town).await;
+    let (id, caller) = (claim.approval.id.clone(), town.caller.clone());
+    let left = async |town: &Town| town.house.services.approvals.left_behind(&caller).await.unwrap();
+    town.house.clock.advance(Duration::from_secs(60));
+    assert!(left(&town).await.is_empty(), "it is being carried out here");
+    town.restart().await;
+    let taken_up = left(&town).await;
+    assert_eq!(taken_up.iter().map(|c| &c.approval.id).collect::<Vec<_>>(), [&id]);
+    assert!(left(&town).await.is_empty(), "once");
+    drop(taken_up);
+    assert_eq!(left(&town).await.len(), 1, "what failed for the moment is tried again");
+    drop(claim);
+    town.house.clock.advance(Duration::from_secs(24 * 3_600));
+    assert!(left(&town).await.is_empty(), "too late");
+    let closed = town.house.store.approval(&id).await.unwrap().unwrap();
+    assert_eq!(closed.state, ApprovalState::Expired);
+}
+
+#[tokio::test]
+async fn what_a_dead_process_had_done_counts_as_done_though_nobody_heard() {
+    let mut town = Town::new().await;
+    let (_, _, claim) = approved(&town).await;
+    let key = claim.approval.id.to_string();
+    let wanted = Reservation {
+        principal: key.clone(),
+        key,
+        request: Digest([1; 32]),
+        request_id: "req_1".to_owned(),
+        at: town.house.clock.now(),
+    };
+    assert!(town.house.store.reserve(&wanted).await.unwrap().is_none());
+    let event = town.caller.event(wanted.at, "key.purge", "key_1").with(DETAIL, "apr");
+    let event = AuditEvent { request_id: "req_1".to_owned(), ..event };
+    town.house.store.apply(Vec::new(), event).await.unwrap();
+    town.restart().await;
+    town.house.clock.advance(Duration::from_secs(24 * 3_600));
+    assert!(town.house.services.approvals.left_behind(&town.caller).await.unwrap().is_empty());
+    let closed = town.house.store.approval(&claim.approval.id).await.unwrap().unwrap();
+    assert_eq!((closed.state, closed.status), (ApprovalState::Executed, None));
+}
+
+#[tokio::test]
+async fn a_secret_in_the_answer_is_for_whoever_asked_once_and_for_a_day() {
+    let town = Town::new().await;
+    let (ann, bob, claim) = approved(&town).await;
+    let approvals = &town.house.services.approvals;
+    let answer = Outcome::Answered { status: 201, body: b"hush".to_vec(), is_secret: true };
+    let done = claim.end(answer, &town.caller).await.unwrap();
+    let id = done.id.as_str();
+    assert_eq!(approvals.answer(&done).await.unwrap(), None);
+    let refused = approvals.take(id, &bob, &town.caller).await.unwrap_err();
+    assert!(matches!(refused, ServiceError::Forbidden(_)), "{refused}");
+    let (a, b) = tokio::join!(approvals.take(id, &ann, &town.caller), approvals.take(id, &ann, &town.caller));
+    let mut taken: Vec<_> = [a, b].into_iter().filter_map(Result::ok).collect();
+    assert_eq!(taken.len(), 1, "once");
+    assert_eq!(taken.remove(0).1, b"hush");
+    let gone = approvals.take(id, &ann, &town.caller).await.unwrap_err();
+    assert!(matches!(gone, ServiceError::Conflict { .. }), "{gone}");
+    assert_eq!(town.house.store.approval_answer(&done.id).await.unwrap(), None, "nothing of it is left");
+
+    let asked = approvals.freeze(purge(), None, &ann, &town.caller).await.unwrap();
+    let claim = approvals.approve(asked.id.as_str(), &bob, &town.caller).await.unwrap();
+    let answer = Outcome::Answered { status: 201, body: b"hush".to_vec(), is_secret: true };
+    let done = claim.end(answer, &town.caller).await.unwrap();
+    approvals.forget_untaken(&town.caller).await.unwrap();
+    assert!(town.house.store.approval_answer(&done.id).await.unwrap().is_some());
+    town.house.clock.advance(Duration::from_secs(24 * 3_600));
+    approvals.forget_untaken(&town.caller).await.unwrap();
+    assert_eq!(town.house.store.approval_answer(&done.id).await.unwrap(), None, "a day is enough");
 }
 
 #[tokio::test]
@@ -359,11 +455,11 @@ async fn what_waited_for_a_day_or_whose_requester_is_gone_is_not_done() {
     let old = approvals.freeze(purge(), None, &ann, &town.caller).await.unwrap();
     town.house.clock.advance(Duration::from_secs(24 * 3_600));
     let (ann, bob) = (town.login("ann", &anns).await, town.login("bob", &bobs).await);
-    let expired = approvals.approve(old.id.as_str(), &bob, &town.caller).await.unwrap_err();
+    let expired = approvals.approve(old.id.as_str(), &bob, &town.caller).await.err().unwrap();
     assert!(expired.to_string().contains("expired"), "{expired}");
     let new = approvals.freeze(purge(), None, &ann, &town.caller).await.unwrap();
     assert_ne!(new.id, old.id);
     town.operators().remove("ann", &town.caller).await.unwrap();
-    let gone = approvals.approve(new.id.as_str(), &bob, &town.caller).await.unwrap_err();
+    let gone = approvals.approve(new.id.as_str(), &bob, &town.caller).await.err().unwrap();
     assert!(matches!(gone, ServiceError::Forbidden(_)), "{gone}");
 }

@@ -7,7 +7,7 @@ use claviger_domain::{
     mac::{KeyMac, PepperVersion},
     operator::{
         Role,
-        approval::{ApprovalRecord, ApprovalState, Frozen},
+        approval::{Answer, ApprovalRecord, ApprovalState, Frozen},
         name::OperatorName,
         record::{OperatorRecord, PasswordHash},
         token::{OperatorTokenRecord, Review, TokenKind},
@@ -32,6 +32,7 @@ on_both!(
     a_proof_counts_for_its_action_only,
     of_two_who_decide_one_is_first,
     failures_are_counted_whoever_else_fails_and_kept,
+    what_was_approved_and_not_done_is_found_again_and_its_answer_kept,
 );
 
 fn event() -> AuditEvent {
@@ -193,7 +194,7 @@ async fn of_two_who_decide_one_is_first(place: Place) {
     let (a, b) = tokio::join!(decide(ApprovalState::Approved), decide(ApprovalState::Denied));
     assert_eq!(a.is_ok() as u8 + b.is_ok() as u8, 1, "{a:?} {b:?}");
     let now = db.approval(&asked.id).await.unwrap().unwrap();
-    let done = now.executed(204);
+    let done = now.executed(204, Answer::None);
     apply(&db, vec![Change::UpdateApproval(Box::new(done))]).await.unwrap();
     let read = db.approval(&asked.id).await.unwrap().unwrap();
     assert_eq!((read.state, read.status, read.version), (ApprovalState::Executed, Some(204), 3));
@@ -213,4 +214,44 @@ async fn failures_are_counted_whoever_else_fails_and_kept(place: Place) {
     assert_eq!((kept.failures(), kept.locked_until(at(10)).is_some()), (8, true));
     db.clear_lockout(7).await.unwrap();
     assert_eq!((db.lockout(7).await.unwrap().failures(), db.lockout(8).await.unwrap().failures()), (0, 1));
+}
+
+async fn what_was_approved_and_not_done_is_found_again_and_its_answer_kept(place: Place) {
+    let db = place.open().await;
+    let (ann, bob) = (operator("ann"), operator("bob"));
+    let asked = |id: &str| {
+        let frozen = Frozen {
+            verb: Verb::BreakGlassPrepare,
+            method: "POST".to_owned(),
+            path: "/admin/v1/break-glass".to_owned(),
+            if_match: String::new(),
+            body: Vec::new(),
+        };
+        let by = (ann.id.clone(), "ann".to_owned(), OperatorTokenId::parse("opt_1").unwrap());
+        ApprovalRecord::freeze(ApprovalId::parse(id).unwrap(), frozen, by, None, at(5))
+    };
+    let all = [asked("apr_1"), asked("apr_2"), asked("apr_3")];
+    let mut changes: Vec<Change> = [&ann, &bob].map(|o| Change::InsertOperator(Box::new(o.clone()))).into();
+    changes.extend(all.iter().map(|a| Change::InsertApproval(Box::new(a.clone()))));
+    apply(&db, changes).await.unwrap();
+    let mut approved = Vec::new();
+    for (asked, when) in all.iter().zip([8, 7]) {
+        let decided = asked.approve(&bob.id, at(when)).unwrap();
+        apply(&db, vec![Change::UpdateApproval(Box::new(decided.clone()))]).await.unwrap();
+        approved.push(ApprovalRecord { version: 2, ..decided });
+    }
+    assert_eq!(db.unfinished_approvals(at(6)).await.unwrap(), []);
+    assert_eq!(db.unfinished_approvals(at(8)).await.unwrap(), [approved[1].clone(), approved[0].clone()]);
+    let done = approved[0].executed(201, Answer::Secret);
+    let keep = |sealed: &[u8]| Change::KeepApprovalAnswer(done.id.clone(), sealed.to_vec());
+    apply(&db, vec![Change::UpdateApproval(Box::new(done.clone())), keep(b"sealed")]).await.unwrap();
+    assert_eq!(db.unfinished_approvals(at(8)).await.unwrap(), [approved[1].clone()]);
+    assert_eq!(db.untaken_answers(at(7)).await.unwrap(), []);
+    let kept = db.untaken_answers(at(8)).await.unwrap();
+    assert_eq!(kept, [ApprovalRecord { version: 3, ..done.clone() }]);
+    assert_eq!(db.approval_answer(&done.id).await.unwrap().as_deref(), Some(&b"sealed"[..]));
+    apply(&db, vec![Change::UpdateApproval(Box::new(kept[0].taken())), keep(b"")]).await.unwrap();
+    assert_eq!(db.untaken_answers(at(8)).await.unwrap(), []);
+    assert_eq!(db.approval_answer(&done.id).await.unwrap(), None);
+    assert_eq!(db.approval_answer(&all[2].id).await.unwrap(), None);
 }

@@ -110,6 +110,9 @@ impl IdempotencyStore for MemoryStore {
     async fn reserve(&self, _wanted: &Reservation) -> Result<Option<Known>, StoreError> {
         Ok(None)
     }
+    async fn known_request(&self, _principal: &str, _key: &str) -> Result<Option<Known>, StoreError> {
+        Ok(None)
+    }
     async fn take_over(&self, _request_id: &str, _wanted: &Reservation) -> Result<bool, StoreError> {
         Ok(false)
     }
@@ -205,6 +208,15 @@ impl OperatorStore for MemoryStore {
     }
     async fn approvals(&self, _open_at: Option<Timestamp>) -> Result<Vec<ApprovalRecord>, StoreError> {
         Ok(Vec::new())
+    }
+    async fn unfinished_approvals(&self, _before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn untaken_answers(&self, _before: Timestamp) -> Result<Vec<ApprovalRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn approval_answer(&self, _id: &ApprovalId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
     }
     async fn lockout(&self, _place: u64) -> Result<Lockout, StoreError> {
         Ok(Lockout::default())

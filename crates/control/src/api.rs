@@ -189,6 +189,12 @@ fn of_tenants() -> Vec<Operation> {
     vec![
         post(Verb::WorkspaceCreate, "/workspaces", "Make a workspace", workspaces::create),
         get(Verb::WorkspaceList, "/workspaces", "List workspaces by creation", workspaces::list),
+        patch(
+            Verb::WorkspaceUpdate,
+            "/workspaces/{id}",
+            "Change a workspace's environment class",
+            workspaces::update,
+        ),
         post(
             Verb::WorkspaceArchive,
             "/workspaces/{id}/archive",
@@ -197,6 +203,7 @@ fn of_tenants() -> Vec<Operation> {
         ),
         post(Verb::OwnerCreate, "/owners", "Make an owner", owners::create),
         get(Verb::OwnerList, "/owners", "List owners by creation", owners::list),
+        patch(Verb::OwnerUpdate, "/owners/{id}", "Change where an owner's notices go", owners::update),
         post(
             Verb::OwnerArchive,
             "/owners/{id}/archive",
@@ -245,6 +252,7 @@ fn of_notices() -> Vec<Operation> {
         post(Verb::ChannelAdd, "/channels", "Add a channel by which notices go out", channels::add),
         get(Verb::ChannelList, "/channels", "List channels by creation", channels::list),
         post(Verb::ChannelTest, "/channels/{id}/test", "Send a trial notice now", channels::test),
+        patch(Verb::ChannelUpdate, "/channels/{id}", "Change a channel", channels::update),
         delete(Verb::ChannelRemove, "/channels/{id}", "Take a channel out", channels::remove),
         get(
             Verb::NoticeList,

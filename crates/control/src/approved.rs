@@ -8,10 +8,7 @@ use axum::{
     body::{Body, Bytes},
     http::{Request, StatusCode, header},
 };
-use claviger_domain::{
-    id::RequestId,
-    operator::approval::ApprovalRecord,
-};
+use claviger_domain::{id::RequestId, operator::approval::ApprovalRecord};
 use claviger_service::{
     Caller, ServiceError,
     approvals::{Claim, Outcome},
@@ -21,9 +18,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{
-    api, extract::OnBehalf, once, openapi::PREFIX, state::ControlState,
-};
+use crate::{api, extract::OnBehalf, once, openapi::PREFIX, state::ControlState};
 
 /// How often what was left behind is looked for.
 const LOOK: Duration = Duration::from_secs(5);
@@ -104,8 +99,7 @@ pub async fn attempt(
 }
 
 fn is_for_the_moment(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
 /// Status, body, and whether it holds a secret.
@@ -128,8 +122,7 @@ async fn send(
     };
     let router: Router = Router::new().nest(PREFIX, api::routes(state)).with_state(state.clone());
     let Ok(response) = router.oneshot(request).await;
-    let (status, is_secret) =
-        (response.status(), response.extensions().get::<once::HoldsSecret>().is_some());
+    let (status, is_secret) = (response.status(), response.extensions().get::<once::HoldsSecret>().is_some());
     match response.into_body().collect().await {
         Ok(body) => (status, body.to_bytes(), is_secret),
         Err(_) => (status, Bytes::new(), is_secret),

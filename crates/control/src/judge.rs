@@ -9,8 +9,10 @@ use claviger_service::ServiceError;
 
 use crate::{
     api::{
+        channels::UpdateChannel,
         keys::{UpdateKey, update},
         policies::SetPolicy,
+        workspaces::UpdateWorkspace,
     },
     gate::Asked,
     problem::Problem,
@@ -28,6 +30,12 @@ pub async fn effect(state: &ControlState, verb: Verb, asked: &Asked<'_>) -> Resu
     if verb == Verb::PolicySet {
         return of_policy_set(state, asked).await;
     }
+    if verb == Verb::WorkspaceUpdate {
+        return of_workspace_update(state, asked).await;
+    }
+    if verb == Verb::ChannelUpdate {
+        return of_channel_update(state, asked).await;
+    }
     // A stolen session must not be somebody's second person.
     if verb == Verb::ApprovalApprove {
         return Ok(Effect::Grant);
@@ -38,7 +46,8 @@ pub async fn effect(state: &ControlState, verb: Verb, asked: &Asked<'_>) -> Resu
 /// Whether requests of this verb may have to wait for a second person.
 #[must_use]
 pub fn may_wait(verb: Verb) -> bool {
-    verb.effect().needs_second_person() || matches!(verb, Verb::KeyUpdate | Verb::PolicySet)
+    verb.effect().needs_second_person()
+        || matches!(verb, Verb::KeyUpdate | Verb::PolicySet | Verb::WorkspaceUpdate | Verb::ChannelUpdate)
 }
 
 /// Whether requests of this verb may need a fresh second factor.
@@ -55,6 +64,32 @@ async fn of_policy_set(state: &ControlState, asked: &Asked<'_>) -> Result<Effect
         Ok(true) => Ok(Effect::Destroy),
         Ok(false) | Err(ServiceError::NotFound { .. }) => Ok(Verb::PolicySet.effect()),
         Err(error) => Err(error.into()),
+    }
+}
+
+async fn of_workspace_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
+    let class = serde_json::from_slice::<UpdateWorkspace>(asked.body).ok().and_then(|body| body.class());
+    let (Some(id), Some(class)) = (asked.ids.first(), class) else {
+        return Ok(Verb::WorkspaceUpdate.effect());
+    };
+    match state.services.tenants.workspace(id).await {
+        Ok(found) if class < found.environment => Ok(Effect::Destroy),
+        Ok(_) | Err(ServiceError::NotFound { .. }) => Ok(Verb::WorkspaceUpdate.effect()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn of_channel_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
+    let patch = serde_json::from_slice::<UpdateChannel>(asked.body).ok();
+    let patch = patch.and_then(|body| body.into_patch().ok());
+    let (Some(id), Some(patch)) = (asked.ids.first(), patch) else {
+        return Ok(Verb::ChannelUpdate.effect());
+    };
+    match state.services.channels.judge_update(id, patch).await {
+        Ok(effect) => Ok(effect),
+        Err(ServiceError::Unavailable(why)) => Err(ServiceError::Unavailable(why).into()),
+        // Its operation says what is wrong.
+        Err(_) => Ok(Verb::ChannelUpdate.effect()),
     }
 }
 

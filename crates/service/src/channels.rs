@@ -8,9 +8,10 @@ use claviger_domain::{
     id::{ChannelId, NoticeId},
     notice::{
         About, Notice, NoticeRecord, Severity,
-        channel::{ChannelRecord, ChannelTarget, SmtpTarget},
+        channel::{ChannelRecord, ChannelTarget, SmtpSecurity, SmtpTarget},
         delivery::DeliveryError,
     },
+    operator::verb::Effect,
     ports::{Change, Sealer, Store},
     secret::SecretBytes,
     upstream::ServiceState,
@@ -47,6 +48,21 @@ pub struct NewChannel {
     pub workspace: Option<String>,
 }
 
+/// What to change of a channel: `None` leaves it.
+#[derive(Clone, Default)]
+pub struct ChannelPatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// Where it goes; its kind stays.
+    pub target: Option<ChannelTarget>,
+    /// A new password or secret; without one the old one stays.
+    pub secret: Option<Zeroizing<String>>,
+    /// Only notices at least as grave as this.
+    pub min_severity: Option<Severity>,
+    /// Only of this workspace, by id or name; `Some(None)`: all.
+    pub workspace: Option<Option<String>>,
+}
+
 pub(crate) struct ChannelDeps {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) sealer: Arc<dyn Sealer>,
@@ -80,7 +96,7 @@ impl Channels {
             Some(wanted) => Some(self.0.tenants.workspace(wanted).await?.id),
             None => None,
         };
-        let (secret, shown) = self.secret(&new)?;
+        let (secret, shown) = self.secret(&new.target, new.secret.as_ref())?;
         let id = ChannelId::generate(self.0.entropy.as_ref())?;
         let record = ChannelRecord {
             sealed: self.seal(&id, secret.as_ref())?,
@@ -140,6 +156,108 @@ impl Channels {
         }
         self.0.store.apply(Vec::new(), event).await?;
         Ok((channel, result))
+    }
+
+    /// Changes a channel. What waits for it goes where it leads then; what is so already stays as it is.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Invalid`], [`ServiceError::Stale`],
+    /// [`ServiceError::Conflict`] when the name is taken, or the settings define it.
+    pub async fn update(
+        &self,
+        id_or_name: &str,
+        patch: ChannelPatch,
+        expected_version: Option<i64>,
+        caller: &Caller,
+    ) -> Result<ChannelRecord, ServiceError> {
+        let before = self.find(id_or_name).await?;
+        if expected_version.is_some_and(|version| version != before.version) {
+            return Err(ServiceError::Stale { what: "channel", version: before.version });
+        }
+        if before.name == CONFIGURED {
+            let why = "the settings define it: change [smtp] there";
+            return Err(ServiceError::conflict("channel", why));
+        }
+        let secret = patch.secret.clone();
+        let after = self.patched(&before, patch).await?;
+        let after = ChannelRecord { sealed: self.sealed(&before, &after.target, secret)?, ..after };
+        if after == before {
+            return Ok(before);
+        }
+        let event = caller.event(self.0.clock.now(), "channel.update", after.id.as_str());
+        let event = event.with("name", after.name.as_str()).with("new_secret", after.sealed != before.sealed);
+        let event = digests::with(event, Some(&canonical(&before)), Some(&canonical(&after)));
+        self.0.store.apply(vec![Change::UpdateChannel(Box::new(after.clone()))], event).await?;
+        Ok(ChannelRecord { version: after.version + 1, ..after })
+    }
+
+    /// What a change of a channel does: nothing, or it tells more, or it keeps something from somebody.
+    ///
+    /// # Errors
+    /// As [`Channels::update`].
+    pub async fn judge_update(&self, id_or_name: &str, patch: ChannelPatch) -> Result<Effect, ServiceError> {
+        let before = self.find(id_or_name).await?;
+        let has_new_secret = patch.secret.is_some();
+        let after = self.patched(&before, patch).await?;
+        Ok(if after.loses(&before) {
+            Effect::Destroy
+        } else if after == before && !has_new_secret {
+            Effect::Change
+        } else {
+            Effect::Grant
+        })
+    }
+
+    async fn patched(
+        &self,
+        before: &ChannelRecord,
+        patch: ChannelPatch,
+    ) -> Result<ChannelRecord, ServiceError> {
+        let mut after = before.clone();
+        if let Some(name) = patch.name {
+            check_name("name", &name)?;
+            after.name = name;
+        }
+        if let Some(target) = patch.target {
+            target.check().map_err(|error| ServiceError::invalid(error.field(), &error))?;
+            if target.kind() != before.target.kind() {
+                let field = target.kind();
+                return Err(ServiceError::invalid(field, "a channel's kind never changes: add another one"));
+            }
+            after.target = target;
+        }
+        after.min_severity = patch.min_severity.unwrap_or(before.min_severity);
+        match patch.workspace {
+            Some(Some(wanted)) => after.workspace = Some(self.0.tenants.workspace(&wanted).await?.id),
+            Some(None) => after.workspace = None,
+            None => {}
+        }
+        Ok(after)
+    }
+
+    /// The secret that goes with a target: a new one, or the one that is there.
+    fn sealed(
+        &self,
+        before: &ChannelRecord,
+        target: &ChannelTarget,
+        secret: Option<Zeroizing<String>>,
+    ) -> Result<Vec<u8>, ServiceError> {
+        let wants_secret = match target {
+            ChannelTarget::Webhook(_) => true,
+            ChannelTarget::Smtp(smtp) => smtp.username.is_some(),
+        };
+        if secret.is_none() && !wants_secret {
+            return Ok(Vec::new());
+        }
+        if secret.is_none() && !before.sealed.is_empty() {
+            // A password must not be carried to another server by whoever does not know it.
+            if server(target) != server(&before.target) {
+                return Err(ServiceError::invalid("password", "another server: give the password again"));
+            }
+            return Ok(before.sealed.clone());
+        }
+        let (secret, _) = self.secret(target, secret.as_ref())?;
+        self.seal(&before.id, secret.as_ref())
     }
 
     /// Removes a channel. What waits for it is dropped.
@@ -202,9 +320,10 @@ impl Channels {
     /// The secret, and how to show it if it was made here.
     fn secret(
         &self,
-        new: &NewChannel,
+        target: &ChannelTarget,
+        given: Option<&Zeroizing<String>>,
     ) -> Result<(Option<SecretBytes>, Option<Zeroizing<String>>), ServiceError> {
-        match (&new.target, &new.secret) {
+        match (target, given) {
             (ChannelTarget::Smtp(smtp), given) => {
                 if smtp.username.is_some() != given.is_some() {
                     return Err(ServiceError::invalid(
@@ -212,7 +331,7 @@ impl Channels {
                         "give a user name and a password, or neither",
                     ));
                 }
-                Ok((given.as_ref().map(|text| SecretBytes::new(text.as_bytes().to_vec())), None))
+                Ok((given.map(|text| SecretBytes::new(text.as_bytes().to_vec())), None))
             }
             (ChannelTarget::Webhook(_), Some(given)) => {
                 let bytes = given.strip_prefix(SECRET_PREFIX).and_then(|text| STANDARD.decode(text).ok());
@@ -232,6 +351,14 @@ impl Channels {
     fn seal(&self, id: &ChannelId, secret: Option<&SecretBytes>) -> Result<Vec<u8>, ServiceError> {
         let Some(secret) = secret else { return Ok(Vec::new()) };
         Ok(self.0.sealer.seal(ChannelRecord::seal_context(id), secret.expose())?)
+    }
+}
+
+/// Where a password is sent; nowhere for webhooks, whose secret stays here.
+fn server(target: &ChannelTarget) -> Option<(&str, u16, SmtpSecurity)> {
+    match target {
+        ChannelTarget::Smtp(smtp) => Some((&smtp.host, smtp.port, smtp.security)),
+        ChannelTarget::Webhook(_) => None,
     }
 }
 

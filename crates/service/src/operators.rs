@@ -67,13 +67,7 @@ impl Operators {
         let passwords = Passwords::new(Arc::clone(&deps.entropy), deps.tracker.clone());
         let lookups = Semaphore::new(LOOKUPS);
         let lockouts = Lockouts::new(Arc::clone(&deps.store), deps.grants.clone());
-        Self(Arc::new(Inner {
-            deps,
-            passwords,
-            lockouts,
-            lookups,
-            turn: Mutex::new(()),
-        }))
+        Self(Arc::new(Inner { deps, passwords, lockouts, lookups, turn: Mutex::new(()) }))
     }
 
     /// Whether anyone was ever enrolled: from then on nobody administers without having logged in.

@@ -9,8 +9,10 @@ use claviger_domain::{
     tenancy::{Environment, OwnerRecord, WorkspaceRecord},
 };
 
+use serde_json::json;
+
 use crate::{
-    Caller, ServiceError,
+    Caller, ServiceError, digests,
     grants::Grants,
     naming::{check_name, find},
 };
@@ -81,6 +83,33 @@ impl Tenants {
         find("workspace", id_or_name, self.0.store.workspaces().await?, |w| (w.id.as_str(), &w.name))
     }
 
+    /// Changes a workspace's environment class. What is so already stays as it is.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Stale`], [`ServiceError::Conflict`] when it is archived.
+    pub async fn update_workspace(
+        &self,
+        id_or_name: &str,
+        environment: Environment,
+        expected_version: Option<i64>,
+        caller: &Caller,
+    ) -> Result<WorkspaceRecord, ServiceError> {
+        let before = self.workspace(id_or_name).await?;
+        fresh("workspace", before.version, expected_version)?;
+        if before.archived_at.is_some() {
+            return Err(ServiceError::conflict("workspace", format!("`{}` is archived", before.name)));
+        }
+        if before.environment == environment {
+            return Ok(before);
+        }
+        let after = WorkspaceRecord { environment, ..before.clone() };
+        let event = caller.event(self.0.clock.now(), "workspace.update", after.id.as_str());
+        let event = digests::with(event, Some(&json!(before)), Some(&json!(after)));
+        let event = event.with("environment", environment.as_str());
+        self.0.store.apply(vec![Change::UpdateWorkspace(after.clone())], event).await?;
+        Ok(WorkspaceRecord { version: after.version + 1, ..after })
+    }
+
     /// Archives a workspace: its keys stop working before this returns. Again: nothing changes.
     ///
     /// # Errors
@@ -148,6 +177,34 @@ impl Tenants {
         find("owner", id_or_name, self.0.store.owners().await?, |o| (o.id.as_str(), &o.name))
     }
 
+    /// Changes an owner's address; `None`: it has none any more. What is so already stays as it is.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Invalid`], [`ServiceError::Stale`],
+    /// [`ServiceError::Conflict`] when it is archived.
+    pub async fn update_owner(
+        &self,
+        id_or_name: &str,
+        email: Option<&str>,
+        expected_version: Option<i64>,
+        caller: &Caller,
+    ) -> Result<OwnerRecord, ServiceError> {
+        email.map_or(Ok(()), check_email)?;
+        let before = self.owner(id_or_name).await?;
+        fresh("owner", before.version, expected_version)?;
+        if before.archived_at.is_some() {
+            return Err(ServiceError::conflict("owner", format!("`{}` is archived", before.name)));
+        }
+        if before.email.as_deref() == email {
+            return Ok(before);
+        }
+        let after = OwnerRecord { email: email.map(str::to_owned), ..before.clone() };
+        let event = caller.event(self.0.clock.now(), "owner.update", after.id.as_str());
+        let event = digests::with(event, Some(&json!(before)), Some(&json!(after)));
+        self.0.store.apply(vec![Change::UpdateOwner(after.clone())], event).await?;
+        Ok(OwnerRecord { version: after.version + 1, ..after })
+    }
+
     /// Archives an owner: it gets no new keys; those that it has go on. Again: nothing changes.
     ///
     /// # Errors
@@ -195,6 +252,13 @@ impl Tenants {
         }
         Ok((workspace.id, owner.id))
     }
+}
+
+fn fresh(what: &'static str, version: i64, expected: Option<i64>) -> Result<(), ServiceError> {
+    if expected.is_some_and(|expected| expected != version) {
+        return Err(ServiceError::Stale { what, version });
+    }
+    Ok(())
 }
 
 fn check_email(email: &str) -> Result<(), ServiceError> {

@@ -5,7 +5,10 @@ use claviger_domain::{
     id::{KeyId, OwnerId, WorkspaceId},
     key::{KeyRecord, KeyState, Revocation, RevocationReason},
     mac::{KeyMac, PepperVersion},
-    ports::{GrantRow, KeyFilter, StoreError, lifecycle::UncertifiedKey},
+    ports::{
+        GrantRow, KeyFilter, StoreError,
+        lifecycle::{LifePlace, UncertifiedKey},
+    },
     rotation::{Succession, deadline},
     token::{KeyClass, PublicId},
 };
@@ -101,6 +104,16 @@ statements! {
         "SELECT u.seq, u.audit_number, ", columns!("k."), " FROM uncertified u JOIN api_keys k ON k.id = u.key_id \
          ORDER BY u.audit_number, u.key_id LIMIT $1"
     );
+    /// Living keys by their end, which is after this one; children end with their parents.
+    UNEXPIRED = concat!(
+        "SELECT ", columns!(""), " FROM api_keys WHERE state IN ('active', 'suspended') AND parent_id IS NULL \
+         AND (expires_us, id) > ($2, $3) ORDER BY expires_us, id LIMIT $1"
+    );
+    /// Those without an end.
+    ENDLESS = concat!(
+        "SELECT ", columns!(""), " FROM api_keys WHERE state IN ('active', 'suspended') AND parent_id IS NULL \
+         AND expires_us IS NULL AND id > $2 ORDER BY expires_us, id LIMIT $1"
+    );
     /// Keys that one key minted and that work still.
     LIVING_CHILDREN = concat!(
         "SELECT ", columns!(""), " FROM api_keys WHERE parent_id = $1 AND state IN ('active', 'suspended') \
@@ -182,6 +195,14 @@ pub(crate) async fn uncertified(db: &Db, limit: u32) -> Result<Vec<UncertifiedKe
         Ok(UncertifiedKey { key: record(row)?, seq: row.int("seq")?, audit_number: row.int("audit_number")? })
     };
     rows.iter().map(|row| read("api_keys", row, one)).collect()
+}
+
+pub(crate) async fn unexpired(db: &Db, after: &LifePlace, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+    let rows = match after {
+        LifePlace::Ends(at, id) => db.rows(UNEXPIRED, args![limit, *at, id.as_str()]).await?,
+        LifePlace::Endless(id) => db.rows(ENDLESS, args![limit, id.as_str()]).await?,
+    };
+    rows.iter().map(|row| read("api_keys", row, record)).collect()
 }
 
 pub(crate) async fn living_children(

@@ -29,6 +29,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("direct_use", include_str!("../migrations/0010_direct_use.sql")),
     ("lockouts", include_str!("../migrations/0011_lockouts.sql")),
     ("answers", include_str!("../migrations/0013_answers.sql")),
+    ("unexpired", include_str!("../migrations/0014_unexpired.sql")),
 ];
 
 statements! {

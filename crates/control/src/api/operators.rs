@@ -74,6 +74,9 @@ pub struct EnrolledView {
     /// The same for authenticator apps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otpauth_url: Option<String>,
+    /// What should be done next, after the first operator was enrolled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<String>,
     /// When it was enrolled.
     pub created_at: Moment,
     /// Row version, for `If-Match`.
@@ -82,9 +85,9 @@ pub struct EnrolledView {
 
 impl From<Enrolled> for EnrolledView {
     fn from(enrolled: Enrolled) -> Self {
-        let Enrolled { operator, totp_secret, otpauth_url } = enrolled;
+        let Enrolled { operator, totp_secret, otpauth_url, next } = enrolled;
         let OperatorView { id, name, role, workspace, created_at, version, .. } = operator.into();
-        Self { id, name, role, workspace, totp_secret, otpauth_url, created_at, version }
+        Self { id, name, role, workspace, totp_secret, otpauth_url, next, created_at, version }
     }
 }
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{page::Page, view::OwnerView};
 use crate::{
     answer::{Made, One},
-    extract::{Body, Operator, Paging, Path},
+    extract::{Body, IfMatch, Operator, Paging, Path},
     problem::Problem,
     state::ControlState,
 };
@@ -44,6 +44,27 @@ pub async fn list(
 ) -> Result<Json<Page<OwnerView>>, Problem> {
     let rows = state.services.tenants.owners().await?;
     Page::cut(rows, &paging, |row| row.id.to_string()).map(Json)
+}
+
+/// Body of `PATCH /admin/v1/owners/{id}`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateOwner {
+    /// Where notices go; empty: nowhere.
+    #[schema(max_length = 254, example = "ann@example.com")]
+    pub email: String,
+}
+
+/// `PATCH /admin/v1/owners/{id}`
+pub async fn update(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+    Body(body): Body<UpdateOwner>,
+) -> Result<One<OwnerView>, Problem> {
+    let email = Some(body.email.as_str()).filter(|email| !email.is_empty());
+    Ok(One(state.services.tenants.update_owner(&id, email, version, &operator.caller).await?.into()))
 }
 
 /// `POST /admin/v1/owners/{id}/archive`

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{page::Page, view::WorkspaceView};
 use crate::{
     answer::{Made, One},
-    extract::{Body, Operator, Paging, Path},
+    extract::{Body, IfMatch, Operator, Paging, Path},
     problem::Problem,
     state::ControlState,
 };
@@ -30,18 +30,18 @@ fn development() -> String {
     Environment::Development.as_str().to_owned()
 }
 
+fn environment(text: &str) -> Result<Environment, Problem> {
+    let why = || format!("`{text}`: expected development, staging or production");
+    Environment::parse(text).ok_or_else(|| Problem::invalid("environment", why()))
+}
+
 /// `POST /admin/v1/workspaces`
 pub async fn create(
     State(state): State<ControlState>,
     operator: Operator,
     Body(body): Body<CreateWorkspace>,
 ) -> Result<Made<WorkspaceView>, Problem> {
-    let environment = Environment::parse(&body.environment).ok_or_else(|| {
-        Problem::invalid(
-            "environment",
-            format!("`{}`: expected development, staging or production", body.environment),
-        )
-    })?;
+    let environment = environment(&body.environment)?;
     let tenants = &state.services.tenants;
     let made = tenants.create_workspace(&body.name, environment, &operator.caller).await?;
     Ok(Made(made.into()))
@@ -56,6 +56,35 @@ pub async fn list(
     let mut rows = state.services.tenants.workspaces().await?;
     rows.retain(|row| operator.identity.sees(Some(&row.id)));
     Page::cut(rows, &paging, |row| row.id.to_string()).map(Json)
+}
+
+/// Body of `PATCH /admin/v1/workspaces/{id}`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateWorkspace {
+    /// `development`, `staging` or `production`. A change to a laxer one needs a second person.
+    #[schema(example = "staging", pattern = "^(development|staging|production)$")]
+    pub environment: String,
+}
+
+impl UpdateWorkspace {
+    /// The environment class, when it is one.
+    #[must_use]
+    pub fn class(&self) -> Option<Environment> {
+        Environment::parse(&self.environment)
+    }
+}
+
+/// `PATCH /admin/v1/workspaces/{id}`
+pub async fn update(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+    IfMatch(version): IfMatch,
+    Body(body): Body<UpdateWorkspace>,
+) -> Result<One<WorkspaceView>, Problem> {
+    let class = environment(&body.environment)?;
+    Ok(One(state.services.tenants.update_workspace(&id, class, version, &operator.caller).await?.into()))
 }
 
 /// `POST /admin/v1/workspaces/{id}/archive`

@@ -149,7 +149,10 @@ async fn what_was_approved_before_the_process_died_is_done_once_by_the_next_one(
     let audit = house.audit().await;
     let done: Vec<_> = audit.iter().filter(|e| e["action"] == "workspace.archive").collect();
     assert_eq!(done.len(), 1, "once");
-    assert_eq!((&done[0]["actor"]["name"], &done[0]["details"]["approval"]), (&json!("ann"), &json!(approval)));
+    assert_eq!(
+        (&done[0]["actor"]["name"], &done[0]["details"]["approval"]),
+        (&json!("ann"), &json!(approval))
+    );
 }
 
 #[tokio::test]
@@ -167,7 +170,11 @@ async fn what_the_dead_process_had_done_is_not_done_again() {
     let house = house.restarted().await;
     approved::resume(&house.state).await.unwrap();
     let (_, shown) = house.ask(Some(&ann.token), Method::GET, &format!("/approvals/{approval}"), None).await;
-    assert_eq!((&shown["state"], &shown["answer"]["id"]), (&json!("executed"), &json!(id)), "the answer was kept");
+    assert_eq!(
+        (&shown["state"], &shown["answer"]["id"]),
+        (&json!("executed"), &json!(id)),
+        "the answer was kept"
+    );
     let audit = house.audit().await;
     assert_eq!(audit.iter().filter(|e| e["action"] == "workspace.archive").count(), 1, "once");
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails shall stop where it stands and say so")]
 
 mod approvals;
+mod changes;
 mod house;
 mod matrix;
 mod sessions;

@@ -16,6 +16,21 @@ use serde_json::{Value, json};
 
 use crate::house::{House, Person};
 
+/// Those who try everything.
+const PEOPLE: usize = 7;
+
+/// Verbs that no operation has: what they name is done elsewhere.
+const WITHOUT_OPERATION: [Verb; 3] = [Verb::KeyInspect, Verb::KeyPurge, Verb::SettingsShow];
+
+#[test]
+fn every_verb_has_its_operation() {
+    let of = |verb: Verb| api::operations().iter().filter(|o| o.access == Access::Operator(verb)).count();
+    for verb in Verb::ALL {
+        let expected = usize::from(!WITHOUT_OPERATION.contains(verb));
+        assert_eq!(of(*verb), expected, "{}", verb.as_str());
+    }
+}
+
 /// What there is to be named: a workspace, and a key in it.
 struct Things {
     workspace: String,
@@ -139,6 +154,15 @@ async fn every_operation_answers_every_role_as_the_rule_says() {
         assert_eq!(status, 401, "{name} logged out");
     }
     assert_eq!(wrong, "");
+    // Tried above, at each one's end.
+    table.insert("session.end", vec!["."; PEOPLE]);
+    let all = api::operations();
+    for operation in &all {
+        let Access::Operator(verb) = operation.access else { continue };
+        assert_eq!(table.get(verb.as_str()).map(Vec::len), Some(PEOPLE), "{}", verb.as_str());
+    }
+    let open: Vec<String> = all.iter().filter(|o| o.access == Access::Anyone).map(Operation::id).collect();
+    assert_eq!(table.len() + open.len(), all.len(), "each verb has one operation");
     let mut text = format!(
         "{:26}{:7}{:7}{:9}{:8}{:11}{:12}machine\n",
         "", "owner", "admin", "auditor", "viewer", "one-admin", "one-viewer"
@@ -150,5 +174,6 @@ async fn every_operation_answers_every_role_as_the_rule_says() {
         );
         let _ = writeln!(text, "{line}");
     }
+    let _ = writeln!(text, "\nfor whoever reaches the listener: {}", open.join(", "));
     insta::assert_snapshot!("who_may_do_what", text);
 }

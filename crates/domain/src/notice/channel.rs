@@ -194,6 +194,25 @@ impl ChannelTarget {
     }
 }
 
+impl ChannelTarget {
+    /// Whether somebody who was told by `before` is not told by this, or by a server that may keep it from them.
+    #[must_use]
+    pub fn loses(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Webhook(after), Self::Webhook(before)) => after.url != before.url,
+            (Self::Smtp(after), Self::Smtp(before)) => {
+                let server = |smtp: &SmtpTarget| {
+                    (smtp.host.clone(), smtp.port, smtp.security, smtp.username.clone(), smtp.from.clone())
+                };
+                server(after) != server(before)
+                    || !before.to.iter().all(|mail| after.to.contains(mail))
+                    || (before.to_owner && !after.to_owner)
+            }
+            (Self::Webhook(_), Self::Smtp(_)) | (Self::Smtp(_), Self::Webhook(_)) => true,
+        }
+    }
+}
+
 /// A channel as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelRecord {
@@ -223,6 +242,14 @@ impl ChannelRecord {
     pub fn seal_context(id: &ChannelId) -> SealContext<'_> {
         SealContext { table: "channels", column: "sealed", row: id.as_str() }
     }
+
+    /// Whether somebody who was told something by `before` is not told it by this.
+    #[must_use]
+    pub fn loses(&self, before: &Self) -> bool {
+        self.target.loses(&before.target)
+            || self.min_severity > before.min_severity
+            || (self.workspace.is_some() && self.workspace != before.workspace)
+    }
 }
 
 #[cfg(test)]
@@ -249,6 +276,37 @@ mod tests {
             assert_eq!(SmtpTarget { host: here.to_owned(), ..plain.clone() }.check(), Ok(()), "{here}");
         }
         assert_eq!(smtp().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_channel_that_tells_fewer_people_or_less_loses_something() {
+        let before = ChannelRecord {
+            id: ChannelId::parse("chn_1").unwrap(),
+            name: "ops".to_owned(),
+            target: ChannelTarget::Smtp(SmtpTarget { to_owner: true, ..smtp() }),
+            sealed: Vec::new(),
+            min_severity: Severity::Warning,
+            workspace: None,
+            state: ServiceState::Active,
+            created_at: Timestamp::from_secs(0),
+            version: 1,
+        };
+        let mail = |change: fn(&mut SmtpTarget)| {
+            let mut target = SmtpTarget { to_owner: true, ..smtp() };
+            change(&mut target);
+            ChannelRecord { target: ChannelTarget::Smtp(target), ..before.clone() }.loses(&before)
+        };
+        assert!(!mail(|_| {}) && !mail(|t| t.to.push("more@example.com".to_owned())));
+        assert!(mail(|t| t.to = vec!["else@example.com".to_owned()]) && mail(|t| t.to_owner = false));
+        assert!(mail(|t| t.host = "other.example".to_owned()) && mail(|t| t.port = 25));
+        assert!(ChannelRecord { min_severity: Severity::Critical, ..before.clone() }.loses(&before));
+        assert!(!ChannelRecord { min_severity: Severity::Info, ..before.clone() }.loses(&before));
+        let one = WorkspaceId::parse("ws_1").ok();
+        assert!(ChannelRecord { workspace: one.clone(), ..before.clone() }.loses(&before));
+        assert!(!before.loses(&ChannelRecord { workspace: one, ..before.clone() }));
+        let hook =
+            |url: &str| ChannelTarget::Webhook(WebhookTarget { url: url.to_owned(), allow_private: false });
+        assert!(hook("https://a.example/").loses(&hook("https://b.example/")));
     }
 
     #[test]

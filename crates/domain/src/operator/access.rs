@@ -111,6 +111,7 @@ const fn is_beyond_break_glass(verb: Verb) -> bool {
         Verb::BreakGlassPrepare
             | Verb::BreakGlassReview
             | Verb::ChannelRemove
+            | Verb::ChannelUpdate
             | Verb::ApprovalApprove
             | Verb::SessionStepUp
             | Verb::SessionEnrol

@@ -126,12 +126,16 @@ verbs! {
     WorkspaceCreate = "workspace.create", Grant, Installation;
     /// List workspaces.
     WorkspaceList = "workspace.list", Read, Workspace;
+    /// Change a workspace's environment class. A change to a laxer one is judged as [`Effect::Destroy`].
+    WorkspaceUpdate = "workspace.update", Change, Workspace;
     /// Archive a workspace: its keys stop working.
     WorkspaceArchive = "workspace.archive", Destroy, Workspace;
     /// Make an owner.
     OwnerCreate = "owner.create", Change, Workspace;
     /// List owners.
     OwnerList = "owner.list", Read, Workspace;
+    /// Change an owner's address.
+    OwnerUpdate = "owner.update", Change, Installation;
     /// Archive an owner: it gets no new keys.
     OwnerArchive = "owner.archive", Change, Installation;
     /// Add an upstream.
@@ -158,6 +162,8 @@ verbs! {
     ChannelList = "channel.list", Read, Installation;
     /// Send a trial notice.
     ChannelTest = "channel.test", Change, Installation;
+    /// Change a channel. A change by which fewer notices reach fewer people is judged as [`Effect::Destroy`].
+    ChannelUpdate = "channel.update", Grant, Installation;
     /// Remove a channel.
     ChannelRemove = "channel.remove", Destroy, Installation;
     /// List notices and how their delivery went.

@@ -77,6 +77,15 @@ pub struct RotationFilter {
     pub limit: u32,
 }
 
+/// A place in the list of living keys, which has those with an end first, by that, and then those without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LifePlace {
+    /// After what ends at this moment and has this id, or an id before it.
+    Ends(Timestamp, String),
+    /// After this id, among those without an end.
+    Endless(String),
+}
+
 /// Policies, rotations, wrapped deliveries, certificates.
 #[async_trait]
 pub trait LifecycleStore: Send + Sync + 'static {
@@ -100,6 +109,9 @@ pub trait LifecycleStore: Send + Sync + 'static {
     async fn certificates(&self, filter: &CertificateFilter) -> Result<Vec<CertificateRecord>, StoreError>;
     /// Revoked keys that have no certificate yet, the oldest revocation first.
     async fn uncertified_keys(&self, limit: u32) -> Result<Vec<UncertifiedKey>, StoreError>;
+    /// Keys that are neither ended nor expired nor children, after a place of their list. A page never has both those
+    /// with an end and those without; an empty one has nothing of its kind after it.
+    async fn unexpired_keys(&self, after: &LifePlace, limit: u32) -> Result<Vec<KeyRecord>, StoreError>;
     /// Keys that were minted by this one and work still.
     async fn living_children(&self, parent: &KeyId, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError>;
     /// Keys that were minted by this one, dead ones included.

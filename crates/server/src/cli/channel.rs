@@ -1,14 +1,16 @@
 //! `claviger channel …`: passwords and secrets come from a file or standard input, never as an argument.
 
+mod update;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use claviger_control::api::channels::{AddChannel, AddSmtp, AddWebhook};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Context,
-    client::segment,
+    client::{Client, segment},
     credential::read_secret,
     output::{CliError, Columns},
 };
@@ -19,6 +21,8 @@ pub enum ChannelCommand {
     /// Add a channel
     #[command(subcommand)]
     Add(AddCommand),
+    /// Change a channel; what keeps something from somebody needs a second person
+    Update(Box<UpdateArgs>),
     /// List channels
     List,
     /// Send a trial notice now
@@ -102,6 +106,8 @@ pub struct WebhookArgs {
     secret_file: Option<PathBuf>,
 }
 
+pub use update::UpdateArgs;
+
 const COLUMNS: Columns = &[
     ("ID", "id"),
     ("NAME", "name"),
@@ -125,6 +131,7 @@ pub fn run(context: &Context, command: ChannelCommand) -> Result<(), CliError> {
             };
             context.out.object(&client.post("/admin/v1/channels", &body)?);
         }
+        ChannelCommand::Update(args) => update::run(context, &client, *args)?,
         ChannelCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/channels")?),
         ChannelCommand::Test { channel } => {
             let report =
@@ -135,14 +142,19 @@ pub fn run(context: &Context, command: ChannelCommand) -> Result<(), CliError> {
             }
         }
         ChannelCommand::Remove { channel } => {
-            let listed = client.list("/admin/v1/channels")?;
-            let named = |c: &&serde_json::Value| c["id"] == channel.as_str() || c["name"] == channel.as_str();
-            let found = listed.as_array().and_then(|all| all.iter().find(named));
-            let id = found.and_then(|c| c["id"].as_str()).unwrap_or(&channel);
+            let found = find(&client, &channel)?;
+            let id = found.as_ref().and_then(|c| c["id"].as_str()).unwrap_or(&channel);
             context.out.object(&client.delete(&format!("/admin/v1/channels/{}", segment(id)))?);
         }
     }
     Ok(())
+}
+
+/// The channel that is called so, by id or name.
+fn find(client: &Client, wanted: &str) -> Result<Option<Value>, CliError> {
+    let listed = client.list("/admin/v1/channels")?;
+    let named = |c: &&Value| c["id"] == wanted || c["name"] == wanted;
+    Ok(listed.as_array().and_then(|all| all.iter().find(named)).cloned())
 }
 
 fn secret(file: Option<&Path>) -> Result<Option<String>, CliError> {

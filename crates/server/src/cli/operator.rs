@@ -22,6 +22,8 @@ use crate::entropy::SystemEntropy;
 /// Digits of a password that is made: 119 bits in base62.
 const PASSWORD_LEN: usize = 20;
 
+const SEAL_IT: &str = "print the code, seal it, lock it away: it opens everything for 15 minutes, once";
+
 /// What can be done with operators.
 #[derive(Debug, Subcommand)]
 pub enum OperatorCommand {
@@ -61,6 +63,9 @@ pub struct AddArgs {
     /// none, one is made and shown once]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Make the sealed code of break-glass first, while nobody is enrolled whose agreement it would need
+    #[arg(long)]
+    break_glass: bool,
 }
 
 /// `operator update`
@@ -204,13 +209,29 @@ fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
         workspace: args.workspace,
         password: password.to_string(),
     };
-    let mut made = context.client()?.post("/admin/v1/operators", &body)?;
+    let client = context.client()?;
+    let sealed = args.break_glass.then(|| client.post("/admin/v1/break-glass", &json!({}))).transpose()?;
+    let mut made = client.post("/admin/v1/operators", &body)?;
     if is_made {
         made["password"] = password.as_str().into();
     }
+    if let Some(sealed) = &sealed {
+        made["break_glass_code"] = sealed["code"].clone();
+    }
+    let next = if context.out.json { None } else { made.as_object_mut().and_then(|m| m.remove("next")) };
     context.out.object(&made);
     show_secret(context, &made);
-    context.out.line("from now on: `claviger login --name NAME`, with password and code");
+    if sealed.is_some() {
+        context.out.line(SEAL_IT);
+    }
+    let next: Vec<&str> =
+        next.iter().flat_map(|n| n.as_array()).flatten().filter_map(Value::as_str).collect();
+    if next.is_empty() {
+        context.out.line("from now on: `claviger login --name NAME`, with password and code");
+    }
+    for step in next {
+        context.out.line(&format!("next: {step}"));
+    }
     Ok(())
 }
 
@@ -292,7 +313,7 @@ fn break_glass(context: &Context, command: BreakGlassCommand) -> Result<(), CliE
     match command {
         BreakGlassCommand::Prepare => {
             context.out.object(&client.post("/admin/v1/break-glass", &json!({}))?);
-            context.out.line("print it, seal it, lock it away: it opens everything for 15 minutes, once");
+            context.out.line(SEAL_IT);
         }
         BreakGlassCommand::Review { id, note } => {
             let path = format!("/admin/v1/break-glass/{}/review", segment(&id));

@@ -1,7 +1,7 @@
 //! `claviger owner …`
 
 use clap::Subcommand;
-use claviger_control::api::owners::CreateOwner;
+use claviger_control::api::owners::{CreateOwner, UpdateOwner};
 use serde_json::json;
 
 use super::{
@@ -20,6 +20,14 @@ pub enum OwnerCommand {
         /// Where notices go
         #[arg(long)]
         email: Option<String>,
+    },
+    /// Change where an owner's notices go
+    Update {
+        /// Its id or name
+        owner: String,
+        /// The address; empty: none
+        #[arg(long)]
+        email: String,
     },
     /// List owners
     List,
@@ -47,6 +55,10 @@ pub fn run(context: &Context, command: OwnerCommand) -> Result<(), CliError> {
     match command {
         OwnerCommand::Create { name, email } => {
             context.out.object(&client.post("/admin/v1/owners", &CreateOwner { name, email })?);
+        }
+        OwnerCommand::Update { owner, email } => {
+            let path = format!("/admin/v1/owners/{}", segment(&owner));
+            context.out.object(&client.patch(&path, &UpdateOwner { email })?);
         }
         OwnerCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/owners")?),
         OwnerCommand::Archive { owner } => {

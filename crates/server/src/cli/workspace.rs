@@ -1,7 +1,7 @@
 //! `claviger workspace …`
 
 use clap::Subcommand;
-use claviger_control::api::workspaces::CreateWorkspace;
+use claviger_control::api::workspaces::{CreateWorkspace, UpdateWorkspace};
 use serde_json::json;
 
 use super::{
@@ -19,6 +19,14 @@ pub enum WorkspaceCommand {
         name: String,
         /// development, staging or production
         #[arg(long, default_value = "development")]
+        environment: String,
+    },
+    /// Change a workspace's environment class; a laxer one needs a second person
+    Update {
+        /// Its id or name
+        workspace: String,
+        /// development, staging or production
+        #[arg(long)]
         environment: String,
     },
     /// List workspaces
@@ -47,6 +55,10 @@ pub fn run(context: &Context, command: WorkspaceCommand) -> Result<(), CliError>
     match command {
         WorkspaceCommand::Create { name, environment } => {
             context.out.object(&client.post("/admin/v1/workspaces", &CreateWorkspace { name, environment })?);
+        }
+        WorkspaceCommand::Update { workspace, environment } => {
+            let path = format!("/admin/v1/workspaces/{}", segment(&workspace));
+            context.out.object(&client.patch(&path, &UpdateWorkspace { environment })?);
         }
         WorkspaceCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/workspaces")?),
         WorkspaceCommand::Archive { workspace } => {

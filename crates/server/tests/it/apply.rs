@@ -123,6 +123,46 @@ fn only_what_differs_is_changed() {
 }
 
 #[test]
+fn environments_addresses_and_channels_are_changed_in_place() {
+    let node = Claviger::started();
+    let file = node.write("team.toml", TEAM);
+    assert_eq!(apply(&node, &file, &["--yes"]).0, 0);
+    let ids = || {
+        let of = |list: Value, name: &str| {
+            let row = list.as_array().unwrap().iter().find(|r| r["name"] == name).cloned().unwrap();
+            row["id"].as_str().unwrap().to_owned()
+        };
+        ["team-a", "ann", "ops"]
+            .iter()
+            .zip(["workspace", "owner", "channel"])
+            .map(|(name, kind)| of(node.json(&[kind, "list"]), name))
+            .collect::<Vec<_>>()
+    };
+    let before = ids();
+    let changed = TEAM
+        .replace("\"production\"", "\"staging\"")
+        .replace("ann@example.com", "ann@example.org")
+        .replace("hooks.example.com/claviger", "hooks.example.org/claviger");
+    let file = node.write("team.toml", &changed);
+    let plain = node.cli(&["apply", "-f", file.to_str().unwrap(), "--plan"]);
+    let lines: Vec<&str> = plain.stdout.lines().filter(|line| line.starts_with('~')).collect();
+    assert_eq!(
+        lines,
+        [
+            "~ workspace team-a: environment production -> staging",
+            "~ owner ann: email ann@example.com -> ann@example.org",
+            "~ channel ops: target https://hooks.example.com/claviger -> https://hooks.example.org/claviger",
+        ]
+    );
+    let (code, done, said) = apply(&node, &file, &["--yes"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(done["changes"].as_array().unwrap().iter().all(|c| c["state"] == "done"), "{done}");
+    assert_eq!(ids(), before, "nothing was made anew");
+    let (code, again, _) = apply(&node, &file, &["--yes"]);
+    assert_eq!((code, steps(&again).len()), (0, 0), "{again}");
+}
+
+#[test]
 fn tokens_go_to_a_file_of_ones_own() {
     let node = Claviger::started();
     let file = node.write("team.toml", TEAM);

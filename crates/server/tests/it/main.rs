@@ -20,6 +20,7 @@ mod handover;
 mod house;
 mod kill;
 mod limits;
+mod mail;
 mod notices;
 mod outage;
 mod policies;

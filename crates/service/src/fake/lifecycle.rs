@@ -9,7 +9,8 @@ use claviger_domain::{
     ports::{
         Change, StoreError,
         lifecycle::{
-            CertificateFilter, CertificateRecord, LifecycleStore, OwnerCap, RotationFilter, UncertifiedKey,
+            CertificateFilter, CertificateRecord, LifePlace, LifecycleStore, OwnerCap, RotationFilter,
+            UncertifiedKey,
         },
     },
     rotation::{RotationRecord, Succession},
@@ -181,6 +182,20 @@ impl LifecycleStore for FakeStore {
             Some(UncertifiedKey { key, seq: *seq, audit_number: *audit_number })
         });
         Ok(waiting.take(limit as usize).collect())
+    }
+
+    async fn unexpired_keys(&self, after: &LifePlace, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+        self.up()?;
+        let lives = |k: &&KeyRecord| k.revocation.is_none() && k.parent.is_none();
+        let mut keys: Vec<KeyRecord> = lock(&self.state).keys.iter().filter(lives).cloned().collect();
+        keys.retain(|k| match (after, k.expires_at) {
+            (LifePlace::Ends(at, id), Some(end)) => (end, k.id.as_str()) > (*at, id.as_str()),
+            (LifePlace::Endless(id), None) => k.id.as_str() > id.as_str(),
+            (LifePlace::Ends(..), None) | (LifePlace::Endless(_), Some(_)) => false,
+        });
+        keys.sort_by(|a, b| (a.expires_at, a.id.as_str()).cmp(&(b.expires_at, b.id.as_str())));
+        keys.truncate(limit as usize);
+        Ok(keys)
     }
 
     async fn living_children(&self, parent: &KeyId, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {

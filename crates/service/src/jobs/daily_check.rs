@@ -10,7 +10,7 @@ use claviger_domain::{
     key::{KeyRecord, KeyState, KeyStatus, RevocationReason},
     notice::{About, Notice},
     policy::{Breach, Consequence, Policy, Rule, last_use_of_line},
-    ports::{Change, KeyFilter, Store},
+    ports::{Change, Store, lifecycle::LifePlace},
     schedule::Schedule,
 };
 
@@ -56,13 +56,18 @@ impl Job for DailyCheck {
 
     async fn run(&self, turn: &Turn) -> Result<String, ServiceError> {
         let book = self.policies.book().await?;
-        let (mut done, mut after) = (Done::default(), None);
-        loop {
-            let filter = KeyFilter { after: after.clone(), limit: PAGE, ..KeyFilter::default() };
-            let page = self.store.keys(&filter).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id.clone());
-            self.look_at(&page, &book, turn, &mut done).await?;
+        let mut done = Done::default();
+        // Those that end, from now on, and then those that never do: no dead key is read.
+        for mut after in [LifePlace::Ends(turn.now, String::new()), LifePlace::Endless(String::new())] {
+            loop {
+                let page = self.store.unexpired_keys(&after, PAGE).await?;
+                let Some(last) = page.last() else { break };
+                let id = last.id.to_string();
+                after = last
+                    .expires_at
+                    .map_or_else(|| LifePlace::Endless(id.clone()), |end| LifePlace::Ends(end, id.clone()));
+                self.look_at(&page, &book, turn, &mut done).await?;
+            }
         }
         let forgotten =
             self.store.forget_notices(turn.now.plus_micros(-NOTICE_DAYS * MICROS_PER_DAY)).await?;

@@ -2,7 +2,12 @@
 
 use claviger_domain::{
     id::{OperatorId, WorkspaceId},
-    operator::{Role, name::OperatorName, record::OperatorRecord},
+    operator::{
+        Role,
+        name::OperatorName,
+        record::OperatorRecord,
+        token::{OperatorTokenRecord, TokenKind},
+    },
     ports::Change,
     secret::SecretBytes,
 };
@@ -55,6 +60,8 @@ pub struct Enrolled {
     pub totp_secret: Option<String>,
     /// The same for QR codes.
     pub otpauth_url: Option<String>,
+    /// What whoever enrolled the first operator should do next.
+    pub next: Vec<String>,
 }
 
 impl Operators {
@@ -99,7 +106,27 @@ impl Operators {
         if is_first {
             tracing::warn!(operator = %operator.name, "the first operator is enrolled: the socket alone opens nothing any more");
         }
-        Ok(Enrolled { operator, totp_secret: Some(secret.base32), otpauth_url: Some(secret.url) })
+        let next = if is_first { self.after_the_first(&operator).await? } else { Vec::new() };
+        Ok(Enrolled { operator, totp_secret: Some(secret.base32), otpauth_url: Some(secret.url), next })
+    }
+
+    /// Whoever is alone cannot do what needs a second person: what helps is said before it is missed.
+    async fn after_the_first(&self, first: &OperatorRecord) -> Result<Vec<String>, ServiceError> {
+        let is_code = |t: &OperatorTokenRecord| t.kind == TokenKind::BreakGlassCode;
+        let mut next = vec![
+            format!("log in: `claviger login --name {}`", first.name),
+            "enrol a second owner: `claviger operator add NAME --role owner`; until then whatever needs a second person \
+             waits"
+                .to_owned(),
+        ];
+        if !self.tokens().await?.iter().any(is_code) {
+            next.push(
+                "make the sealed code as soon as there is a second owner, who must agree: `claviger operator break-glass \
+                 prepare`"
+                    .to_owned(),
+            );
+        }
+        Ok(next)
     }
 
     /// All operators that are not removed, by creation.
@@ -207,7 +234,7 @@ impl Operators {
         deps.store.apply(changes, event).await?;
         after.version += 1;
         let (totp_secret, otpauth_url) = secret.map(|s| (s.base32, s.url)).unzip();
-        Ok(Enrolled { operator: after, totp_secret, otpauth_url })
+        Ok(Enrolled { operator: after, totp_secret, otpauth_url, next: Vec::new() })
     }
 
     /// Removes an operator: they and their machines' tokens administer nothing any more.

@@ -93,9 +93,7 @@ impl Operators {
         let mut all = vec![Change::UseTotpStep(operator.id.clone(), step)];
         all.extend(changes);
         match deps.store.apply(all, event).await {
-            Ok(_) => {
-                self.0.lockouts.passed(&place).await
-            }
+            Ok(_) => self.0.lockouts.passed(&place).await,
             Err(StoreError::Conflict { what: "second factor" }) => {
                 Err(self.wrong_code(&place, operator, &client_ip).await?)
             }

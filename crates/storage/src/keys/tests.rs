@@ -31,6 +31,8 @@ async fn a_page_of_keys_is_read_along_an_index_from_its_first_row() {
             next(1),
             "api_keys_by_workspace (workspace_id=? AND (created_us,id)>(?,?))",
         ),
+        (UNEXPIRED, after.to_vec(), "api_keys_unexpired ((expires_us,id)>(?,?))"),
+        (ENDLESS, first(1), "api_keys_unexpired (expires_us=? AND id>?)"),
         (LIST_OF_OWNER_AFTER, next(1), "api_keys_by_owner (owner_id=? AND (created_us,id)>(?,?))"),
     ] {
         let plan = plan(&db, statement, values).await;

@@ -8,7 +8,9 @@ use claviger_domain::{
     policy::PolicyRecord,
     ports::{
         StoreError,
-        lifecycle::{CertificateFilter, CertificateRecord, LifecycleStore, RotationFilter, UncertifiedKey},
+        lifecycle::{
+            CertificateFilter, CertificateRecord, LifePlace, LifecycleStore, RotationFilter, UncertifiedKey,
+        },
     },
     rotation::RotationRecord,
     token::PublicId,
@@ -51,6 +53,9 @@ impl LifecycleStore for Database {
     }
     async fn children(&self, parent: &KeyId) -> Result<Vec<KeyRecord>, StoreError> {
         keys::children(&self.db, parent).await
+    }
+    async fn unexpired_keys(&self, after: &LifePlace, limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
+        keys::unexpired(&self.db, after, limit).await
     }
     async fn living_children(&self, parent: &KeyId, now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {
         keys::living_children(&self.db, parent, now).await

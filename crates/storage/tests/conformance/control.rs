@@ -3,7 +3,10 @@
 use claviger_domain::{
     audit::chain::ChainVerifier,
     key::{KeyState, Revocation, RevocationReason},
-    ports::{Change, KeyFilter, SealedSecret, Store, StoreError},
+    ports::{
+        Change, KeyFilter, SealedSecret, Store, StoreError,
+        lifecycle::{LifePlace, LifecycleStore},
+    },
     upstream::ServiceState,
 };
 
@@ -20,6 +23,7 @@ on_both!(
     the_name_of_a_removed_upstream_is_free_again,
     a_grant_says_as_of_when_and_whether_its_workspace_is_archived,
     keys_are_listed_by_creation_in_pages,
+    living_keys_are_listed_by_their_end_in_pages,
     the_control_chain_verifies_and_survives_a_restart,
 );
 
@@ -174,4 +178,39 @@ async fn the_control_chain_verifies_and_survives_a_restart(place: Place) {
     let head = db.audit_head().await.unwrap();
     assert_eq!((head.length, head.head), (3, verifier.head()));
     assert_eq!(db.audit_after(1, 1).await.unwrap()[0].event, event("auth.refused").with("count", 12));
+}
+
+async fn living_keys_are_listed_by_their_end_in_pages(place: Place) {
+    let (db, s) = (place.open().await, Samples::new(77));
+    let (owner, workspace) = (s.owner("ada"), s.workspace("prod"));
+    let mut changes = vec![Change::InsertOwner(owner.clone()), Change::InsertWorkspace(workspace.clone())];
+    let mut expected = Vec::new();
+    for n in 0..9_i64 {
+        let mut key = s.key(&owner, &workspace);
+        key.parent = None;
+        key.expires_at = (n % 3 != 0).then(|| at(1_000 - n / 2));
+        key.state = if n == 4 { KeyState::Revoked } else { KeyState::Active };
+        if n != 4 {
+            expected.push((key.expires_at, key.id.to_string()));
+        }
+        changes.push(Change::InsertKey(Box::new(key)));
+    }
+    // Those without an end come last.
+    expected.sort_by_key(|(end, id)| (end.is_none(), *end, id.clone()));
+    put(&db, changes).await;
+    let mut found = Vec::new();
+    for mut after in [LifePlace::Ends(at(0), String::new()), LifePlace::Endless(String::new())] {
+        loop {
+            let page = db.unexpired_keys(&after, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            let id = last.id.to_string();
+            after = last
+                .expires_at
+                .map_or(LifePlace::Endless(id.clone()), |end| LifePlace::Ends(end, id.clone()));
+            found.extend(page.into_iter().map(|key| (key.expires_at, key.id.to_string())));
+        }
+    }
+    assert_eq!(found, expected);
+    let page = db.unexpired_keys(&LifePlace::Ends(at(5_000), String::new()), 10).await.unwrap();
+    assert_eq!(page.len(), 0, "what has ended is not read");
 }

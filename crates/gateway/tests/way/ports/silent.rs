@@ -21,7 +21,9 @@ use claviger_domain::{
         children::ChildStore,
         idempotency::{IdempotencyStore, KeptAnswer, Known, Reservation},
         jobs::{JobClaim, JobEnd, JobLease, JobRecord, JobRun, JobStore},
-        lifecycle::{CertificateFilter, CertificateRecord, LifecycleStore, RotationFilter, UncertifiedKey},
+        lifecycle::{
+            CertificateFilter, CertificateRecord, LifePlace, LifecycleStore, RotationFilter, UncertifiedKey,
+        },
         notices::{NoticeFilter, NoticeStore, ReportRecord},
         operators::{OperatorStore, StepUp},
         reviews::{ReviewFilter, ReviewStore},
@@ -157,6 +159,9 @@ impl LifecycleStore for MemoryStore {
         Ok(Vec::new())
     }
     async fn uncertified_keys(&self, _limit: u32) -> Result<Vec<UncertifiedKey>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn unexpired_keys(&self, _after: &LifePlace, _limit: u32) -> Result<Vec<KeyRecord>, StoreError> {
         Ok(Vec::new())
     }
     async fn living_children(&self, _parent: &KeyId, _now: Timestamp) -> Result<Vec<KeyRecord>, StoreError> {

@@ -39,8 +39,18 @@ pub struct ChannelRow {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// `smtp` or `webhook`.
+    pub kind: String,
     /// Where it goes.
     pub target: String,
+    /// The mail server's particulars.
+    #[serde(default)]
+    pub smtp: Value,
+    /// The webhook's.
+    #[serde(default)]
+    pub webhook: Value,
+    /// Row version.
+    pub version: i64,
     /// Only notices at least as grave as this.
     pub min_severity: String,
     /// Only of this workspace.

@@ -128,3 +128,18 @@ async fn what_breaks_a_policy_is_said_once() {
     check(&house).await;
     assert_eq!(raised(&house).await, ["breach require_ip", "breach rotation_days"]);
 }
+
+#[tokio::test]
+async fn only_keys_that_live_are_read() {
+    let house = House::new().await;
+    let (dead, short) = (make(&house, "dead", 30).await, make(&house, "short", 1).await);
+    let living = make(&house, "living", 30).await;
+    let endless = NewKey { name: "endless".to_owned(), expires: Expiry::Never, ..NewKey::default() };
+    house.services.keys.create(endless, &Caller::system()).await.unwrap();
+    let reason = RevocationReason::UserRequest;
+    house.services.keys.revoke(&dead.id, reason, false, &Caller::system()).await.unwrap();
+    house.clock.advance(DAY * 2);
+    let said = house.services.scheduler.run_now("daily_check", &Caller::system()).await.unwrap();
+    assert!(said.starts_with("2 keys,"), "{said}");
+    assert_ne!(short.id, living.id);
+}

@@ -1,4 +1,4 @@
-//! Channels. They cannot be changed: one that shall be another is taken out and added anew.
+//! Channels. Their kind cannot be changed: one that shall be of the other is taken out and added anew.
 
 use std::{io::Read, path::PathBuf};
 
@@ -36,19 +36,31 @@ pub(super) fn channels(plan: &mut Plan, declared: &Declared, present: &Present) 
         if fields.is_empty() {
             continue;
         }
+        let is_same_kind = there.is_none_or(|there| there.kind == target.kind());
         let body = body(declared, wanted, target)?;
         plan.steps.push(match there {
             None => made("channel", name, fields, PATH, body),
-            Some(there) => Step {
-                action: Action::Change,
-                kind: "channel",
-                name: name.clone(),
-                fields,
-                call: Call::Replace { old: place("channels", &there.id, ""), path: PATH, body },
-            },
+            Some(there) => {
+                let path = place("channels", &there.id, "");
+                let call = if is_same_kind {
+                    Call::Update { path, body: as_patch(body), version: there.version }
+                } else {
+                    Call::Replace { old: path, path: PATH, body }
+                };
+                Step { action: Action::Change, kind: "channel", name: name.clone(), fields, call }
+            }
         });
     }
     Ok(())
+}
+
+/// What makes a channel as the change of one: an absent workspace means all of them.
+fn as_patch(mut body: Value) -> Value {
+    if let Some(fields) = body.as_object_mut() {
+        fields.entry("workspace").or_insert_with(|| json!(""));
+        fields.entry("min_severity").or_insert_with(|| json!(Severity::Info.as_str()));
+    }
+    body
 }
 
 /// What differs from the channel that is there, or all that one that is not shall be.
@@ -65,11 +77,35 @@ fn fields(
     let workspace_id = workspace.as_deref().and_then(|w| present.workspace(w)).map(|w| w.name.clone());
     let pairs = [
         ("target", there.map(|c| json!(c.target)), json!(shown(target))),
+        ("username", there.map(|c| c.smtp["username"].clone()), json!(username(target))),
+        ("from", there.map(|c| c.smtp["from"].clone()), json!(sender(target))),
+        ("allow_private", there.map(|c| c.webhook["allow_private"].clone()), json!(allows_private(target))),
         ("min_severity", there.map(|c| json!(c.min_severity)), json!(severity)),
         ("workspace", Some(json!(workspace_there)), json!(workspace_id.or(workspace))),
     ];
     let pairs = pairs.into_iter().map(|(name, old, new)| (name, old.unwrap_or_default(), new));
     pairs.filter(|(_, old, new)| old != new).map(|(name, old, new)| Field { name, old, new }).collect()
+}
+
+fn username(target: &ChannelTarget) -> Option<&str> {
+    match target {
+        ChannelTarget::Smtp(smtp) => smtp.username.as_deref(),
+        ChannelTarget::Webhook(_) => None,
+    }
+}
+
+fn sender(target: &ChannelTarget) -> Option<&str> {
+    match target {
+        ChannelTarget::Smtp(smtp) => Some(&smtp.from),
+        ChannelTarget::Webhook(_) => None,
+    }
+}
+
+const fn allows_private(target: &ChannelTarget) -> Option<bool> {
+    match target {
+        ChannelTarget::Smtp(_) => None,
+        ChannelTarget::Webhook(hook) => Some(hook.allow_private),
+    }
 }
 
 /// As the list of channels shows it.

@@ -1,6 +1,10 @@
 //! Workspaces, owners and policies.
 
-use claviger_control::api::{owners::CreateOwner, policies::PolicyView, workspaces::CreateWorkspace};
+use claviger_control::api::{
+    owners::{CreateOwner, UpdateOwner},
+    policies::PolicyView,
+    workspaces::{CreateWorkspace, UpdateWorkspace},
+};
 use claviger_domain::tenancy::Environment;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
@@ -35,8 +39,14 @@ pub(super) fn workspaces(plan: &mut Plan, declared: &Declared, present: &Present
         if let Some(environment) = &wanted.environment
             && environment.get_ref().as_str() != there.environment
         {
-            let why = format!("the workspace `{name}` is for {}, which never changes", there.environment);
-            return Err(declared.wrong(&environment.span(), &why));
+            let class = environment.get_ref().as_str();
+            let body = json!(UpdateWorkspace { environment: class.to_owned() });
+            plan.steps.push(changed(
+                "workspace",
+                name,
+                Field { name: "environment", old: json!(there.environment), new: json!(class) },
+                Call::Update { path: place("workspaces", &there.id, ""), body, version: there.version },
+            ));
         }
     }
     Ok(())
@@ -45,7 +55,7 @@ pub(super) fn workspaces(plan: &mut Plan, declared: &Declared, present: &Present
 pub(super) fn owners(plan: &mut Plan, declared: &Declared, present: &Present) -> Result<(), CliError> {
     for wanted in &declared.all.owner {
         let name = wanted.name.get_ref();
-        let email = wanted.email.as_ref().map(|e| e.get_ref().clone());
+        let email = wanted.email.as_ref().map(|e| e.get_ref().clone()).filter(|e| !e.is_empty());
         let Some(there) = present.owner(name) else {
             let field = Field { name: "email", old: Value::Null, new: json!(email) };
             let fields = if email.is_some() { vec![field] } else { Vec::new() };
@@ -57,11 +67,15 @@ pub(super) fn owners(plan: &mut Plan, declared: &Declared, present: &Present) ->
             return Err(declared.wrong(&wanted.name.span(), &format!("the owner `{name}` is archived")));
         }
         if let Some(email) = &wanted.email
-            && there.email.as_ref() != Some(email.get_ref())
+            && there.email.as_deref().unwrap_or_default() != email.get_ref()
         {
-            let has = there.email.as_deref().unwrap_or("none");
-            let why = format!("the address of the owner `{name}` is {has}; it cannot be changed");
-            return Err(declared.wrong(&email.span(), &why));
+            let body = json!(UpdateOwner { email: email.get_ref().clone() });
+            plan.steps.push(changed(
+                "owner",
+                name,
+                Field { name: "email", old: json!(there.email), new: json!(email.get_ref()) },
+                Call::Update { path: place("owners", &there.id, ""), body, version: there.version },
+            ));
         }
     }
     Ok(())
@@ -144,6 +158,10 @@ pub(super) fn undeclared(declared: &Declared, present: &Present) -> Vec<Step> {
         steps.extend(rest.map(|w| archive("workspace", "workspaces", &w.id, &w.name)));
     }
     steps
+}
+
+fn changed(kind: &'static str, name: &str, field: Field, call: Call) -> Step {
+    Step { action: Action::Change, kind, name: name.to_owned(), fields: vec![field], call }
 }
 
 pub(super) fn made(

@@ -99,6 +99,7 @@ impl Samples {
             hours: None,
             on_disconnect: OnDisconnect::Drain,
             require: claviger_domain::proof::Proofs::NONE.with(claviger_domain::proof::Proof::Signature),
+            bind_mtls: claviger_domain::binding::CertificateBindings::default(),
         };
         KeyRecord {
             id: public_id.key_id().unwrap(),

@@ -1,12 +1,12 @@
 /** Shows the gateway who calls: the key or an access token, and a signature. */
 import { type Bytes, utf8 } from "./encoding.js";
 import { publicId } from "./secret.js";
-import { type Signer, targetOf } from "./signing.js";
+import { HmacKey, type Signer, SUCCESSOR_HEADER, targetOf } from "./signing.js";
 import { CachedKey } from "./sources.js";
 import { errorCode, type Grant, readGrant, TokenBox } from "./tokens.js";
 import { unlessAborted } from "./wait.js";
 
-const TOKEN_TIMEOUT_MS = 30_000;
+const OWN_TIMEOUT_MS = 30_000;
 const CREDENTIALS = [
   "x-api-key", "authorization", "x-request-signature", "x-request-signature-version", "x-request-timestamp",
   "x-request-nonce", "signature", "signature-input",
@@ -35,7 +35,8 @@ export interface CredentialOptions {
   signer: Signer | undefined;
   keyId: string | undefined;
   scope: string | undefined;
-  /** Sends a request of the purchase. */
+  warn: (text: string) => void;
+  /** Sends a request of our own. */
   send: (url: string, init: RequestInit, sdk: boolean) => Promise<Response>;
   monotonic: () => number;
 }
@@ -75,6 +76,29 @@ export class Credential {
     await this.#sign(method, url, headers, outgoing.body, shown.key);
     if (shown.grant) headers.set("authorization", `Bearer ${shown.grant.access.reveal()}`);
     else headers.set("x-api-key", shown.key);
+  }
+
+  /** Looks at any answer: is the signing secret replaced soon? */
+  notice(headers: Headers): void {
+    if (headers.has(SUCCESSOR_HEADER)) this.#secret?.announce();
+  }
+
+  /** Before a call: fetches the successor of the signing secret, if one was announced with an earlier answer. */
+  async succeed(sdk: boolean, signal: AbortSignal | undefined): Promise<void> {
+    if (!this.#secret?.wantsSuccessor()) return;
+    const shown = await this.obtain(sdk, signal);
+    if ("status" in shown) return;
+    const url = `${this.options.baseURL}/v1/claviger/signing-secret`;
+    const headers = new Headers({ accept: "application/json" });
+    await this.show({ method: "GET", url, headers, body: new Uint8Array() }, shown);
+    const answer = await this.options.send(url, { method: "GET", headers, signal: AbortSignal.timeout(OWN_TIMEOUT_MS) }, sdk);
+    const text = await answer.text();
+    if (answer.status === 200) this.#secret.succeed(text, this.options.warn);
+  }
+
+  get #secret(): HmacKey | undefined {
+    const key = this.options.signer?.key;
+    return key instanceof HmacKey ? key : undefined;
   }
 
   /** After a 401: whether another credential is at hand, so that the call is worth repeating once. */
@@ -120,7 +144,7 @@ export class Credential {
     const headers = new Headers({ "content-type": "application/x-www-form-urlencoded", accept: "application/json" });
     await this.#sign("POST", url, headers, body, key);
     if (proves) headers.set("x-api-key", key);
-    const signal = AbortSignal.timeout(TOKEN_TIMEOUT_MS);
+    const signal = AbortSignal.timeout(OWN_TIMEOUT_MS);
     const answer = await this.options.send(url, { method: "POST", headers, body, signal }, sdk);
     return { status: answer.status, headers: answer.headers, text: await answer.text() };
   }

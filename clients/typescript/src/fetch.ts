@@ -36,7 +36,7 @@ export interface ClavigerOptions {
   maxBodyBytes?: number | undefined;
   /** Another `fetch` underneath. */
   fetch?: Fetch | undefined;
-  /** Told once when the signing secret is replaced soon. Default: `console.warn`. */
+  /** Told what the operator of this program should know. Default: `console.warn`. */
   warn?: ((text: string) => void) | undefined;
   monotonic?: (() => number) | undefined;
   random?: (() => number) | undefined;
@@ -82,7 +82,6 @@ class Exchange {
   readonly #retry: RetryPolicy;
   readonly #monotonic: () => number;
   readonly #random: () => number;
-  #told = false;
 
   constructor(options: ClavigerOptions) {
     this.#options = options;
@@ -104,6 +103,7 @@ class Exchange {
       keyId: options.keyId,
       scope: options.scope,
       monotonic: this.#monotonic,
+      warn: options.warn ?? ((text) => console.warn(text)),
       send: (url, init, sdk) => this.#attempts(url, async () => init, { sdk, replayable: true }),
     });
   }
@@ -162,6 +162,7 @@ class Exchange {
   async #call(outgoing: Outgoing, init: RequestInit, signal: AbortSignal | undefined): Promise<Response> {
     const sdk = outgoing.headers.has("x-stainless-retry-count");
     const replayable = outgoing.body !== undefined;
+    await this.credential.succeed(sdk, signal);
     for (let repeated = false; ; repeated = true) {
       const shown = await this.credential.obtain(sdk, signal);
       if ("status" in shown) return answerOf(shown);
@@ -216,11 +217,7 @@ class Exchange {
   }
 
   #watched(response: Response, begun: number, key: string | undefined, release: () => void): Response {
-    const told = response.headers.get("x-claviger-signing-secret");
-    if (told !== null && !this.#told) {
-      this.#told = true;
-      (this.#options.warn ?? console.warn)(`the signing secret is replaced soon (${told}): fetch its successor`);
-    }
+    this.credential.notice(response.headers);
     const cache = this.#options.cache;
     return tapped(response, key === undefined ? 0 : (cache?.maxAnswer ?? 0), (seen) => {
       release();

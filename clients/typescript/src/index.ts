@@ -24,7 +24,7 @@ export { type Logger, MASK, redact, redactingLogger, Redactor } from "./redactio
 export { decide, type Decision, DEFAULT_RETRY, type Failed, type RetryPolicy } from "./retry.js";
 export { publicId, Secret } from "./secret.js";
 export {
-  ed25519Key, hmacKey, type Profile, PROFILES, Signer, type SignerOptions, type SigningKey, type Target, targetOf,
+  ed25519Key, HmacKey, hmacKey, type HmacKeyOptions, type Profile, PROFILES, Signer, type SignerOptions, type SigningKey, type Target, targetOf,
 } from "./signing.js";
 export { CachedKey, KEY_TTL_MS, type KeySource, staticKey } from "./sources.js";
 export { type Sent, Statistics, type Summary } from "./statistics.js";

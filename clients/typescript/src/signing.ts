@@ -35,17 +35,82 @@ export function targetOf(method: string, url: string): Target {
   return { method, authority: parsed.host, path: parsed.pathname, query: parsed.search.slice(1) };
 }
 
-/** The printed signing secret, as it is: its UTF-8 bytes are the key. */
-export function hmacKey(secret: string | Secret): SigningKey {
-  const kept = typeof secret === "string" ? new Secret(secret) : secret;
-  let imported: Promise<CryptoKey> | undefined;
-  return {
-    alg: "hmac-sha256",
-    async sign(message) {
-      imported ??= crypto.subtle.importKey("raw", utf8(kept.reveal()), { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
-      return new Uint8Array(await crypto.subtle.sign("HMAC", await imported, message));
-    },
-  };
+/** What the gateway says about the successor of a signing secret. */
+export const SUCCESSOR_HEADER = "x-claviger-signing-secret";
+
+export interface HmacKeyOptions {
+  /** Told once, with the successor and the time (milliseconds since 1970) from when it counts: store it for the next start. */
+  onSuccessor?: ((secret: string, validFromMs: number) => void) | undefined;
+  /** Milliseconds since 1970. */
+  clock?: (() => number) | undefined;
+}
+
+/**
+ * The printed signing secret, as it is: its UTF-8 bytes are the key.
+ *
+ * Secrets are replaced every month. The gateway announces it a week before; the adapter then fetches the successor with a
+ * signed request, and signs with it from its day on.
+ */
+export class HmacKey implements SigningKey {
+  readonly alg = "hmac-sha256";
+  #secret: Secret;
+  #imported: Promise<CryptoKey> | undefined;
+  #next: { secret: Secret; validFromMs: number } | undefined;
+  #announced = false;
+
+  constructor(
+    secret: string | Secret,
+    private readonly options: HmacKeyOptions = {},
+  ) {
+    this.#secret = typeof secret === "string" ? new Secret(secret) : secret;
+  }
+
+  async sign(message: Bytes): Promise<Bytes> {
+    if (this.#next && (this.options.clock ?? Date.now)() >= this.#next.validFromMs) {
+      this.#secret = this.#next.secret;
+      this.#imported = this.#next = undefined;
+    }
+    const bytes = utf8(this.#secret.reveal());
+    this.#imported ??= crypto.subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+    return new Uint8Array(await crypto.subtle.sign("HMAC", await this.#imported, message));
+  }
+
+  /** The gateway said that there is a successor. */
+  announce(): void {
+    this.#announced = this.#next === undefined;
+  }
+
+  /** True once after an announcement: the caller fetches, and gives the answer to `succeed`. */
+  wantsSuccessor(): boolean {
+    const wants = this.#announced;
+    this.#announced = false;
+    return wants;
+  }
+
+  /** Reads the answer of `GET /v1/claviger/signing-secret`. One that says nothing changes nothing. */
+  succeed(answer: string, warn: (text: string) => void): void {
+    const next = successorIn(answer);
+    if (!next || this.#next || next.text === this.#secret.reveal()) return;
+    this.#next = { secret: new Secret(next.text), validFromMs: next.validFromMs };
+    if (this.options.onSuccessor) this.options.onSuccessor(next.text, next.validFromMs);
+    else warn("the signing secret has a successor that only this process knows: give hmacKey an onSuccessor that stores it");
+  }
+}
+
+/** The same, as a function. */
+export function hmacKey(secret: string | Secret, options: HmacKeyOptions = {}): HmacKey {
+  return new HmacKey(secret, options);
+}
+
+function successorIn(answer: string): { text: string; validFromMs: number } | undefined {
+  try {
+    const { next } = JSON.parse(answer) as { next?: { signing_secret?: unknown; valid_from?: unknown } | null };
+    const validFromMs = Date.parse(String(next?.valid_from));
+    const text = next?.signing_secret;
+    return typeof text === "string" && !Number.isNaN(validFromMs) ? { text, validFromMs } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** A private Ed25519 key in PEM form (PKCS #8), for `rfc9421` only. */
@@ -80,7 +145,8 @@ export interface SignerOptions {
 
 /** Signs requests with one key in one profile. */
 export class Signer {
-  readonly #key: SigningKey;
+  /** What it signs with. */
+  readonly key: SigningKey;
   readonly #profile: Profile;
   readonly #lifetimeSecs: number | undefined;
   readonly #label: string;
@@ -88,7 +154,7 @@ export class Signer {
   readonly #nonce: () => string;
 
   constructor(options: SignerOptions) {
-    this.#key = options.key;
+    this.key = options.key;
     this.#profile = options.profile ?? "rfc9421";
     this.#lifetimeSecs = options.lifetimeSecs;
     this.#label = options.label ?? "cvg";
@@ -97,7 +163,7 @@ export class Signer {
     if (!PROFILES.includes(this.#profile)) {
       throw new ConfigurationError(`no such signing profile; there are ${PROFILES.join(", ")}`);
     }
-    if (this.#profile !== "rfc9421" && this.#key.alg !== "hmac-sha256") {
+    if (this.#profile !== "rfc9421" && this.key.alg !== "hmac-sha256") {
       throw new ConfigurationError("v1 and v2 are HMAC only; an Ed25519 key signs in the profile rfc9421");
     }
   }
@@ -118,7 +184,7 @@ export class Signer {
     const lines = bound
       ? utf8(["cvg-sig-v2", keyId, method, authority, path, query, hex(await sha256(body))].join("\n"))
       : body;
-    const signature = await this.#key.sign(joined([lines, utf8(`|${timestamp}|${nonce}`)]));
+    const signature = await this.key.sign(joined([lines, utf8(`|${timestamp}|${nonce}`)]));
     return {
       "x-request-signature": `sha256=${hex(signature)}`,
       "x-request-timestamp": timestamp,
@@ -141,10 +207,10 @@ export class Signer {
     }
     const until = this.#lifetimeSecs === undefined ? "" : `;expires=${created + this.#lifetimeSecs}`;
     const names = parts.map(([name]) => `"${name}"`).join(" ");
-    const parameters = `(${names});created=${created}${until};nonce="${this.#nonce()}";keyid="${keyId}";alg="${this.#key.alg}"`;
+    const parameters = `(${names});created=${created}${until};nonce="${this.#nonce()}";keyid="${keyId}";alg="${this.key.alg}"`;
     const base = [...parts.map(([name, value]) => `"${name}": ${value}`), `"@signature-params": ${parameters}`].join("\n");
     headers["signature-input"] = `${this.#label}=${parameters}`;
-    headers["signature"] = `${this.#label}=:${base64(await this.#key.sign(utf8(base)))}:`;
+    headers["signature"] = `${this.#label}=:${base64(await this.key.sign(utf8(base)))}:`;
     return headers;
   }
 }

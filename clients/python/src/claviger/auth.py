@@ -13,12 +13,12 @@ from ._effects import Call, ReadAnswer, Send, Wait
 from ._http import AuthBase, library_of
 from .errors import ConfigurationError, TokenError, WrongOrigin
 from .secret import public_id
-from .signing import Signer, Target
+from .signing import SUCCESSOR_HEADER, HmacKey, Signer, Target
 from .sources import CachedKey, KeySource
 from .tokens import Grant, TokenBox, error_code
 
 Flow = Generator[Any, Any, Any]
-_TOKEN_TIMEOUT_SECS = 30.0
+_OWN_TIMEOUT_SECS = 30.0
 _CREDENTIALS = (
     "x-api-key", "authorization", "x-request-signature", "x-request-signature-version", "x-request-timestamp",
     "x-request-nonce", "signature", "signature-input",
@@ -56,6 +56,7 @@ class ClavigerAuth(AuthBase):
         self._key = key if isinstance(key, CachedKey) else CachedKey(key)
         self._uses_tokens = auth == "token"
         self._signer = signer
+        self._secret = signer.key if signer is not None and isinstance(signer.key, HmacKey) else None
         self._key_id = key_id
         self._scope = scope
         self._max_body_bytes = max_body_bytes
@@ -114,27 +115,48 @@ class ClavigerAuth(AuthBase):
     def _flow(self, request: Any) -> Flow:
         if _origin(str(request.url)) != self._origin:
             raise WrongOrigin(f"no credential is sent to {request.url.host}: the gateway is {self._origin}")
+        yield from self._succeed(request)
         repeated = False
         while True:
-            key: str = yield Call(self._key.get)
-            grant = None
-            if self._uses_tokens:
-                grant = yield from self._grant(request, key)
-                if grant is None:
-                    return
-                shown = ("authorization", f"Bearer {grant.access.reveal()}")
-            else:
-                shown = ("x-api-key", key)
-            yield from self._show(request, key, shown)
+            found = yield from self._credentials(request)
+            if found is None:
+                return
+            key, grant = found
             # Asked before sending: a stream that was sent may look like a body in memory.
             replayable = is_replayable(request)
             response = yield Send(request)
+            if SUCCESSOR_HEADER in response.headers and self._secret is not None:
+                self._secret.announce()
             if response.status_code != 401 or repeated or not replayable:
                 return
             code = error_code((yield ReadAnswer(response)))
             repeated = yield from self._may_repeat(key, grant, code)
             if not repeated:
                 return
+
+    def _succeed(self, request: Any) -> Flow:
+        """Before a call: fetches the successor of the signing secret, if one was announced with an earlier answer."""
+        if self._secret is None or not self._secret.wants_successor():
+            return
+        asked = self._built(request, "GET", "/v1/claviger/signing-secret")
+        if (yield from self._credentials(asked)) is None:
+            return
+        response = yield Send(asked)
+        answer: bytes = yield ReadAnswer(response)
+        if response.status_code == 200:
+            self._secret.succeed(answer)
+
+    def _credentials(self, request: Any) -> Flow:
+        """Puts key or token and signature into a request. None: the token endpoint refused, and its answer stands."""
+        key: str = yield Call(self._key.get)
+        grant, shown = None, ("x-api-key", key)
+        if self._uses_tokens:
+            grant = yield from self._grant(request, key)
+            if grant is None:
+                return None
+            shown = ("authorization", f"Bearer {grant.access.reveal()}")
+        yield from self._show(request, key, shown)
+        return key, grant
 
     def _may_repeat(self, key: str, grant: Grant | None, code: str | None) -> Flow:
         if grant is not None:
@@ -205,17 +227,8 @@ class ClavigerAuth(AuthBase):
         return self._keep((yield ReadAnswer(response)))
 
     def _ask(self, request: Any, name: str, form: dict[str, str], key: str | None = None) -> Flow:
-        asked = library_of(request).Request(
-            "POST",
-            f"{self._base_url}/v1/auth/{name}",
-            content=urlencode(form).encode(),
-            headers={"content-type": "application/x-www-form-urlencoded", "accept": "application/json"},
-            extensions={
-                "timeout": dict.fromkeys(("connect", "read", "write", "pool"), _TOKEN_TIMEOUT_SECS),
-                # Below, the purchase is treated as part of the call: an SDK repeats both or neither.
-                "claviger": {"purchase": True, "sdk": "x-stainless-retry-count" in request.headers},
-            },
-        )
+        asked = self._built(request, "POST", f"/v1/auth/{name}", urlencode(form).encode())
+        asked.headers["content-type"] = "application/x-www-form-urlencoded"
         if key is not None:
             asked.headers["x-api-key"] = key
         if self._signer is not None:
@@ -223,6 +236,20 @@ class ClavigerAuth(AuthBase):
             target = Target.of("POST", str(asked.url))
             asked.headers.update(self._signer.headers(target, self._key_id or public_id(signed_by) or "", asked.content))
         return (yield Send(asked))
+
+    def _built(self, request: Any, method: str, path: str, content: bytes | None = None) -> Any:
+        """A request of our own, on behalf of a call."""
+        return library_of(request).Request(
+            method,
+            f"{self._base_url}{path}",
+            content=content,
+            headers={"accept": "application/json"},
+            extensions={
+                "timeout": dict.fromkeys(("connect", "read", "write", "pool"), _OWN_TIMEOUT_SECS),
+                # Below, it is treated as part of the call: an SDK repeats both or neither.
+                "claviger": {"purchase": True, "sdk": "x-stainless-retry-count" in request.headers},
+            },
+        )
 
     def _keep(self, body: bytes) -> Grant:
         grant = Grant.read(body, self._monotonic())

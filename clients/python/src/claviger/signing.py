@@ -10,10 +10,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+import logging
+import re
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -22,6 +27,8 @@ from .secret import Secret
 
 Profile = Literal["v1", "v2", "rfc9421"]
 PROFILES: tuple[Profile, ...] = ("v1", "v2", "rfc9421")
+SUCCESSOR_HEADER = "x-claviger-signing-secret"
+log = logging.getLogger("claviger")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -34,22 +41,75 @@ class SigningKey(Protocol):
     def sign(self, message: bytes) -> bytes: ...
 
 
-@dataclass(frozen=True)
 class HmacKey:
-    """The printed signing secret, as it is: its UTF-8 bytes are the key."""
+    """The printed signing secret, as it is: its UTF-8 bytes are the key.
 
-    secret: Secret
+    Secrets are replaced every month. The gateway announces it a week before; the adapter then fetches the successor with a
+    signed request, and signs with it from its day on. `on_successor` is called with the new secret's text and the time (in
+    seconds since 1970) from when it counts: store it, so that the next start of the program has it.
+    """
 
-    @property
-    def alg(self) -> str:
-        return "hmac-sha256"
+    alg = "hmac-sha256"
+
+    def __init__(
+        self,
+        secret: Secret,
+        on_successor: Callable[[str, float], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._secret = secret
+        self._on_successor = on_successor
+        self._clock = clock
+        self._next: tuple[Secret, float] | None = None
+        self._announced = False
+        self._lock = threading.Lock()
 
     def sign(self, message: bytes) -> bytes:
         return self.start(message).digest()
 
     def start(self, message: bytes = b"") -> hmac.HMAC:
         """A MAC that takes more."""
-        return hmac.new(self.secret.reveal().encode(), message, hashlib.sha256)
+        with self._lock:
+            if self._next is not None and self._clock() >= self._next[1]:
+                self._secret, self._next = self._next[0], None
+            secret = self._secret
+        return hmac.new(secret.reveal().encode(), message, hashlib.sha256)
+
+    def announce(self) -> None:
+        """The gateway said that there is a successor."""
+        with self._lock:
+            self._announced = self._next is None
+
+    def wants_successor(self) -> bool:
+        """True once after an announcement: the caller fetches, and gives the answer to `succeed`."""
+        with self._lock:
+            wants, self._announced = self._announced, False
+            return wants
+
+    def succeed(self, answer: bytes) -> None:
+        """Reads the answer of `GET /v1/claviger/signing-secret`. One that says nothing changes nothing."""
+        try:
+            found = json.loads(answer)["next"]
+            text, valid_from = str(found["signing_secret"]), rfc3339(str(found["valid_from"]))
+        except (ValueError, KeyError, TypeError):
+            return
+        with self._lock:
+            if self._next is not None or text == self._secret.reveal():
+                return
+            self._next = (Secret(text), valid_from)
+        if self._on_successor is not None:
+            self._on_successor(text, valid_from)
+        else:
+            log.warning("the signing secret has a successor that only this process knows: give HmacKey an on_successor that stores it")
+
+
+def rfc3339(text: str) -> float:
+    """Seconds since 1970; raises ValueError."""
+    # `fromisoformat` reads Z and any number of digits only since Python 3.11.
+    whole = re.fullmatch(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))", text)
+    if whole is None:
+        raise ValueError("not a time of RFC 3339")
+    return datetime.fromisoformat(f"{whole[1]}T{whole[2]}{whole[3] or '+00:00'}").timestamp()
 
 
 class Ed25519Key:

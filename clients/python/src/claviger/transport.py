@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -18,9 +17,7 @@ from .statistics import Statistics
 from .usage import Decoded, reader_for
 
 Flow = Generator[Any, Any, Any]
-log = logging.getLogger("claviger")
 _NOT_KEPT = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive"})
-_SECRET_ROTATES = "x-claviger-signing-secret"
 
 
 class Exchange:
@@ -44,7 +41,6 @@ class Exchange:
         self._chance = chance
         self._wall = wall
         self._monotonic = monotonic
-        self._told_rotation = False
 
     def flow(self, request: Any) -> Flow:
         """From a signed request to its answer; the result is the response."""
@@ -66,7 +62,6 @@ class Exchange:
         except BaseException:
             ticket.end(None)
             raise
-        self._notice(response)
         ticket.status = response.status_code
         ticket.headers = [(k, v) for k, v in response.headers.multi_items() if k.lower() not in _NOT_KEPT]
         if whole_body(response) is not None:
@@ -125,12 +120,6 @@ class Exchange:
             return None
         path, _, query = request.url.raw_path.decode("ascii").partition("?")
         return self.cache.key(request.method, path, query, request.headers, whole_body(request))
-
-    def _notice(self, response: Any) -> None:
-        told = response.headers.get(_SECRET_ROTATES)
-        if told and not self._told_rotation:
-            self._told_rotation = True
-            log.warning("the signing secret is replaced soon (%s): fetch its successor", told)
 
 
 class _Ticket:

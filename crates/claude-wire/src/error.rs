@@ -64,6 +64,8 @@ pub struct ErrorBody<'a> {
     pub message: &'a str,
     /// `error.details.error_code`, where there is one.
     pub error_code: Option<&'a str>,
+    /// `error.details.oauth_error`, where there is one.
+    pub oauth_error: Option<&'a str>,
     /// `request_id`; left out when absent.
     pub request_id: Option<&'a str>,
 }
@@ -93,10 +95,19 @@ impl ErrorBody<'_> {
         out.extend_from_slice(br#"","message":""#);
         escape_into(self.message, out);
         out.push(b'"');
-        if let Some(code) = self.error_code {
-            out.extend_from_slice(br#","details":{"error_code":""#);
-            escape_into(code, out);
-            out.extend_from_slice(br#""}"#);
+        let details = [("error_code", self.error_code), ("oauth_error", self.oauth_error)];
+        let mut between: &[u8] = br#","details":{""#;
+        for (name, value) in details {
+            let Some(value) = value else { continue };
+            out.extend_from_slice(between);
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(br#"":""#);
+            escape_into(value, out);
+            out.push(b'"');
+            between = br#",""#;
+        }
+        if self.error_code.or(self.oauth_error).is_some() {
+            out.push(b'}');
         }
         out.push(b'}');
         if let Some(id) = self.request_id {
@@ -121,6 +132,7 @@ mod tests {
             kind: ErrorType::NotFound,
             message: "model: \"a\\b\"\n\u{1}é",
             error_code: Some("file_expired"),
+            oauth_error: Some("invalid_grant"),
             request_id: Some("req_011C"),
         };
         let value: serde_json::Value = serde_json::from_slice(&body.to_json()).unwrap();
@@ -128,7 +140,8 @@ mod tests {
         {
           "error": {
             "details": {
-              "error_code": "file_expired"
+              "error_code": "file_expired",
+              "oauth_error": "invalid_grant"
             },
             "message": "model: \"a\\b\"\n\u0001é",
             "type": "not_found_error"
@@ -145,6 +158,7 @@ mod tests {
             kind: ErrorType::Overloaded,
             message: "a\r\n\nb",
             error_code: None,
+            oauth_error: None,
             request_id: None,
         };
         insta::assert_snapshot!(String::from_utf8(body.to_sse()).unwrap().escape_debug(), @r#"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"a\\r\\n\\nb\"}}\n\n"#);

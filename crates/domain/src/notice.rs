@@ -207,6 +207,8 @@ pub enum Incident {
     Lockout,
     /// A key was used after it was revoked as compromised.
     DeadKeyUsed,
+    /// A refresh token was shown again after it was spent: somebody has a copy.
+    RefreshReused,
 }
 
 impl Incident {
@@ -218,6 +220,7 @@ impl Incident {
             Self::BreakGlass => "break_glass",
             Self::Lockout => "lockout",
             Self::DeadKeyUsed => "dead_key_used",
+            Self::RefreshReused => "refresh_reused",
         }
     }
 }

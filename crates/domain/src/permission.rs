@@ -303,6 +303,18 @@ impl Permissions {
             && self.scopes.allows(endpoint, access)
     }
 
+    /// The scopes that mean something here: of the endpoints that may be used.
+    #[must_use]
+    pub fn in_force(&self) -> Scopes {
+        let both = |set: Scopes, endpoint: &Endpoint| {
+            set.with(*endpoint, Access::Read).with(*endpoint, Access::Write)
+        };
+        match &*self.endpoints {
+            [] => self.scopes,
+            some => self.scopes.within(some.iter().fold(Scopes::default(), both)),
+        }
+    }
+
     /// Whether the model may be used.
     #[must_use]
     pub fn allows_model(&self, model: &str) -> bool {

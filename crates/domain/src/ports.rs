@@ -10,12 +10,14 @@ pub mod lifecycle;
 pub mod notices;
 pub mod operators;
 pub mod reviews;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 use crate::{
+    access_token::{denial::Denial, key_life::TokenKeyRecord},
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::Timestamp,
     direct_use::CredentialDay,
@@ -26,6 +28,7 @@ use crate::{
     operator::{approval::ApprovalRecord, record::OperatorRecord, token::OperatorTokenRecord},
     permission::Scopes,
     policy::PolicyRecord,
+    refresh::{Family, RefreshToken},
     review::ReviewRecord,
     rotation::{RotationRecord, Succession},
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
@@ -42,6 +45,7 @@ use self::{
     notices::{NoticeStore, ReportRecord},
     operators::{OperatorStore, StepUp},
     reviews::ReviewStore,
+    tokens::TokenStore,
 };
 
 /// A store could not do what was asked.
@@ -178,6 +182,18 @@ pub enum Change {
     InsertReview(Box<ReviewRecord>),
     /// What has become of it.
     UpdateReview(Box<ReviewRecord>),
+    /// A new key that signs access tokens; a conflict when there is one in its place already.
+    InsertTokenKey(Box<TokenKeyRecord>),
+    /// A changed one.
+    UpdateTokenKey(Box<TokenKeyRecord>),
+    /// A new family of refresh tokens.
+    InsertTokenFamily(Box<Family>),
+    /// A changed one.
+    UpdateTokenFamily(Box<Family>),
+    /// A new refresh token; a conflict when the one before it has a successor.
+    InsertRefreshToken(Box<RefreshToken>),
+    /// Access tokens are refused from now on.
+    DenyTokens(Denial),
     /// The rest is written only if this job still runs under this fencing token.
     HoldLease(JobLease),
 }
@@ -210,11 +226,23 @@ pub enum FeedKind {
     Credential,
     /// A secret of our own.
     Secret,
+    /// A key that signs access tokens.
+    TokenKey,
+    /// Access tokens that are refused.
+    TokenDenial,
 }
 
 impl FeedKind {
-    const ALL: [Self; 6] =
-        [Self::Key, Self::Workspace, Self::Owner, Self::Upstream, Self::Credential, Self::Secret];
+    const ALL: [Self; 8] = [
+        Self::Key,
+        Self::Workspace,
+        Self::Owner,
+        Self::Upstream,
+        Self::Credential,
+        Self::Secret,
+        Self::TokenKey,
+        Self::TokenDenial,
+    ];
 
     /// As stored.
     #[must_use]
@@ -226,6 +254,8 @@ impl FeedKind {
             Self::Upstream => "upstream",
             Self::Credential => "credential",
             Self::Secret => "secret",
+            Self::TokenKey => "token_key",
+            Self::TokenDenial => "token_denial",
         }
     }
 
@@ -405,6 +435,7 @@ pub trait Store:
     + LifecycleStore
     + ReviewStore
     + ChildStore
+    + TokenStore
     + Send
     + Sync
     + 'static

@@ -2,19 +2,26 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use claviger_claude_wire::answers::{Answer, UNAUTHENTICATED_MESSAGE};
 use claviger_domain::{
+    access_token::AccessClaims,
     grant::AuthFailure,
-    proof::Proofs,
+    jose::looks_like_jws,
+    proof::{Proof, Proofs},
     token::{Brand, PublicId, Token},
 };
-use claviger_service::grants::{Grants, LiveGrant, VerifyError};
+use claviger_service::{
+    grants::{Grants, LiveGrant, VerifyError},
+    tokens::TokenRefusal,
+};
 use claviger_upstream::CredentialForm;
 use http::{HeaderMap, header};
+use zeroize::Zeroizing;
 
-use crate::{receive::Inbound, refuse::Refusal};
+use crate::{receive::Inbound, refuse::Refusal, worker::Shared};
 
-/// Someone who proved a key.
+/// Someone who proved a key, or showed an access token that one has bought.
 #[derive(Debug)]
 pub struct Caller {
     /// What the key may do, and what it is doing.
@@ -23,6 +30,26 @@ pub struct Caller {
     pub form: CredentialForm,
     /// What was shown beside it so far.
     pub proofs: Proofs,
+    /// The access token that was shown; `None`: the key itself was.
+    pub token: Option<Arc<AccessClaims>>,
+}
+
+/// How something was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `x-api-key`, or `Authorization: Bearer`.
+    Bearer,
+    /// `Authorization: DPoP` (RFC 9449, 7.1): an access token, beside a proof.
+    Dpop,
+}
+
+/// The one key or token that the headers show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown<'a> {
+    /// Its text.
+    pub text: &'a [u8],
+    /// How.
+    pub scheme: Scheme,
 }
 
 /// Why nobody was recognised.
@@ -36,6 +63,9 @@ pub enum AuthenticateError {
         /// Which key was named.
         named: Option<PublicId>,
     },
+    /// Not a working access token.
+    #[error(transparent)]
+    Token(TokenRefusal),
     /// Keys cannot be verified now.
     #[error("keys cannot be verified now")]
     Unavailable,
@@ -44,48 +74,110 @@ pub enum AuthenticateError {
     Busy,
 }
 
-/// Proves the caller's key.
+impl AuthenticateError {
+    /// The key is genuine, and not the one that was named beside it.
+    #[must_use]
+    pub fn other_client(live: &LiveGrant) -> Self {
+        Self::Failed { failure: AuthFailure::Conflicting, named: Some(live.grant.key.public_id) }
+    }
+}
+
+impl From<AuthFailure> for AuthenticateError {
+    fn from(failure: AuthFailure) -> Self {
+        Self::Failed { failure, named: None }
+    }
+}
+
+/// Proves the caller's key, or the access token that stands for it.
 ///
 /// # Errors
 /// [`AuthenticateError`].
-pub async fn authenticate(
+pub async fn authenticate(shared: &Shared, inbound: &Inbound) -> Result<Caller, AuthenticateError> {
+    let headers = &inbound.head.headers;
+    let (shown, form) = (shown(headers)?, CredentialForm::of(headers));
+    if shown.scheme == Scheme::Dpop || looks_like_jws(shown.text) {
+        let verified = shared.services.tokens.verify(shown.text, &shared.issuer()).await;
+        let known = verified.map_err(AuthenticateError::Token)?;
+        let proofs = Proofs::NONE.with(Proof::Token);
+        return Ok(Caller { live: known.live, form, proofs, token: Some(known.claims) });
+    }
+    let live = prove_key(&shared.services.grants, shared.config().brand, shown.text).await?;
+    Ok(Caller { live, form, proofs: Proofs::NONE, token: None })
+}
+
+/// Proves a key.
+///
+/// # Errors
+/// [`AuthenticateError`].
+pub async fn prove_key(
     grants: &Grants,
     brand: Brand,
-    inbound: &Inbound,
-) -> Result<Caller, AuthenticateError> {
-    let headers = &inbound.head.headers;
-    let failed = |failure| AuthenticateError::Failed { failure, named: None };
-    let shown = shown_key(headers).map_err(failed)?;
-    let token = Token::parse(brand, shown).map_err(|_| failed(AuthFailure::Malformed))?;
-    let verified = grants.verify(&token).await.map_err(|error| match error {
+    shown: &[u8],
+) -> Result<Arc<LiveGrant>, AuthenticateError> {
+    let token = Token::parse(brand, shown).map_err(|_| AuthFailure::Malformed)?;
+    grants.verify(&token).await.map_err(|error| match error {
         VerifyError::Auth(failure) => AuthenticateError::Failed { failure, named: Some(token.public_id()) },
         VerifyError::Unavailable => AuthenticateError::Unavailable,
         VerifyError::Busy => AuthenticateError::Busy,
-    })?;
-    Ok(Caller { live: verified, form: CredentialForm::of(headers), proofs: Proofs::NONE })
+    })
 }
 
-/// The one key that the headers show.
-fn shown_key(headers: &HeaderMap) -> Result<&[u8], AuthFailure> {
-    let plain = headers.get_all("x-api-key").into_iter().map(|v| Ok(v.as_bytes()));
-    let bearer = headers.get_all(header::AUTHORIZATION).into_iter().map(|v| bearer_token(v.as_bytes()));
-    let mut shown = None;
-    for key in plain.chain(bearer) {
-        let key = key?;
+/// The one key or token that the headers show.
+///
+/// # Errors
+/// [`AuthFailure::Missing`], [`AuthFailure::Malformed`], [`AuthFailure::Conflicting`].
+pub fn shown(headers: &HeaderMap) -> Result<Shown<'_>, AuthFailure> {
+    let plain = headers.get_all("x-api-key").into_iter();
+    let plain = plain.map(|v| Ok(Shown { text: v.as_bytes(), scheme: Scheme::Bearer }));
+    let bearer = headers.get_all(header::AUTHORIZATION).into_iter().map(|v| after_scheme(v.as_bytes()));
+    let mut shown: Option<Shown<'_>> = None;
+    for one in plain.chain(bearer) {
+        let one = one?;
         match shown {
-            None => shown = Some(key),
-            Some(first) if first == key => {}
+            None => shown = Some(one),
+            Some(first) if first.text == one.text => {
+                // Claude Code shows the same in both headers; the stricter scheme counts.
+                if one.scheme == Scheme::Dpop {
+                    shown = Some(one);
+                }
+            }
             Some(_) => return Err(AuthFailure::Conflicting),
         }
     }
     shown.ok_or(AuthFailure::Missing)
 }
 
-fn bearer_token(value: &[u8]) -> Result<&[u8], AuthFailure> {
-    match value.split_at_checked(7) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => Ok(token.trim_ascii()),
-        Some(_) | None => Err(AuthFailure::Malformed),
+fn after_scheme(value: &[u8]) -> Result<Shown<'_>, AuthFailure> {
+    let (name, rest) = value.split_at(value.iter().position(|b| *b == b' ').unwrap_or(value.len()));
+    let scheme = match name {
+        name if name.eq_ignore_ascii_case(b"bearer") => Scheme::Bearer,
+        name if name.eq_ignore_ascii_case(b"dpop") => Scheme::Dpop,
+        _ => return Err(AuthFailure::Malformed),
+    };
+    let text = rest.trim_ascii();
+    if text.is_empty() { Err(AuthFailure::Malformed) } else { Ok(Shown { text, scheme }) }
+}
+
+/// The key and its id in `Authorization: Basic` (RFC 6749, 2.3.1); `None`: not by that scheme. Neither has a character
+/// that would be escaped.
+///
+/// # Errors
+/// [`AuthFailure::Malformed`].
+pub fn basic_key(headers: &HeaderMap) -> Result<Option<(String, Zeroizing<Vec<u8>>)>, AuthFailure> {
+    let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
+    let Some(value) = values.next().map(http::HeaderValue::as_bytes) else { return Ok(None) };
+    let Some((scheme, rest)) = value.split_at_checked(6) else { return Ok(None) };
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return Ok(None);
     }
+    if values.next().is_some() || headers.contains_key("x-api-key") {
+        return Err(AuthFailure::Conflicting);
+    }
+    let pair = STANDARD.decode(rest.trim_ascii()).map_err(|_| AuthFailure::Malformed)?;
+    let pair = Zeroizing::new(pair);
+    let at = pair.iter().position(|b| *b == b':').ok_or(AuthFailure::Malformed)?;
+    let id = std::str::from_utf8(&pair[..at]).map_err(|_| AuthFailure::Malformed)?.to_owned();
+    Ok(Some((id, Zeroizing::new(pair[at + 1..].to_vec()))))
 }
 
 impl From<AuthenticateError> for Refusal {
@@ -94,6 +186,7 @@ impl From<AuthenticateError> for Refusal {
             AuthenticateError::Failed { failure, .. } => {
                 Self::new(Answer::Unauthenticated, failure.as_str(), UNAUTHENTICATED_MESSAGE)
             }
+            AuthenticateError::Token(refusal) => token_refusal(refusal),
             AuthenticateError::Unavailable => {
                 Self::new(Answer::Unavailable, "verify_unavailable", "Keys cannot be verified now.")
             }
@@ -101,6 +194,37 @@ impl From<AuthenticateError> for Refusal {
                 Self::new(Answer::Overloaded, "verify_busy", "Too many unknown keys are being looked up.")
             }
         }
+    }
+}
+
+/// Which of the three is said to anybody: whoever has a token knows what it says, and learns nothing of the key.
+fn token_refusal(refusal: TokenRefusal) -> Refusal {
+    let refused = |code: &'static str, message: &'static str, challenge: &'static str| Refusal {
+        error_code: Some(code),
+        challenge: Some(challenge),
+        ..Refusal::new(Answer::Unauthenticated, refusal.as_str(), message)
+    };
+    match refusal {
+        TokenRefusal::Invalid(why) => Refusal {
+            reason: why.as_str(),
+            ..refused(
+                "token_invalid",
+                "This is no access token of this gateway.",
+                "Bearer error=\"invalid_token\", error_description=\"not a token of this gateway\"",
+            )
+        },
+        TokenRefusal::Expired => refused(
+            "token_expired",
+            "The access token is expired: get another one.",
+            "Bearer error=\"invalid_token\", error_description=\"expired\"",
+        ),
+        TokenRefusal::Denied | TokenRefusal::Key(_) => refused(
+            "token_revoked",
+            "The access token was revoked.",
+            "Bearer error=\"invalid_token\", error_description=\"revoked\"",
+        ),
+        TokenRefusal::Unavailable => AuthenticateError::Unavailable.into(),
+        TokenRefusal::Busy => AuthenticateError::Busy.into(),
     }
 }
 
@@ -114,7 +238,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
-        shown_key(&headers).map(|k| String::from_utf8_lossy(k).into_owned())
+        super::shown(&headers).map(|k| String::from_utf8_lossy(k.text).into_owned())
     }
 
     #[test]

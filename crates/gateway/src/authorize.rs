@@ -11,7 +11,12 @@ use claviger_claude_wire::{
     batch::BatchError,
     head::HeadError,
 };
-use claviger_domain::{grant::Forbidden, id::CredentialId, permission::Access, token::KeyClass};
+use claviger_domain::{
+    grant::Forbidden,
+    id::CredentialId,
+    permission::{Access, Scopes},
+    token::KeyClass,
+};
 use claviger_service::ServiceError;
 use http::{Method, header};
 
@@ -55,6 +60,9 @@ pub enum AuthorizeError {
     /// The key may not do this at all.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// The access token is not for this.
+    #[error("this access token is not for `{}`: buy one with more scopes, as far as the key goes", .0)]
+    Scope(String),
     /// Not a route that can be offered.
     #[error("this route is not supported")]
     NotSupported,
@@ -108,6 +116,10 @@ pub async fn authorize(shared: &Shared, inbound: Inbound, caller: Caller) -> Res
     }
     let access = operation.access(&head.method);
     live.check_use(head.client_ip, head.at, operation.endpoint(), access)?;
+    if caller.token.as_deref().is_some_and(|t| !t.scopes.allows(operation.endpoint(), access)) {
+        let wanted = Scopes::default().with(operation.endpoint(), access);
+        return Err(AuthorizeError::Scope(wanted.words().join(" ")));
+    }
     if *operation == Operation::Other {
         check_other(shared, &head.method, &caller)?;
     }
@@ -182,6 +194,11 @@ impl From<AuthorizeError> for Refusal {
             AuthorizeError::Forbidden(Forbidden::Endpoint(..)) => {
                 Self::new(Answer::PermissionDenied, "endpoint", text)
             }
+            AuthorizeError::Scope(_) => Self {
+                error_code: Some("scope_exceeded"),
+                challenge: Some("Bearer error=\"insufficient_scope\""),
+                ..Self::new(Answer::PermissionDenied, "scope_exceeded", text)
+            },
             AuthorizeError::NotSupported => Self::new(Answer::NotSupported, "not_supported", text),
             AuthorizeError::ModelsUnchecked => Self::new(Answer::NotSupported, "models_unchecked", text),
             AuthorizeError::Model(_) => Self::new(Answer::ModelRefused, "model", text),

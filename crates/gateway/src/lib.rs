@@ -1,6 +1,7 @@
 //! The data plane: one request, in a straight line. Read [`pipeline`] first, then the stages in its order.
 
 mod admit;
+mod auth;
 mod authenticate;
 mod authorize;
 mod body;
@@ -91,6 +92,12 @@ impl Gateway {
     /// fetches, counts keys. To be run once in a process.
     pub async fn run_jobs(&self, stop: CancellationToken) {
         jobs::run(Arc::clone(&self.shared), stop).await;
+    }
+
+    /// Says where it listens, as `scheme://host:port`: who signs access tokens, unless `public_url` is set. To be said
+    /// before the first request; only the first time counts.
+    pub fn set_origin(&self, origin: String) {
+        self.shared.set_origin(origin);
     }
 
     /// Takes over what can change while running, for requests and connections that come from now on. Caps on

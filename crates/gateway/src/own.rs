@@ -85,6 +85,9 @@ pub enum OwnError {
     /// Not from here, or not now.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// An access token is not the key: it may be narrower, and is over sooner.
+    #[error("show the key itself for this: an access token is not enough")]
+    KeyRequired,
     /// There is nothing at that path.
     #[error("not found")]
     Nowhere,
@@ -120,6 +123,9 @@ pub async fn serve(
     live.check_place(head.client_ip, head.at)?;
     let children = &shared.services.children;
     children.count(live, head.at)?;
+    if caller.token.is_some() && matches!(route, OwnRoute::Mint | OwnRoute::Beat(_) | OwnRoute::End(_)) {
+        return Err(OwnError::KeyRequired);
+    }
     match route {
         OwnRoute::Me => {
             let standing = children.standing(live).await?;
@@ -196,6 +202,10 @@ impl From<OwnError> for Refusal {
             OwnError::Forbidden(Forbidden::Endpoint(..)) => {
                 Self::new(Answer::PermissionDenied, "endpoint", text)
             }
+            OwnError::KeyRequired => Self {
+                error_code: Some("key_required"),
+                ..Self::new(Answer::PermissionDenied, "key_required", text)
+            },
             OwnError::Nowhere => Self::new(Answer::NotFound, "own_nowhere", text),
             OwnError::OtherMethod(_) => Self::new(Answer::MethodNotAllowed, "own_method", text),
             OwnError::Encoded => Self::new(Answer::EncodingUnsupported, "body_encoded", text),

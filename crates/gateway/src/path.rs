@@ -9,7 +9,10 @@ use claviger_domain::{
 };
 use http::Method;
 
-use crate::own::{self, OwnRoute};
+use crate::{
+    auth::{self, AuthRoute},
+    own::{self, OwnRoute},
+};
 
 /// One thing that can be asked of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub enum Operation {
     FileContent(Box<str>),
     /// What the gateway answers by itself to holders of keys.
     Own(OwnRoute),
+    /// The token counter.
+    Auth(AuthRoute),
     /// Anything else: passes only where the credential belongs to the caller's workspace.
     Other,
     /// The provider's administration and token exchange: never forwarded.
@@ -94,12 +99,18 @@ impl Operation {
             "/v1/messages/count_tokens" if method == Method::POST => return Self::CountTokens,
             _ => {}
         }
+        if let Some(route) = AuthRoute::of(method, path) {
+            return Self::Auth(route);
+        }
         let plain = resolve(path);
         if NEVER.iter().any(|never| plain.starts_with(never)) {
             return Self::Never;
         }
         if plain.strip_prefix(own::PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
             return Self::Own(if is_plain(path) { OwnRoute::of(method, path) } else { OwnRoute::Nowhere });
+        }
+        if plain.strip_prefix(auth::PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Self::Auth(AuthRoute::Nowhere);
         }
         if !is_plain(path) {
             return Self::Other;
@@ -125,9 +136,13 @@ impl Operation {
             | Self::RetrieveFile(_)
             | Self::DeleteFile(_)
             | Self::FileContent(_) => Endpoint::Files,
-            Self::Probe | Self::Health | Self::Ready | Self::Own(_) | Self::Other | Self::Never => {
-                Endpoint::Other
-            }
+            Self::Probe
+            | Self::Health
+            | Self::Ready
+            | Self::Own(_)
+            | Self::Auth(_)
+            | Self::Other
+            | Self::Never => Endpoint::Other,
         }
     }
 
@@ -144,7 +159,8 @@ impl Operation {
             | Self::Probe
             | Self::Health
             | Self::Ready
-            | Self::Own(_) => AnswerKind::Object,
+            | Self::Own(_)
+            | Self::Auth(_) => AnswerKind::Object,
             Self::CreateBatch => AnswerKind::Batch { new: true },
             Self::RetrieveBatch(_) | Self::CancelBatch(_) => AnswerKind::Batch { new: false },
             Self::ListBatches | Self::ListFiles | Self::ListModels => AnswerKind::List,
@@ -201,6 +217,7 @@ impl Operation {
             | Self::UploadFile
             | Self::ListFiles
             | Self::Own(_)
+            | Self::Auth(_)
             | Self::Other
             | Self::Never => None,
         }
@@ -386,6 +403,18 @@ mod tests {
             assert_eq!(of("GET", path), Operation::Own(OwnRoute::Nowhere), "{path}");
         }
         assert_eq!(of("GET", "/v1/clavigers"), Operation::Other);
+    }
+
+    #[test]
+    fn the_token_counter_is_never_forwarded() {
+        assert_eq!(of("POST", "/v1/auth/token"), Operation::Auth(AuthRoute::Token));
+        assert_eq!(of("GET", "/.well-known/jwks.json"), Operation::Auth(AuthRoute::Keys));
+        for path in
+            ["/v1/auth", "/v1//auth/token", "/v1/%61uth/token", "/v1/AUTH/token", "/v1/x/../auth/token"]
+        {
+            assert_eq!(of("POST", path), Operation::Auth(AuthRoute::Nowhere), "{path}");
+        }
+        assert_eq!(of("GET", "/v1/authors"), Operation::Other);
     }
 
     #[test]

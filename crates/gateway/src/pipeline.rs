@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     admit::admit,
+    auth,
     authenticate::{AuthenticateError, authenticate},
     authorize::{Permit, authorize},
     forward::forward,
@@ -71,7 +72,11 @@ async fn run(
     if inbound.head.operation == Operation::Own(OwnRoute::Unwrap) {
         return Ok(Box::pin(own::unwrap(shared, inbound)).await?);
     }
-    let caller = authenticate(&shared.services.grants, shared.config().brand, &inbound).await;
+    if let Operation::Auth(route) = inbound.head.operation {
+        let given = Box::pin(auth::serve(shared, inbound, route)).await;
+        return Ok(given.inspect_err(|error| known.whose.counter(error))?);
+    }
+    let caller = authenticate(shared, &inbound).await;
     let mut caller = caller.inspect_err(|error| known.whose.named(error))?;
     known.whose = Whose::Key(caller.live.grant.key.public_id);
     caller.proofs = caller.proofs.union(sender::certificate(&caller.live, &inbound.head)?);
@@ -154,6 +159,13 @@ enum Whose {
 }
 
 impl Whose {
+    /// A well-formed key was named at the counter.
+    fn counter(&mut self, error: &auth::AuthError) {
+        if let auth::AuthError::Client(error) = error {
+            self.named(error);
+        }
+    }
+
     /// A well-formed key was named, even if it does not work.
     fn named(&mut self, error: &AuthenticateError) {
         if let AuthenticateError::Failed { named: Some(id), .. } = error {

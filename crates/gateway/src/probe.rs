@@ -29,6 +29,7 @@ pub fn answer(services: &Services, operation: &Operation) -> Option<Response<Rep
         | Operation::DeleteFile(_)
         | Operation::FileContent(_)
         | Operation::Own(_)
+        | Operation::Auth(_)
         | Operation::Other
         | Operation::Never => None,
     }

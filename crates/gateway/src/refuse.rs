@@ -16,6 +16,9 @@ use crate::{
     reply::ReplyBody,
 };
 
+/// What every 401 says (RFC 9110, 11.6.1).
+const CHALLENGE: &str = "Bearer realm=\"claviger\"";
+
 /// One refusal, whichever stage it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -25,6 +28,10 @@ pub struct Refusal {
     pub message: Cow<'static, str>,
     /// `error.details.error_code`.
     pub error_code: Option<&'static str>,
+    /// `error.details.oauth_error`: OAuth's own word for it (RFC 6749, 5.2), at the token counter.
+    pub oauth_error: Option<&'static str>,
+    /// `WWW-Authenticate` (RFC 6750, 3), where one says more than that a key is needed.
+    pub challenge: Option<&'static str>,
     /// For answers whose wait is computed.
     pub retry_after_secs: Option<u64>,
     /// The limit that binds.
@@ -43,6 +50,8 @@ impl Refusal {
             answer,
             message: message.into(),
             error_code: None,
+            oauth_error: None,
+            challenge: None,
             retry_after_secs: None,
             headroom: None,
             reason,
@@ -74,6 +83,7 @@ pub fn refuse(refusal: &Refusal, whose: Refused<'_>) -> Response<ReplyBody> {
         kind: row.kind,
         message: &refusal.message,
         error_code: refusal.error_code,
+        oauth_error: refusal.oauth_error,
         request_id: Some(whose.request_id),
     };
     let body = Bytes::from(body.to_json());
@@ -97,6 +107,10 @@ pub fn refuse(refusal: &Refusal, whose: Refused<'_>) -> Response<ReplyBody> {
     }
     if let Some(headroom) = &refusal.headroom {
         headers::add_headroom(&mut headers, headroom);
+    }
+    let challenge = refusal.challenge.or((row.status == 401).then_some(CHALLENGE));
+    if let Some(challenge) = challenge {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if refusal.close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

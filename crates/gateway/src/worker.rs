@@ -1,6 +1,6 @@
 //! What a request needs around it: what all workers share, and what each has for itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use claviger_claude_wire::price::PriceTable;
@@ -48,6 +48,8 @@ pub struct Deps {
 pub struct Shared {
     /// What was set.
     config: ArcSwap<GatewayConfig>,
+    /// Where it listens, as callers would write it; set once that is known.
+    origin: OnceLock<String>,
     /// The use cases.
     pub services: Services,
     /// The way out.
@@ -77,6 +79,7 @@ impl Shared {
         let budget = BodyBudget::new(config.body.memory);
         Self {
             config: ArcSwap::from_pointee(config),
+            origin: OnceLock::new(),
             services: deps.services,
             transport: deps.transport,
             simulator: deps.simulator,
@@ -93,6 +96,21 @@ impl Shared {
     /// What is set now. Not to be held while waiting.
     pub fn config(&self) -> Guard<Arc<GatewayConfig>> {
         self.config.load()
+    }
+
+    /// Says where it listens; only the first time counts.
+    pub fn set_origin(&self, origin: String) {
+        // It listens in one place as long as it runs.
+        let _ = self.origin.set(origin);
+    }
+
+    /// Who signs access tokens, and for whom: the origin that callers use.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        match &self.config().public_url {
+            Some(url) => url.clone(),
+            None => self.origin.get().cloned().unwrap_or_else(|| "http://localhost".to_owned()),
+        }
     }
 
     /// Takes new settings over, for requests that come from now on.

@@ -117,6 +117,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         .with_context(|| format!("opening the control address {}", start.config.control))?;
     let scheme = if start.config.tls.is_some() { "https" } else { "http" };
     let gateway_url = format!("{scheme}://{}", workers.address());
+    gateway.set_origin(gateway_url.clone());
     let certificate = settings::control_tls(&start.config)?.map(Certificate::new);
     let scheme = if certificate.is_some() { "https" } else { "http" };
     let control_url = format!("{scheme}://{}", control.local_addr()?);

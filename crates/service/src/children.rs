@@ -3,10 +3,7 @@
 
 mod standing;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::Arc;
 
 use claviger_domain::{
     address::{CidrError, CidrList},
@@ -19,13 +16,10 @@ use claviger_domain::{
         patch::{MAX_NAME_LEN, check_record},
         transition::{KeyVerb, TransitionError, decide},
     },
-    limit::{
-        Exceeded, Headroom, LimitKind,
-        gcra::{Gcra, Rate},
-    },
+    limit::Exceeded,
     permission::{Endpoint, ModelGlob, PermissionError, Scopes},
     ports::{Change, Store, StoreError, children::ChildCap},
-    token::{Brand, PublicId, Token},
+    token::{Brand, Token},
 };
 use serde::Deserialize;
 pub use standing::{Left, Notice, Standing};
@@ -33,17 +27,13 @@ pub use standing::{Left, Notice, Standing};
 use crate::{
     Caller, ServiceError,
     grants::{Grants, LiveGrant},
-    lock::lock,
+    holder_rates::HolderRates,
 };
 
 /// Entries in a list of models, endpoints, scopes or addresses.
 const MAX_ENTRIES: usize = 256;
 /// How often a change is decided anew when someone else changed the key meanwhile.
 const TRIES: u32 = 5;
-/// What a holder may ask of its own key: enough for the heartbeats of all its children three times over.
-const RATE: Rate = Rate::per_minute(600);
-/// Holders whose rate is remembered.
-const HOLDERS: usize = 4_096;
 
 /// A child as it is asked for. What is missing is as the parent has it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -137,12 +127,12 @@ pub struct Children(Arc<Inner>);
 
 struct Inner {
     deps: ChildDeps,
-    rates: Mutex<HashMap<PublicId, Gcra>>,
+    rates: HolderRates,
 }
 
 impl Children {
     pub(crate) fn new(deps: ChildDeps) -> Self {
-        Self(Arc::new(Inner { deps, rates: Mutex::default() }))
+        Self(Arc::new(Inner { deps, rates: HolderRates::default() }))
     }
 
     /// Counts one request of a holder about its own key. These do not count against the key's limits, so that a busy
@@ -151,23 +141,7 @@ impl Children {
     /// # Errors
     /// [`ChildrenError::TooOften`].
     pub fn count(&self, holder: &LiveGrant, now: Timestamp) -> Result<(), ChildrenError> {
-        let mut rates = lock(&self.0.rates);
-        if rates.len() >= HOLDERS {
-            rates.clear();
-        }
-        let state = rates.entry(holder.grant.key.public_id).or_default();
-        let (next, decision) = state.step(RATE, now, 1);
-        *state = next;
-        if decision.admitted {
-            return Ok(());
-        }
-        let headroom = Headroom {
-            kind: LimitKind::RequestsPerMinute,
-            limit: RATE.limit(),
-            remaining: decision.remaining,
-            reset: decision.reset,
-        };
-        Err(ChildrenError::TooOften(Exceeded { headroom, retry_at: decision.retry_at }))
+        self.0.rates.count(holder.grant.key.public_id, now).map_err(ChildrenError::TooOften)
     }
 
     /// Mints a child of the key that asks. Its token is returned here and never again.

@@ -9,6 +9,7 @@ mod lifecycle;
 mod notices;
 mod operators;
 mod reviews;
+mod tokens;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -87,6 +88,7 @@ pub(crate) struct State {
     pub(crate) requests: Requests,
     pub(crate) lifecycle: LifecycleState,
     pub(crate) reviews: Vec<claviger_domain::review::ReviewRecord>,
+    pub(crate) tokens: tokens::TokenState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
     pub(crate) last_used: HashMap<KeyId, Timestamp>,
@@ -185,6 +187,10 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
     let Some(change) = state.lifecycle.write(&state.keys, change)? else { return Ok(None) };
     let Some(change) = reviews::write(&mut state.reviews, change)? else { return Ok(None) };
     let Some(change) = children::write(&state.keys, change)? else { return Ok(None) };
+    let change = match state.tokens.write(change)? {
+        Ok(said) => return Ok(said),
+        Err(change) => change,
+    };
     Ok(Some(match change {
         Change::InsertKey(key) => {
             let id = key.id.to_string();
@@ -271,6 +277,12 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::InsertCertificate(_)
         | Change::InsertReview(_)
         | Change::UpdateReview(_)
+        | Change::InsertTokenKey(_)
+        | Change::UpdateTokenKey(_)
+        | Change::InsertTokenFamily(_)
+        | Change::UpdateTokenFamily(_)
+        | Change::InsertRefreshToken(_)
+        | Change::DenyTokens(_)
         | Change::HoldLease(_) => return Ok(None),
     }))
 }
@@ -281,15 +293,15 @@ impl Store for FakeStore {
         self.up()?;
         let mut state = lock(&self.state);
         state.requests.mark(&event)?;
-        let keys = state.keys.clone();
+        let (keys, tokens) = (state.keys.clone(), state.tokens.clone());
         let revoked = changes.iter().filter_map(|change| match change {
             Change::UpdateKey(key) if key.revocation.is_some() => Some(key.id.clone()),
             _ => None,
         });
         let revoked: Vec<KeyId> = revoked.collect();
         let written: Result<Vec<_>, _> = changes.into_iter().map(|c| write(&mut state, c)).collect();
-        // Of a transaction that failed, keys at least are not left behind.
-        let written = written.inspect_err(|_| state.keys = keys)?;
+        // Of a transaction that failed, keys and tokens at least are not left behind.
+        let written = written.inspect_err(|_| (state.keys, state.tokens) = (keys, tokens))?;
         let entries: Vec<_> = written.into_iter().flatten().collect();
         if !entries.is_empty() {
             state.seq += 1;

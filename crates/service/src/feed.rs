@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use claviger_domain::{
+    access_token::denial::DenialSubject,
     clock::{Clock, Timestamp},
     id::{KeyId, WorkspaceId},
     ports::{FeedEntry, FeedKind, FeedPage, Sealer, Store, StoreError},
@@ -10,7 +11,7 @@ use claviger_domain::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{ServiceError, bootstrap, grants::Grants, health::Health, routes::Routes};
+use crate::{ServiceError, bootstrap, grants::Grants, health::Health, routes::Routes, tokens::Tokens};
 
 /// How often the feed is polled.
 const POLL: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ pub(crate) struct Feed {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) grants: Grants,
     pub(crate) routes: Routes,
+    pub(crate) tokens: Tokens,
     pub(crate) health: Health,
     /// The number up to which the tables are true.
     pub(crate) seq: i64,
@@ -40,6 +42,7 @@ impl Feed {
         let page = self.store.feed_after(i64::MAX, 1).await?;
         self.note_clock(asked, page.store_time);
         self.routes.rebuild().await?;
+        self.tokens.reload().await?;
         self.seq = page.head;
         self.grants.note_seen(self.seq);
         self.grants.synced(sent);
@@ -95,10 +98,13 @@ impl Feed {
                 .set_peppers(bootstrap::load_peppers(self.store.as_ref(), self.sealer.as_ref()).await?);
             self.grants.reload_all(page.head).await?;
             self.routes.rebuild().await?;
+            self.tokens.reload().await?;
             return Ok(page.head);
         }
         let mut routes_changed = false;
         let mut secrets_changed = false;
+        let mut token_keys_changed = false;
+        let mut denied = Vec::new();
         for entry in &page.entries {
             match entry.kind {
                 FeedKind::Key => self.key_changed(entry).await?,
@@ -109,7 +115,15 @@ impl Feed {
                 FeedKind::Owner => {}
                 FeedKind::Upstream | FeedKind::Credential => routes_changed = true,
                 FeedKind::Secret => secrets_changed = true,
+                FeedKind::TokenKey => token_keys_changed = true,
+                FeedKind::TokenDenial => denied.extend(DenialSubject::parse(&entry.id)),
             }
+        }
+        if token_keys_changed {
+            self.tokens.keys_changed().await?;
+        }
+        if !denied.is_empty() {
+            self.tokens.denied_elsewhere(&denied).await?;
         }
         if secrets_changed {
             self.grants

@@ -186,6 +186,24 @@ impl Grants {
         }
     }
 
+    /// The key with this id, as it stands: for those who prove it by something that was bought with it. Nothing is
+    /// awaited for a known key while the view is fresh.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn by_id(&self, id: &KeyId) -> Result<Arc<LiveGrant>, VerifyError> {
+        let found = match PublicId::of_key(id) {
+            Some(id) => self.find(id).await?,
+            None => None,
+        };
+        let live = found.ok_or(AuthFailure::Unknown)?;
+        live.grant.check_state(self.0.clock.now())?;
+        match &live.grant.key.parent {
+            None => Ok(live),
+            Some(parent) => self.with_parent(&live, parent).await,
+        }
+    }
+
     /// Whatever refuses the parent refuses the child. A parent that is not known here is looked up, once.
     async fn with_parent(
         &self,

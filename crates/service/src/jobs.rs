@@ -2,6 +2,7 @@
 
 mod daily_check;
 mod permission_review;
+mod token_keys;
 mod weekly_report;
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +15,10 @@ use claviger_domain::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{daily_check::DailyCheck, permission_review::PermissionReview, weekly_report::WeeklyReport};
+use self::{
+    daily_check::DailyCheck, permission_review::PermissionReview, token_keys::TokenKeys,
+    weekly_report::WeeklyReport,
+};
 use crate::{
     audit::RETIRE,
     certificates::Certificates,
@@ -31,6 +35,7 @@ use crate::{
     rotation::Rotations,
     scheduler::{Job, Scheduler},
     services::FreeDisk,
+    tokens::Tokens,
 };
 
 /// How often refusals are looked through.
@@ -53,6 +58,8 @@ pub struct Schedules {
     pub weekly_report: Schedule,
     /// Reviews of what keys may do: 09:00 on the first day of each quarter.
     pub permission_review: Schedule,
+    /// Steps of the keys that sign access tokens: every five minutes.
+    pub token_keys: Schedule,
 }
 
 impl Schedules {
@@ -65,6 +72,7 @@ impl Schedules {
             daily_check: Schedule::cron(daily_check, zone)?,
             weekly_report: Schedule::cron(weekly_report, zone)?,
             permission_review: Schedule::cron(QUARTERLY, zone)?,
+            token_keys: Schedule::every(token_keys::EVERY_SECS)?,
         })
     }
 }
@@ -79,11 +87,12 @@ pub(crate) struct DurableParts {
     pub(crate) notices: Notices,
     pub(crate) reviews: Reviews,
     pub(crate) direct_uses: DirectUses,
+    pub(crate) tokens: Tokens,
 }
 
 /// THE list of durable jobs: one runner acts for each slot, after downtime too.
 pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
-    let DurableParts { schedules, store, entropy, policies, keys, notices, reviews, direct_uses } = parts;
+    let DurableParts { schedules, store, entropy, policies, keys, notices, reviews, direct_uses, tokens } = parts;
     vec![
         // Owners hear of an expiry in time; what nobody uses is revoked.
         Arc::new(DailyCheck {
@@ -95,6 +104,8 @@ pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
         }),
         // What keys may do and do not use is looked at once a quarter.
         Arc::new(PermissionReview { schedule: schedules.permission_review, reviews }),
+        // Keys that sign access tokens are published, used and taken back in time.
+        Arc::new(TokenKeys { schedule: schedules.token_keys, tokens }),
         // Somebody sees the whole once a week.
         Arc::new(WeeklyReport {
             schedule: schedules.weekly_report,

@@ -5,6 +5,7 @@ mod dependants;
 mod digests;
 #[cfg(test)]
 mod fake;
+mod holder_rates;
 mod lock;
 mod naming;
 
@@ -39,6 +40,7 @@ pub mod routes;
 pub mod scheduler;
 pub mod services;
 pub mod tenants;
+pub mod tokens;
 pub mod upstreams;
 pub mod usage;
 pub mod wrapping;

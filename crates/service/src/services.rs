@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use claviger_domain::{
+    access_token::key_life::KeyPlan,
     audit::{Actor, AuditEvent},
     clock::{Clock, Entropy},
     direct_use::ProviderAccount,
@@ -45,6 +46,7 @@ use crate::{
     routes::Routes,
     scheduler::Scheduler,
     tenants::Tenants,
+    tokens::{TokenDeps, Tokens},
     upstreams::{UpstreamDeps, Upstreams},
     usage::Usage,
     wrapping::{WrappingDeps, Wrappings},
@@ -72,6 +74,8 @@ pub struct Settings {
     pub retention_days: u32,
     /// When durable jobs are due; `None`: never.
     pub schedules: Option<Schedules>,
+    /// What access tokens are signed with, and for how long with one key. Default: Ed25519, 30 days.
+    pub token_keys: KeyPlan,
 }
 
 impl Default for Settings {
@@ -85,6 +89,7 @@ impl Default for Settings {
             min_free_disk_bytes: 256 << 20,
             retention_days: 90,
             schedules: Schedules::new("0 9 * * *", "0 9 * * 1", "UTC").ok(),
+            token_keys: KeyPlan::default(),
         }
     }
 }
@@ -151,6 +156,8 @@ pub struct Services {
     pub revocations: Revocations,
     /// What proves that a key was ended.
     pub certificates: Certificates,
+    /// What keys buy: access and refresh tokens.
+    pub tokens: Tokens,
     /// Replacing keys by successors.
     pub rotations: Rotations,
     /// Keys that wait, wrapped, for whoever they are for.
@@ -239,9 +246,11 @@ impl Services {
             clock: Arc::clone(&clock),
             grants: services.grants.clone(),
             routes: services.routes.clone(),
+            tokens: services.tokens.clone(),
             health: health.clone(),
             seq: 0,
         };
+        services.tokens.tend_keys(&[]).await?;
         feed.begin().await?;
         let disk = DiskWatch {
             free_disk: Arc::clone(&deps.free_disk),
@@ -300,16 +309,18 @@ impl Services {
         let reviews = reviews(deps, &policies, &grants);
         let upstreams = upstreams(deps, &tenants, &routes);
         let direct_uses = direct_uses(deps, &upstreams, &routes);
+        let tokens = tokens(deps, &grants, &refusals, &notices);
         Self {
             channels: channels(deps, &tenants, &deliveries),
             deliveries,
             scheduler: scheduler(
                 deps,
                 recorder.chain().clone(),
-                (&keys, &reviews, &direct_uses),
+                (&keys, &reviews, &direct_uses, &tokens),
                 &policies,
                 &notices,
             ),
+            tokens,
             approvals: approvals(deps, &operators),
             operators,
             admission: Admission::new(Arc::clone(clock)),
@@ -466,6 +477,20 @@ fn wrappings(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notice
     })
 }
 
+fn tokens(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notices) -> Tokens {
+    Tokens::new(TokenDeps {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        brand: deps.brand,
+        grants: grants.clone(),
+        refusals: refusals.clone(),
+        notices: notices.clone(),
+        plan: deps.settings.token_keys,
+    })
+}
+
 fn deliveries(deps: &Deps) -> Deliveries {
     Deliveries::new(DeliveryDeps {
         store: Arc::clone(&deps.store),
@@ -491,7 +516,7 @@ fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) -> Channels
 fn scheduler(
     deps: &Deps,
     node: NodeId,
-    (keys, reviews, direct_uses): (&Keys, &Reviews, &DirectUses),
+    (keys, reviews, direct_uses, tokens): (&Keys, &Reviews, &DirectUses, &Tokens),
     policies: &Policies,
     notices: &Notices,
 ) -> Scheduler {
@@ -504,6 +529,7 @@ fn scheduler(
         notices: notices.clone(),
         reviews: reviews.clone(),
         direct_uses: direct_uses.clone(),
+        tokens: tokens.clone(),
     };
     let jobs = deps.settings.schedules.clone().map(|schedules| durable(parts(schedules))).unwrap_or_default();
     Scheduler::new(Arc::clone(&deps.store), Arc::clone(&deps.clock), deps.entropy.as_ref(), node, jobs)

@@ -11,7 +11,7 @@ use crate::{
     engine::{Db, Tx},
     failure::Failure,
     feed, idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, tenants,
-    upstreams, wrappings,
+    tokens, upstreams, wrappings,
 };
 
 /// How often a transaction that had to give way to another is begun again.
@@ -89,6 +89,12 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::InsertCertificate(certificate) => certificates::insert(tx, certificate).await,
         Change::InsertReview(review) => reviews::insert(tx, review).await,
         Change::UpdateReview(review) => reviews::update(tx, review).await,
+        Change::InsertTokenKey(key) => tokens::insert_key(tx, key).await,
+        Change::UpdateTokenKey(key) => tokens::update_key(tx, key).await,
+        Change::InsertTokenFamily(family) => tokens::insert_family(tx, family).await,
+        Change::UpdateTokenFamily(family) => tokens::update_family(tx, family).await,
+        Change::InsertRefreshToken(token) => tokens::insert_token(tx, token).await,
+        Change::DenyTokens(denial) => tokens::deny(tx, denial).await,
         Change::HoldLease(lease) => jobs::hold(tx, lease).await,
     }
 }
@@ -102,6 +108,8 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         Change::InsertUpstream(u) | Change::UpdateUpstream(u) => (FeedKind::Upstream, u.id.as_str()),
         Change::InsertCredential(c) | Change::UpdateCredential(c) => (FeedKind::Credential, c.id.as_str()),
         Change::PutSecret(s) => (FeedKind::Secret, s.name.as_str()),
+        Change::InsertTokenKey(k) | Change::UpdateTokenKey(k) => (FeedKind::TokenKey, k.kid.as_str()),
+        Change::DenyTokens(d) => (FeedKind::TokenDenial, d.subject.as_str()),
         Change::RaiseNotice(_)
         | Change::InsertChannel(_)
         | Change::UpdateChannel(_)
@@ -128,6 +136,9 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::InsertCertificate(_)
         | Change::InsertReview(_)
         | Change::UpdateReview(_)
+        | Change::InsertTokenFamily(_)
+        | Change::UpdateTokenFamily(_)
+        | Change::InsertRefreshToken(_)
         | Change::HoldLease(_) => return None,
     })
 }

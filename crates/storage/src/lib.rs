@@ -37,6 +37,7 @@ mod rotations;
 mod secrets;
 mod statements;
 mod tenants;
+mod tokens;
 mod upstreams;
 mod usage;
 mod wrappings;

@@ -30,6 +30,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("lockouts", include_str!("../migrations/0011_lockouts.sql")),
     ("answers", include_str!("../migrations/0013_answers.sql")),
     ("unexpired", include_str!("../migrations/0014_unexpired.sql")),
+    ("tokens", include_str!("../migrations/0016_tokens.sql")),
 ];
 
 statements! {

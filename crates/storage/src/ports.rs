@@ -1,6 +1,7 @@
 //! The ports beside keys and ledger.
 
 mod lifecycle;
+mod tokens;
 
 use async_trait::async_trait;
 use claviger_domain::{

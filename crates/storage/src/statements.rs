@@ -6,7 +6,7 @@ use crate::{
     certificates, chains, checkpoints, children, clients, commit, credential_days,
     engine::{Db, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, notices, operators, policies,
-    proof, resources, retention, reviews, rotations, secrets, tenants, upstreams, usage, wrappings,
+    proof, resources, retention, reviews, rotations, secrets, tenants, tokens, upstreams, usage, wrappings,
 };
 
 /// By aggregate.
@@ -37,6 +37,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("rotations", rotations::STATEMENTS),
     ("secrets", secrets::STATEMENTS),
     ("tenants", tenants::STATEMENTS),
+    ("tokens", tokens::STATEMENTS),
     ("upstreams", upstreams::STATEMENTS),
     ("usage", usage::STATEMENTS),
     ("wrappings", wrappings::STATEMENTS),

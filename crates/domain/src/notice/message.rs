@@ -229,6 +229,7 @@ const fn incident_means(incident: Incident) -> &'static str {
         Incident::BreakGlass => "break-glass was used",
         Incident::Lockout => "an operator was locked out",
         Incident::DeadKeyUsed => "a compromised key was tried",
+        Incident::RefreshReused => "a refresh token was used twice",
     }
 }
 
@@ -240,6 +241,9 @@ fn incident_next(incident: Incident, key: &str) -> String {
         Incident::BreakGlass => "Make sure that you know who did it and why.".to_owned(),
         Incident::Lockout => "Ask the operator whether it was them.".to_owned(),
         Incident::DeadKeyUsed => "Find out who still has it.".to_owned(),
+        Incident::RefreshReused => format!(
+            "Find out where a copy is: clients that share one refresh token, a backup, or a thief. If you do not know: claviger key tokens revoke {key}"
+        ),
     }
 }
 

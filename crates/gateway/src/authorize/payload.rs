@@ -139,6 +139,7 @@ pub(super) async fn read(
         | Operation::DeleteFile(_)
         | Operation::FileContent(_)
         | Operation::Own(_)
+        | Operation::Auth(_)
         | Operation::Other
         | Operation::Never => {
             let files = head.operation == Operation::UploadFile;

@@ -123,6 +123,6 @@ fn failed(status: StatusCode, body: &[u8]) -> Poll<Option<Result<Bytes, Aborted>
 }
 
 fn event(kind: ErrorType, message: &str) -> Poll<Option<Result<Bytes, Aborted>>> {
-    let event = ErrorBody { kind, message, error_code: None, request_id: None }.to_sse();
+    let event = ErrorBody { kind, message, error_code: None, oauth_error: None, request_id: None }.to_sse();
     Poll::Ready(Some(Ok(Bytes::from(event))))
 }

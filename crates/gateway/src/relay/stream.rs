@@ -250,7 +250,8 @@ impl StreamRelay {
                 (ErrorType::Api, "The upstream broke the stream off.")
             }
         };
-        let event = ErrorBody { kind, message, error_code: None, request_id: None }.to_sse();
+        let event =
+            ErrorBody { kind, message, error_code: None, oauth_error: None, request_id: None }.to_sse();
         self.held.push_back(Bytes::from(event));
         self.phase = Phase::Closing;
         Ok(())

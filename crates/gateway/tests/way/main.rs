@@ -1,6 +1,7 @@
 //! The way of a request through a gateway in this process, with a store that waits or fails when it is told to.
 #![expect(clippy::unwrap_used, reason = "a test stops where something unexpected happens")]
 
+mod access_tokens;
 mod broken_answers;
 mod house;
 mod http2;
@@ -60,7 +61,7 @@ fn an_answer_is_relayed_and_billed_and_the_upstream_never_sees_the_callers_key()
     let sent = upstream.take(1).remove(0);
     assert_eq!(sent.target(), "/v1/messages?beta=true");
     assert_eq!(sent.header("x-api-key"), [b"sk-ant-api03-provider-0"]);
-    let seen = format!("{sent:?}");
+    let seen = String::from_utf8_lossy(&sent.head);
     assert!(!seen.contains(&house.key), "{seen}");
     let row = settled(&house);
     assert_eq!((row.outcome, row.status, row.cost.as_pico()), (Outcome::Completed, 200, COST));

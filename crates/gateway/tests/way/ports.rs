@@ -1,6 +1,7 @@
 //! A store in memory whose group commits the test holds back or lets fail.
 
 mod silent;
+mod tokens;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -46,6 +47,7 @@ struct State {
     rows: Vec<LedgerRow>,
     intents: Vec<Intent>,
     resources: Vec<Resource>,
+    tokens: tokens::TokenState,
 }
 
 /// What group commits do.
@@ -116,7 +118,7 @@ fn write(state: &mut State, change: Change) -> Option<(FeedKind, String)> {
             state.secrets.push(secret);
             (FeedKind::Secret, id)
         }
-        _ => return None,
+        other => return state.tokens.write(other),
     })
 }
 

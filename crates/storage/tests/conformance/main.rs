@@ -22,3 +22,4 @@ mod retention;
 mod rotations;
 mod samples;
 mod tenancy;
+mod tokens;

@@ -1,0 +1,306 @@
+//! The token counter: `/v1/auth/token`, `refresh`, `revoke`, `introspect`, and the key set and metadata that belong to
+//! it. The protocol is Claviger's own, towards its callers; nothing of it goes upstream.
+//!
+//! OAuth 2.0 as RFC 6749, 7009, 7662 and 8414 shape it, but for one thing: refusals stand in Anthropic's envelope, as all
+//! of the gateway's do, with OAuth's code in `error.details.oauth_error`.
+
+mod form;
+mod refused;
+mod view;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use claviger_claude_wire::answers::UNAUTHENTICATED_MESSAGE;
+use claviger_domain::{access_token::Confirmation, audit::Actor, grant::Forbidden};
+use claviger_service::{
+    Caller as Asker, ServiceError,
+    grants::LiveGrant,
+    tokens::{BuyError, Order},
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+
+use self::form::{Form, FormError};
+use crate::{
+    authenticate::{AuthenticateError, Shown, basic_key, prove_key, shown},
+    authorize::is_encoded,
+    body::{BodyError, read_whole},
+    headers::{REQUEST_ID, X_REQUEST_ID},
+    receive::{Head, Inbound},
+    reply::ReplyBody,
+    worker::Shared,
+};
+
+/// Forms are small.
+const MAX_BODY: u64 = 64 * 1024;
+
+/// A route of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthRoute {
+    /// `POST /v1/auth/token`.
+    Token,
+    /// `POST /v1/auth/refresh`.
+    Refresh,
+    /// `POST /v1/auth/revoke`.
+    Revoke,
+    /// `POST /v1/auth/introspect`.
+    Introspect,
+    /// `GET /.well-known/jwks.json`.
+    Keys,
+    /// `GET /.well-known/oauth-authorization-server`.
+    Metadata,
+    /// The path is known, the method is not one of it.
+    OtherMethod(&'static str),
+    /// There is nothing there.
+    Nowhere,
+}
+
+/// What most of these paths begin with.
+pub const PREFIX: &str = "/v1/auth";
+/// Where the key set is.
+pub const KEYS: &str = "/.well-known/jwks.json";
+/// Where the metadata is (RFC 8414, 3).
+pub const METADATA: &str = "/.well-known/oauth-authorization-server";
+
+impl AuthRoute {
+    /// Reads a path that can be read in one way only; `None`: none of these.
+    #[must_use]
+    pub fn of(method: &Method, path: &str) -> Option<Self> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let (route, fits, allowed) = match path {
+            KEYS => (Self::Keys, reads, "GET, HEAD"),
+            METADATA => (Self::Metadata, reads, "GET, HEAD"),
+            "/v1/auth/token" => (Self::Token, method == Method::POST, "POST"),
+            "/v1/auth/refresh" => (Self::Refresh, method == Method::POST, "POST"),
+            "/v1/auth/revoke" => (Self::Revoke, method == Method::POST, "POST"),
+            "/v1/auth/introspect" => (Self::Introspect, method == Method::POST, "POST"),
+            _ => return None,
+        };
+        Some(if fits { route } else { Self::OtherMethod(allowed) })
+    }
+}
+
+/// Why nothing is given.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// There is nothing at that path.
+    #[error("not found")]
+    Nowhere,
+    /// Not by that method.
+    #[error("method not allowed: use {0}")]
+    OtherMethod(&'static str),
+    /// The body has a content coding.
+    #[error("request bodies with a Content-Encoding are not supported")]
+    Encoded,
+    /// The body could not be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The body is no form.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A parameter is missing.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// Another grant.
+    #[error("`grant_type` must be one of: client_credentials, refresh_token")]
+    Grant,
+    /// No working key was shown.
+    #[error("{}", UNAUTHENTICATED_MESSAGE)]
+    Client(#[from] AuthenticateError),
+    /// Not from here, or not now.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// The rest.
+    #[error(transparent)]
+    Buy(#[from] BuyError),
+}
+
+impl From<ServiceError> for AuthError {
+    fn from(error: ServiceError) -> Self {
+        Self::Buy(error.into())
+    }
+}
+
+/// Answers one request.
+///
+/// # Errors
+/// [`AuthError`].
+pub async fn serve(
+    shared: &Shared,
+    inbound: Inbound,
+    route: AuthRoute,
+) -> Result<Response<ReplyBody>, AuthError> {
+    let Inbound { head, body } = inbound;
+    match route {
+        AuthRoute::Keys => return Ok(view::keys(&head, &shared.services.tokens.published())),
+        AuthRoute::Metadata => return Ok(view::metadata(&head, &shared.issuer())),
+        AuthRoute::OtherMethod(allowed) => return Err(AuthError::OtherMethod(allowed)),
+        AuthRoute::Nowhere => return Err(AuthError::Nowhere),
+        AuthRoute::Token | AuthRoute::Refresh | AuthRoute::Revoke | AuthRoute::Introspect => {}
+    }
+    if is_encoded(&head) {
+        return Err(AuthError::Encoded);
+    }
+    let pace = shared.config().body.pace;
+    let body = read_whole(body, MAX_BODY, &shared.budget, pace).await?;
+    let form = Form::parse(&head.headers, &body.bytes)?;
+    let counter = Counter { shared, head: &head, form: &form };
+    match route {
+        AuthRoute::Token => counter.token().await,
+        AuthRoute::Refresh => counter.refresh().await,
+        AuthRoute::Revoke => counter.revoke().await,
+        AuthRoute::Introspect => counter.introspect().await,
+        AuthRoute::Keys | AuthRoute::Metadata | AuthRoute::OtherMethod(_) | AuthRoute::Nowhere => {
+            Err(AuthError::Nowhere)
+        }
+    }
+}
+
+/// One request at the counter.
+struct Counter<'a> {
+    shared: &'a Shared,
+    head: &'a Head,
+    form: &'a Form,
+}
+
+impl Counter<'_> {
+    async fn token(&self) -> Result<Response<ReplyBody>, AuthError> {
+        match self.form.get("grant_type") {
+            None | Some("client_credentials") => {}
+            Some("refresh_token") => return self.refresh().await,
+            Some(_) => return Err(AuthError::Grant),
+        }
+        let live = self.client().await?;
+        let issuer = self.shared.issuer();
+        let order = self.order(&issuer);
+        let bought = self.shared.services.tokens.buy(&live, &order, &self.asker(&live)).await?;
+        Ok(view::bought(self.head, &bought))
+    }
+
+    async fn refresh(&self) -> Result<Response<ReplyBody>, AuthError> {
+        if self.form.get("grant_type").is_some_and(|grant| grant != "refresh_token") {
+            return Err(AuthError::Grant);
+        }
+        let shown = match self.form.get("refresh_token") {
+            Some(token) => token.as_bytes(),
+            // As the seed of this protocol had it.
+            None => match shown(&self.head.headers) {
+                Ok(Shown { text, .. }) => text,
+                Err(_) => return Err(AuthError::Missing("refresh_token")),
+            },
+        };
+        let issuer = self.shared.issuer();
+        let asker = self.asker_of(Actor::Anonymous);
+        let order = self.order(&issuer);
+        let bought = self.shared.services.tokens.refresh(shown, &order, &asker).await?;
+        Ok(view::bought(self.head, &bought))
+    }
+
+    /// Whoever holds a token may revoke it: the token is the proof.
+    async fn revoke(&self) -> Result<Response<ReplyBody>, AuthError> {
+        let token = self.form.get("token").ok_or(AuthError::Missing("token"))?;
+        let asker = self.asker_of(Actor::Anonymous);
+        self.shared.services.tokens.revoke(token.as_bytes(), &self.shared.issuer(), &asker).await?;
+        Ok(answer(self.head, StatusCode::OK, &serde_json::json!({})))
+    }
+
+    async fn introspect(&self) -> Result<Response<ReplyBody>, AuthError> {
+        let live = self.client().await?;
+        let token = self.form.get("token").ok_or(AuthError::Missing("token"))?;
+        let workspace = &live.grant.key.workspace;
+        let issuer = self.shared.issuer();
+        let found =
+            self.shared.services.tokens.introspect(token.as_bytes(), &issuer, Some(workspace)).await?;
+        Ok(answer(self.head, StatusCode::OK, &view::introspection(&found, &issuer)))
+    }
+
+    /// Whose key it is, allowed here and not too often.
+    async fn client(&self) -> Result<Arc<LiveGrant>, AuthError> {
+        let brand = self.shared.config().brand;
+        let grants = &self.shared.services.grants;
+        let live = match basic_key(&self.head.headers).map_err(AuthenticateError::from)? {
+            Some((id, key)) => {
+                let live = prove_key(grants, brand, &key).await?;
+                if live.grant.key.id.as_str() != id {
+                    return Err(AuthenticateError::other_client(&live).into());
+                }
+                live
+            }
+            None => {
+                let shown = shown(&self.head.headers).map_err(AuthenticateError::from)?;
+                prove_key(grants, brand, shown.text).await?
+            }
+        };
+        live.check_place(self.head.client_ip, self.head.at)?;
+        self.shared.services.tokens.count(&live, self.head.at)?;
+        Ok(live)
+    }
+
+    fn order<'a>(&'a self, issuer: &'a str) -> Order<'a> {
+        Order {
+            scope: self.form.get("scope"),
+            confirmation: Confirmation::default(),
+            issuer,
+            ip: Some(self.head.client_ip),
+        }
+    }
+
+    fn asker(&self, live: &LiveGrant) -> Asker {
+        self.asker_of(Actor::Key { id: live.grant.key.id.to_string() })
+    }
+
+    fn asker_of(&self, actor: Actor) -> Asker {
+        Asker {
+            actor,
+            request_id: self.head.request_id.to_string(),
+            client_ip: self.head.client_ip.to_string(),
+            user_agent: self.head.user_agent(),
+            api_endpoint: self.head.api_endpoint(),
+            ..Asker::system()
+        }
+    }
+}
+
+fn answer(head: &Head, status: StatusCode, body: &serde_json::Value) -> Response<ReplyBody> {
+    let mut response = text(head, status, Bytes::from(body.to_string()));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn text(head: &Head, status: StatusCode, body: Bytes) -> Response<ReplyBody> {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if let Ok(id) = HeaderValue::from_str(head.request_id.as_str()) {
+        headers.insert(X_REQUEST_ID, head.client_request_id().cloned().unwrap_or_else(|| id.clone()));
+        headers.insert(REQUEST_ID, id);
+    }
+    let mut response = Response::new(ReplyBody::once(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(method: &str, path: &str) -> Option<AuthRoute> {
+        AuthRoute::of(&method.parse().unwrap(), path)
+    }
+
+    #[test]
+    fn routes_are_told_by_method_and_path() {
+        assert_eq!(of("POST", "/v1/auth/token"), Some(AuthRoute::Token));
+        assert_eq!(of("POST", "/v1/auth/refresh"), Some(AuthRoute::Refresh));
+        assert_eq!(of("POST", "/v1/auth/revoke"), Some(AuthRoute::Revoke));
+        assert_eq!(of("POST", "/v1/auth/introspect"), Some(AuthRoute::Introspect));
+        assert_eq!(of("GET", KEYS), Some(AuthRoute::Keys));
+        assert_eq!(of("HEAD", METADATA), Some(AuthRoute::Metadata));
+        assert_eq!(of("GET", "/v1/auth/token"), Some(AuthRoute::OtherMethod("POST")));
+        assert_eq!(of("POST", KEYS), Some(AuthRoute::OtherMethod("GET, HEAD")));
+        for path in ["/v1/auth", "/v1/auth/", "/v1/auth/tokens", "/v1/auth/token/", "/.well-known/jwks"] {
+            assert_eq!(of("POST", path), None, "{path}");
+        }
+    }
+}

@@ -117,9 +117,13 @@ def test_slots_are_never_lost_whoever_goes_away():
 
 
 class Answer:
-    def __init__(self, status, date=None):
+    def __init__(self, status, date=None, message=None):
         self.status_code = status
         self.headers = {"date": date} if date else {}
+        self.message = message
+
+    def json(self):
+        return {"error": {"message": self.message}} if self.message else {}
 
 
 def test_health_says_what_is_wrong():
@@ -129,4 +133,6 @@ def test_health_says_what_is_wrong():
     assert not behind.ok and behind.problem.startswith("this machine's clock is 412 s behind the gateway's")
     assert judge(Answer(503), Answer(200, date), None, 3.0, now).problem == "the gateway is not ready"
     assert "401" in judge(Answer(200), Answer(401, date), None, 3.0, now).problem
+    told = judge(Answer(200), Answer(401, None, "the request's time is 412 s behind ours"), None, 3.0, now)
+    assert told.problem.endswith("401, the request's time is 412 s behind ours") and told.clock_offset_secs is None
     assert "ConnectionError" in judge(None, None, ConnectionError("secret"), None, now).problem

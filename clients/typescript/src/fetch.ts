@@ -3,7 +3,7 @@ import { bodyOf } from "./body.js";
 import { ResponseCache } from "./cache.js";
 import { Credential, type Outgoing, type Refusal } from "./credential.js";
 import { ConfigurationError, WrongOrigin } from "./errors.js";
-import { type Health, judge } from "./health.js";
+import { type Health, judge, type Me } from "./health.js";
 import { type Limiter } from "./limiter.js";
 import { decide, DEFAULT_RETRY, type Failed, type RetryPolicy } from "./retry.js";
 import { type Signer } from "./signing.js";
@@ -129,14 +129,14 @@ class Exchange {
 
   async health(): Promise<Health> {
     let ready: Response | undefined;
-    let me: Response | undefined;
+    let me: Me | undefined;
     let begun = this.#monotonic();
     try {
       ready = await this.#inner(`${this.#baseURL}/readyz`, { signal: AbortSignal.timeout(10_000) });
       await ready.text();
       begun = this.#monotonic();
-      me = await this.fetch(`${this.#baseURL}/v1/claviger/me`, { signal: AbortSignal.timeout(10_000) });
-      await me.text();
+      const answer = await this.fetch(`${this.#baseURL}/v1/claviger/me`, { signal: AbortSignal.timeout(10_000) });
+      me = { answer, text: await answer.text() };
       return judge(ready, me, undefined, this.#monotonic() - begun, Date.now());
     } catch (error) {
       return judge(ready, me, error, undefined, Date.now());

@@ -203,6 +203,8 @@ describe("without an SDK", () => {
     const skewed = wire((r) => (r.path.endsWith("/readyz") ? json(200, {}) : json(401, envelope("timestamp_skew"), { date })));
     const health = await made(skewed).health();
     assert.match(health.problem, /^this machine's clock is 41\d s behind the gateway's/);
+    const told = wire((r) => (r.path.endsWith("/readyz") ? json(200, {}) : json(401, envelope("timestamp_skew"))));
+    assert.equal((await made(told).health()).problem, "the gateway does not take this client's credential: 401, no");
     const away = { fetch: async () => { throw new TypeError("fetch failed"); } };
     assert.equal((await made(away, quick).health()).problem, "the gateway does not answer: TypeError");
   });

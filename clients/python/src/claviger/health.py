@@ -21,7 +21,7 @@ class Health:
     """What `/v1/claviger/me` answered; None when nothing did."""
     latency_ms: float | None
     clock_offset_secs: float | None
-    """This machine's clock less the gateway's, as its Date header shows it (whole seconds)."""
+    """This machine's clock less the gateway's, if something on the way sets a Date header (whole seconds); else None."""
     problem: str | None
     """One sentence about the first thing that is wrong."""
 
@@ -41,7 +41,7 @@ def judge(ready: Any, me: Any, error: Exception | None, latency_ms: float | None
         status=status,
         latency_ms=latency_ms,
         clock_offset_secs=offset,
-        problem=_problem(is_ready, status, error, offset),
+        problem=_problem(is_ready, me, error, offset),
     )
 
 
@@ -50,7 +50,7 @@ def _offset(answer: Any, now: float) -> float | None:
     return None if date is None else round(now - email.utils.mktime_tz(date))
 
 
-def _problem(ready: bool, status: int | None, error: Exception | None, offset: float | None) -> str | None:
+def _problem(ready: bool, me: Any, error: Exception | None, offset: float | None) -> str | None:
     if error is not None:
         return f"the gateway does not answer: {type(error).__name__}"
     if offset is not None and abs(offset) > SKEW_SECS:
@@ -58,4 +58,14 @@ def _problem(ready: bool, status: int | None, error: Exception | None, offset: f
         return f"this machine's clock is {abs(offset):.0f} s {side} the gateway's: signed requests are refused beyond {SKEW_SECS} s"
     if not ready:
         return "the gateway is not ready"
-    return None if status == 200 else f"the gateway answered {status} to this client's credential"
+    if me is not None and me.status_code == 200:
+        return None
+    return f"the gateway does not take this client's credential: {_said(me)}"
+
+
+def _said(answer: Any) -> str:
+    """The gateway's own words, which name what is wrong: a clock, a missing signature, a key that is over."""
+    try:
+        return f"{answer.status_code}, {answer.json()['error']['message']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return str(getattr(answer, "status_code", "no answer"))

@@ -3,7 +3,7 @@
 //! Claviger, nginx as a plain reverse proxy, and the bare upstream, side by side in one run on the same cores.
 //! The parts: `capacity` (closed loop: throughput and CPU per request), `latency` (open loop: first and last
 //! byte), `memory` (flat over N requests). A complete run writes `bench/results.md`. By itself, when asked for:
-//! `admin` (keys made a second, pages of keys), which writes `bench/admin.md`.
+//! `admin` (keys made a second, pages of keys, the cost of many keys), whose section of `bench/results.md` it writes.
 
 mod admin;
 mod arrivals;
@@ -83,6 +83,11 @@ pub fn run(workspace: &Workspace, mut arguments: Arguments) -> anyhow::Result<Ex
     if options.is_complete() && bench.binary.is_some() {
         let file = workspace.root().join("bench/results.md");
         fs::create_dir_all(workspace.root().join("bench"))?;
+        let kept = fs::read_to_string(&file).unwrap_or_default();
+        let text = match admin::section(&kept) {
+            "" => text,
+            section => admin::with_section(&text, section),
+        };
         fs::write(&file, &text).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,12 +1,14 @@
 //! A node on either engine, what the engine alone can do, and a million keys in it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
 
+use super::super::process_usage::Usage;
 use super::super::server::Server;
 use super::OWNERS;
 use super::caller::Caller;
@@ -44,7 +46,15 @@ pub struct Node {
 /// A node that serves; stopped when dropped.
 pub struct Running {
     pub socket: PathBuf,
-    _server: Server,
+    pub gateway: SocketAddr,
+    server: Server,
+}
+
+impl Running {
+    /// What it has used so far.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        self.server.usage()
+    }
 }
 
 impl Node {
@@ -68,7 +78,9 @@ impl Node {
             command.args(["--database", url]);
         }
         let mut server = Server::start("claviger", &mut command, &self.folder.join(self.engine.name()))?;
-        server.line("ready gateway=")?;
+        let ready = server.line("ready gateway=http://")?;
+        let gateway =
+            ready.split(' ').next().unwrap_or_default().parse().context("no address of a gateway")?;
         let socket = data.join("control.sock");
         if is_first {
             let mut caller = Caller::connect(&socket)?;
@@ -77,7 +89,7 @@ impl Node {
                 caller.post("/admin/v1/owners", &format!(r#"{{"name":"bench {owner}"}}"#))?;
             }
         }
-        Ok(Running { socket, _server: server })
+        Ok(Running { socket, gateway, server })
     }
 
     /// Durable commits of one row, one after the other: as the records of the audit log are written.

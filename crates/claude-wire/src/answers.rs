@@ -50,6 +50,8 @@ pub enum Answer {
     UpstreamUnreachable,
     /// A part of ours that the request needs is away, or we are shutting down.
     Unavailable,
+    /// Nobody can tell now whether a signed request was sent before; the wait is known.
+    ProofUnavailable,
     /// There is no upstream credential: only an operator can help.
     NotConfigured,
     /// The upstream did not answer in time.
@@ -89,7 +91,7 @@ pub const ENCODING_UNSUPPORTED: &str = "request_body_encoding_unsupported";
 
 impl Answer {
     /// Every answer, in the order of the table.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidRequest,
         Self::EncodingUnsupported,
         Self::ModelRefused,
@@ -111,6 +113,7 @@ impl Answer {
         Self::NotSupported,
         Self::UpstreamUnreachable,
         Self::Unavailable,
+        Self::ProofUnavailable,
         Self::NotConfigured,
         Self::UpstreamTimeout,
         Self::Overloaded,
@@ -143,6 +146,7 @@ impl Answer {
             Self::NotSupported => Row::new(501, T::NotSupported, NEVER, Unsaid),
             Self::UpstreamUnreachable => Row::new(502, T::Api, None, Unsaid),
             Self::Unavailable => Row::new(503, T::Api, None, Secs(1)),
+            Self::ProofUnavailable => Row::new(503, T::Api, NEVER, Computed),
             Self::NotConfigured => Row::new(503, T::Api, NEVER, Unsaid),
             Self::UpstreamTimeout => Row::new(504, T::Timeout, None, Unsaid),
             Self::Overloaded => Row::new(529, T::Overloaded, None, Secs(1)),
@@ -201,6 +205,7 @@ mod tests {
         NotSupported         501 not_supported          false  None
         UpstreamUnreachable  502 api_error              -      None
         Unavailable          503 api_error              -      Secs(1)
+        ProofUnavailable     503 api_error              false  Computed
         NotConfigured        503 api_error              false  None
         UpstreamTimeout      504 timeout_error          -      None
         Overloaded           529 overloaded_error       -      Secs(1)

@@ -60,7 +60,8 @@ async fn of_policy_set(state: &ControlState, asked: &Asked<'_>) -> Result<Effect
     let Ok(body) = serde_json::from_slice::<SetPolicy>(asked.body) else {
         return Ok(Verb::PolicySet.effect());
     };
-    match state.services.policies.would_loosen(body.workspace.as_deref(), &body.patch()).await {
+    let Ok(patch) = body.patch() else { return Ok(Verb::PolicySet.effect()) };
+    match state.services.policies.would_loosen(body.workspace.as_deref(), &patch).await {
         Ok(true) => Ok(Effect::Destroy),
         Ok(false) | Err(ServiceError::NotFound { .. }) => Ok(Verb::PolicySet.effect()),
         Err(error) => Err(error.into()),
@@ -97,8 +98,11 @@ async fn of_key_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect
     let unjudged = Ok(Verb::KeyUpdate.effect());
     let id = asked.ids.first().and_then(|id| KeyId::parse(id).ok());
     let body = serde_json::from_slice::<UpdateKey>(asked.body).ok();
+    let gives = body.as_ref().is_some_and(UpdateKey::gives_a_secret);
     let (Some(id), Some(patch)) = (id, body.and_then(|body| update::patch(body).ok())) else {
         return unjudged;
     };
-    Ok(state.services.keys.judge_update(&id, patch).await?)
+    let judged = state.services.keys.judge_update(&id, patch).await?;
+    // A new secret is something new, whatever else is changed.
+    Ok(if gives && judged == Effect::Change { Effect::Grant } else { judged })
 }

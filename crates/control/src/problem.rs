@@ -55,9 +55,11 @@ impl Problem {
     pub fn policy(rule: Rule, field: &str, detail: String) -> Self {
         let status = match rule {
             Rule::MaxKeys => StatusCode::CONFLICT,
-            Rule::RequireIp | Rule::RequireMfa | Rule::RotationDays | Rule::RevokeUnusedDays => {
-                StatusCode::FORBIDDEN
-            }
+            Rule::RequireIp
+            | Rule::RequireMfa
+            | Rule::Require
+            | Rule::RotationDays
+            | Rule::RevokeUnusedDays => StatusCode::FORBIDDEN,
         };
         let problem = Self::new(status, "policy", detail);
         Self { field: Some(field.to_owned()), rule: Some(rule), ..problem }

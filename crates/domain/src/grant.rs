@@ -6,7 +6,9 @@ use crate::{
     clock::Timestamp,
     key::{KeyRecord, KeyStatus},
     permission::{Access, Endpoint},
+    proof::Proofs,
     rotation::Succession,
+    signature::Signers,
 };
 
 /// A key's record as the data plane holds it, with what of its surroundings decides.
@@ -18,6 +20,10 @@ pub struct Grant {
     pub workspace_archived: bool,
     /// The open rotation in which the key is the one that goes.
     pub succession: Option<Succession>,
+    /// What the workspace's policy demands to be shown beside the key.
+    pub demanded: Proofs,
+    /// What the key's signatures are verified with.
+    pub signers: Signers,
     /// The feed number up to which this grant is known to be true. An older grant never replaces a newer one.
     pub as_of: i64,
 }
@@ -187,7 +193,8 @@ mod tests {
             deprecation: None,
             version: 1,
         };
-        Grant { key, workspace_archived: false, succession: None, as_of: 1 }
+        let (demanded, signers) = (Proofs::NONE, Signers::default());
+        Grant { key, workspace_archived: false, succession: None, demanded, signers, as_of: 1 }
     }
 
     #[test]

@@ -42,6 +42,15 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// Whether it is not ended for ever.
+    #[must_use]
+    pub const fn is_living(self) -> bool {
+        match self {
+            Self::Active | Self::Suspended => true,
+            Self::Revoked | Self::Purged => false,
+        }
+    }
+
     /// As stored.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -177,6 +177,22 @@ pub enum Notice {
         /// When it or a key of its lineage was last used; `None`: never.
         last_used_at: Option<Timestamp>,
     },
+    /// A signing secret gets a successor (row R6).
+    SigningRotation {
+        /// The key's name.
+        name: String,
+        /// When the successor takes over.
+        valid_from: Timestamp,
+        /// When the old one is refused.
+        until: Timestamp,
+    },
+    /// A signing secret was used in the last hour before it is refused.
+    SigningOld {
+        /// The key's name.
+        name: String,
+        /// When it is refused.
+        until: Timestamp,
+    },
     /// The weekly rotation report was made.
     WeeklyReport {
         /// The report that is kept.
@@ -300,6 +316,8 @@ impl Notice {
             Self::Incident { .. } => "incident.opened",
             Self::PolicyBreach { .. } => "policy.breached",
             Self::UnusedRevoked { .. } => "key.unused_revoked",
+            Self::SigningRotation { .. } => "signing.rotating",
+            Self::SigningOld { .. } => "signing.old_secret",
             Self::WeeklyReport { .. } => "report.weekly",
             Self::Trial { .. } => "channel.trial",
         }
@@ -318,7 +336,9 @@ impl Notice {
             | Self::Deprecation { .. }
             | Self::Revocation { .. }
             | Self::PolicyBreach { .. }
-            | Self::UnusedRevoked { .. } => Severity::Warning,
+            | Self::UnusedRevoked { .. }
+            | Self::SigningOld { .. } => Severity::Warning,
+            Self::SigningRotation { .. } => Severity::Info,
             Self::Rotation { .. } | Self::WeeklyReport { .. } | Self::Trial { .. } => Severity::Info,
         }
     }
@@ -337,10 +357,12 @@ impl Notice {
             }
             Self::WeeklyReport { until, .. } => Some(format!("report.weekly/{}", until.as_micros())),
             Self::UnusedRevoked { .. } => Some(format!("key.unused_revoked/{key}")),
+            Self::SigningOld { until, .. } => Some(format!("signing.old_secret/{key}/{}", until.as_micros())),
             Self::Rotation { .. }
             | Self::Deprecation { .. }
             | Self::Revocation { .. }
             | Self::Incident { .. }
+            | Self::SigningRotation { .. }
             | Self::Trial { .. } => None,
         }
     }

@@ -7,6 +7,7 @@ use crate::{
     clock::{MICROS_PER_DAY, Timestamp},
     id::WorkspaceId,
     key::{KeyRecord, KeyUse},
+    proof::{Proof, Proofs},
 };
 
 /// The longest period that can be asked for, in days.
@@ -33,6 +34,9 @@ pub struct Policy {
     pub revoke_unused_days: Option<u32>,
     /// How many days before its expiry a key's owner is told, the largest first.
     pub notice_days: Vec<u32>,
+    /// What must be shown beside every key: a token, a signature …
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub require: Proofs,
 }
 
 impl Default for Policy {
@@ -44,6 +48,7 @@ impl Default for Policy {
             rotation_days: 90,
             revoke_unused_days: Some(180),
             notice_days: vec![14, 7, 3, 1],
+            require: Proofs::NONE,
         }
     }
 }
@@ -81,6 +86,8 @@ pub enum Rule {
     RequireIp,
     /// Made without a second factor.
     RequireMfa,
+    /// Does not demand what the policy demands.
+    Require,
     /// Due for rotation.
     RotationDays,
     /// Not used for too long.
@@ -95,6 +102,7 @@ impl Rule {
             Self::MaxKeys => "max_keys",
             Self::RequireIp => "require_ip",
             Self::RequireMfa => "require_mfa",
+            Self::Require => "require",
             Self::RotationDays => "rotation_days",
             Self::RevokeUnusedDays => "revoke_unused_days",
         }
@@ -123,6 +131,18 @@ pub enum Violation {
         "the workspace's policy demands a second factor for making keys: log in with one, or give `--totp`"
     )]
     RequireMfa,
+    /// It demands less than the policy.
+    #[error("the workspace's policy demands more to be shown beside the key: give `--require {}`", words(.0))]
+    Require(Proofs),
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_nothing(proofs: &Proofs) -> bool {
+    proofs.is_empty()
+}
+
+fn words(proofs: &Proofs) -> String {
+    proofs.iter().map(Proof::as_str).collect::<Vec<_>>().join(",")
 }
 
 impl Violation {
@@ -133,6 +153,7 @@ impl Violation {
             Self::MaxKeys { .. } => Rule::MaxKeys,
             Self::RequireIp => Rule::RequireIp,
             Self::RequireMfa => Rule::RequireMfa,
+            Self::Require(_) => Rule::Require,
         }
     }
 }
@@ -215,7 +236,8 @@ impl Policy {
         if self.require_mfa && !making.has_second_factor {
             return Err(Violation::RequireMfa);
         }
-        self.check_addresses(key)
+        self.check_addresses(key)?;
+        self.check_proofs(key)
     }
 
     /// Whether a key may be changed so. What the key broke before, it may go on breaking only if the change does not
@@ -224,7 +246,16 @@ impl Policy {
     /// # Errors
     /// The first [`Violation`].
     pub fn check_change(&self, before: &KeyRecord, after: &KeyRecord) -> Result<(), Violation> {
-        if before.policy.allow_ip == after.policy.allow_ip { Ok(()) } else { self.check_addresses(after) }
+        if before.policy.allow_ip != after.policy.allow_ip {
+            self.check_addresses(after)?;
+        }
+        if before.policy.require == after.policy.require { Ok(()) } else { self.check_proofs(after) }
+    }
+
+    /// A child demands what its parent does.
+    fn check_proofs(&self, key: &KeyRecord) -> Result<(), Violation> {
+        let lacks = !self.require.without(key.policy.require).is_empty() && key.parent.is_none();
+        if lacks { Err(Violation::Require(self.require)) } else { Ok(()) }
     }
 
     fn check_addresses(&self, key: &KeyRecord) -> Result<(), Violation> {
@@ -242,6 +273,9 @@ impl Policy {
         }
         if self.check_addresses(key).is_err() {
             breaches.push(Breach { rule: Rule::RequireIp, consequence: Consequence::Reported, at: None });
+        }
+        if self.check_proofs(key).is_err() {
+            breaches.push(Breach { rule: Rule::Require, consequence: Consequence::Reported, at: None });
         }
         let due = after_days(key.created_at, self.rotation_days);
         if due <= now {
@@ -288,6 +322,7 @@ impl Policy {
         self.max_keys > before.max_keys
             || (before.require_ip && !self.require_ip)
             || (before.require_mfa && !self.require_mfa)
+            || !before.require.without(self.require).is_empty()
             || self.rotation_days > before.rotation_days
             || unused(self) > unused(before)
             || !before.notice_days.iter().all(|days| self.notice_days.contains(days))

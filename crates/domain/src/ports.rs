@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod notices;
 pub mod operators;
 pub mod reviews;
+pub mod signing;
 pub mod tokens;
 
 use std::collections::BTreeMap;
@@ -28,9 +29,11 @@ use crate::{
     operator::{approval::ApprovalRecord, record::OperatorRecord, token::OperatorTokenRecord},
     permission::Scopes,
     policy::PolicyRecord,
+    proof::Proofs,
     refresh::{Family, RefreshToken},
     review::ReviewRecord,
     rotation::{RotationRecord, Succession},
+    signature::secret::SigningRecord,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
@@ -45,6 +48,7 @@ use self::{
     notices::{NoticeStore, ReportRecord},
     operators::{OperatorStore, StepUp},
     reviews::ReviewStore,
+    signing::SigningStore,
     tokens::TokenStore,
 };
 
@@ -168,6 +172,10 @@ pub enum Change {
     PutPolicy(PolicyRecord),
     /// Drops a policy that has this version.
     DropPolicy(Option<WorkspaceId>, i64),
+    /// A new signing secret or public key.
+    InsertSigning(Box<SigningRecord>),
+    /// A changed one: its end, or that nothing is left of it.
+    UpdateSigning(Box<SigningRecord>),
     /// A new rotation; a conflict when one of its keys is in an open one.
     InsertRotation(Box<RotationRecord>),
     /// A changed rotation.
@@ -306,6 +314,10 @@ pub struct GrantRow {
     pub workspace_archived: bool,
     /// The open rotation in which it is the key that goes.
     pub succession: Option<Succession>,
+    /// What the workspace's policy demands to be shown beside the key.
+    pub demanded: Proofs,
+    /// Its signing secrets and public keys, those that are over left out.
+    pub signing: Vec<SigningRecord>,
 }
 
 /// Which clients used some keys.
@@ -434,6 +446,7 @@ pub trait Store:
     + IdempotencyStore
     + LifecycleStore
     + ReviewStore
+    + SigningStore
     + ChildStore
     + TokenStore
     + Send

@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 
 pub use check::{Against, Check, Proven};
 pub use error::SignatureError;
-pub use signer::{Role, Signer, Signers};
+pub use signer::{Role, Signer, Signers, public_key};
 pub use target::{Target, normal_authority};
 
 use self::{header::Simple, message::Message, nonce::Nonce};

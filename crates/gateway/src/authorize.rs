@@ -24,6 +24,7 @@ use crate::{
     authenticate::Caller,
     body::BodyError,
     path::Operation,
+    prove::{ProveError, Proving},
     receive::{Head, Inbound},
     refuse::Refusal,
     worker::Shared,
@@ -81,6 +82,9 @@ pub enum AuthorizeError {
     /// The body could not be read.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// The body is not what was signed.
+    #[error(transparent)]
+    Unproven(#[from] ProveError),
     /// The body is not a request.
     #[error(transparent)]
     Malformed(#[from] HeadError),
@@ -107,7 +111,12 @@ pub enum AuthorizeError {
 ///
 /// # Errors
 /// [`AuthorizeError`].
-pub async fn authorize(shared: &Shared, inbound: Inbound, caller: Caller) -> Result<Permit, AuthorizeError> {
+pub async fn authorize(
+    shared: &Arc<Shared>,
+    inbound: Inbound,
+    caller: Caller,
+    proving: Proving,
+) -> Result<Permit, AuthorizeError> {
     let Inbound { head, body } = inbound;
     let live = &caller.live;
     let operation = &head.operation;
@@ -128,7 +137,7 @@ pub async fn authorize(shared: &Shared, inbound: Inbound, caller: Caller) -> Res
     {
         return Err(AuthorizeError::ModelHidden(model.clone()));
     }
-    let payload = payload::read(shared, &head, live, body).await?;
+    let payload = payload::read(shared, &head, live, (body, proving)).await?;
     let destination = tenancy::check(shared, &head, &caller, &payload).await?;
     Ok(Permit { head, caller, payload, destination })
 }
@@ -160,7 +169,7 @@ impl Permit {
     pub fn model(&self) -> Option<&Arc<str>> {
         match &self.payload {
             Payload::Message { facts, .. } => Some(&facts.model),
-            Payload::None | Payload::Batch { .. } | Payload::Streamed { .. } => None,
+            Payload::None | Payload::Batch { .. } | Payload::Held { .. } | Payload::Streamed { .. } => None,
         }
     }
 
@@ -169,7 +178,7 @@ impl Permit {
     pub const fn may_mint(&self) -> bool {
         match &self.payload {
             Payload::Message { facts, .. } => facts.may_mint,
-            Payload::None | Payload::Batch { .. } | Payload::Streamed { .. } => false,
+            Payload::None | Payload::Batch { .. } | Payload::Held { .. } | Payload::Streamed { .. } => false,
         }
     }
 
@@ -178,7 +187,7 @@ impl Permit {
     pub const fn wants_stream(&self) -> bool {
         match &self.payload {
             Payload::Message { facts, .. } => facts.stream,
-            Payload::None | Payload::Batch { .. } | Payload::Streamed { .. } => false,
+            Payload::None | Payload::Batch { .. } | Payload::Held { .. } | Payload::Streamed { .. } => false,
         }
     }
 }
@@ -207,6 +216,7 @@ impl From<AuthorizeError> for Refusal {
                 Self { error_code: Some(ENCODING_UNSUPPORTED), ..refusal }
             }
             AuthorizeError::Body(error) => (&error).into(),
+            AuthorizeError::Unproven(error) => error.into(),
             AuthorizeError::Malformed(_) | AuthorizeError::Batch(_) => {
                 Self::new(Answer::InvalidRequest, "body_malformed", text)
             }
@@ -232,6 +242,7 @@ impl From<&BodyError> for Refusal {
             BodyError::Broken(_) => {
                 Self { close: true, ..Self::new(Answer::InvalidRequest, "body_broken", text) }
             }
+            BodyError::Unproven(error) => Self { close: true, ..error.clone().into() },
             BodyError::Spool(_) => Self { close: true, ..Self::new(Answer::Unavailable, "spool", text) },
         }
     }

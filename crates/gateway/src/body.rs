@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::budget::{BodyBudget, BudgetShare};
-use crate::config::PaceLimits;
+use crate::{config::PaceLimits, prove::ProveError};
 
 /// The longest that a body is read only to be thrown away.
 const DISCARDING: Duration = Duration::from_secs(60);
@@ -46,6 +46,9 @@ pub enum BodyError {
     /// The connection failed, or the framing is broken.
     #[error("the request body could not be read")]
     Broken(#[source] hyper::Error),
+    /// It is not what was signed.
+    #[error(transparent)]
+    Unproven(#[from] ProveError),
     /// The spool file failed.
     #[error("the request body could not be spooled")]
     Spool(#[source] std::io::Error),

@@ -2,6 +2,7 @@
 //! was sent: path and query, headers in their order and number, body bytes, unknown fields, betas and events.
 
 use claviger_claude_wire::headers::{HOP_BY_HOP, TRACE, X_API_KEY, is_upstream_account};
+use claviger_domain::signature;
 use http::{HeaderMap, HeaderName, header};
 
 /// Which way something goes.
@@ -27,12 +28,18 @@ pub struct Exception {
 }
 
 /// All exceptions.
-pub const EXCEPTIONS: [Exception; 16] = [
+pub const EXCEPTIONS: [Exception; 18] = [
     Exception {
         name: "credential",
         direction: Direction::Request,
         what: "x-api-key, authorization and proxy-authorization are taken out; the provider's key is put in, in the form that the client used",
         why: "the provider key never leaves the gateway, the caller's never reaches the provider",
+    },
+    Exception {
+        name: "signature",
+        direction: Direction::Request,
+        what: "x-request-signature, x-request-signature-version, x-request-timestamp, x-request-nonce, signature and signature-input are taken out; content-digest passes",
+        why: "they prove the caller to the gateway and nobody else; content-digest (RFC 9530) is of the body, which passes unchanged",
     },
     Exception {
         name: "host",
@@ -119,6 +126,12 @@ pub const EXCEPTIONS: [Exception; 16] = [
         why: "whoever still uses a key that goes must hear of it where it is used",
     },
     Exception {
+        name: "signing_secret",
+        direction: Direction::Answer,
+        what: "x-claviger-signing-secret: rotates-at=TIME while a successor of the caller's signing secret waits",
+        why: "whoever signs must fetch the new secret in time",
+    },
+    Exception {
         name: "unfinished",
         direction: Direction::Answer,
         what: "an answer whose record could not be kept, or that the upstream broke off, ends with an aborted connection",
@@ -141,7 +154,10 @@ pub fn passes_upstream(name: &HeaderName, forward_trace: bool) -> bool {
         header::AUTHORIZATION | header::PROXY_AUTHORIZATION | header::HOST | header::ACCEPT_ENCODING => false,
         _ => {
             let name = name.as_str();
-            name != X_API_KEY && !is_hop_by_hop(name) && (forward_trace || !TRACE.contains(&name))
+            name != X_API_KEY
+                && !is_hop_by_hop(name)
+                && !signature::HEADERS.contains(&name)
+                && (forward_trace || !TRACE.contains(&name))
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     body::{BodyError, outgoing::Outgoing},
     headers::{self, Coding, is_chunked},
     path::AnswerKind,
+    prove::ProveError,
     refuse::Refusal,
     relay::source::Source,
     reserve::Lease,
@@ -53,6 +54,9 @@ pub enum ForwardError {
     /// There is no randomness for ids.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+    /// The body was not what was signed, or was not seen to its end.
+    #[error(transparent)]
+    Unproven(ProveError),
     /// The body was passed on already and there is nothing left to send.
     #[error("the request body is gone")]
     BodyGone,
@@ -97,6 +101,7 @@ async fn simulate(worker: &Worker, permit: &mut Permit, lease: &mut Lease) -> Re
     let request = request(worker, permit, body).map(|b| b.map_err(Into::into).boxed_unsync());
     let workspace = &permit.caller.live.grant.key.workspace;
     let answer = worker.shared.simulator.answer(workspace, request).await;
+    permit.payload.proved().map_err(ForwardError::Unproven)?;
     let (parts, body) = answer.into_parts();
     Ok(Reply { parts, source: Source::simulated(body), intent })
 }
@@ -214,6 +219,11 @@ impl<'a> Tries<'a> {
                     .then(|| retry_after(&parts.headers, shared.clock.now()))
                     .flatten();
                 candidate.health.report(Signal::of_status(parts.status, wait), now, &self.health);
+                if parts.status.is_success()
+                    && let Err(error) = permit.payload.proved()
+                {
+                    return Ok(Next::Fail(ForwardError::Unproven(error)));
+                }
                 match self.judge_answer(&parts, repeatable, has_other) {
                     Some((after, elsewhere)) => Next::Again { after, elsewhere },
                     None => {
@@ -299,6 +309,7 @@ impl From<ForwardError> for Refusal {
             ForwardError::Revoked => {
                 Self { close: true, ..Self::new(Answer::Unauthenticated, "revoked", UNAUTHENTICATED_MESSAGE) }
             }
+            ForwardError::Unproven(error) => Self { close: true, ..error.into() },
             ForwardError::Entropy(_) | ForwardError::BodyGone => {
                 Self::new(Answer::Internal, "internal", "Internal error.")
             }

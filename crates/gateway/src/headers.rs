@@ -12,6 +12,8 @@ use crate::exactness;
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Marks answers of the simulator.
 pub const X_CLAVIGER_SIMULATED: HeaderName = HeaderName::from_static("x-claviger-simulated");
+/// Says when the caller's signing secret is replaced.
+pub const X_CLAVIGER_SIGNING_SECRET: HeaderName = HeaderName::from_static("x-claviger-signing-secret");
 /// Tells SDKs whether to try again.
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Our id of a request, in answers of our own.
@@ -159,6 +161,15 @@ pub fn add_told(out: &mut HeaderMap, told: &Told) {
         if let Ok(value) = HeaderValue::from_str(value) {
             out.insert(HeaderName::from_static(name), value);
         }
+    }
+}
+
+/// Says when the caller's signing secret gives way to its successor.
+pub fn add_rotating(out: &mut HeaderMap, at: Timestamp) {
+    let mut text = BytesMut::from(&b"rotates-at="[..]);
+    text.put_slice(&rfc3339_secs(at));
+    if let Some(value) = digits(text.freeze()) {
+        out.insert(X_CLAVIGER_SIGNING_SECRET, value);
     }
 }
 

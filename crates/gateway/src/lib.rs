@@ -18,6 +18,7 @@ mod own;
 pub mod path;
 mod pipeline;
 mod probe;
+mod prove;
 mod pump;
 mod receive;
 mod refuse;

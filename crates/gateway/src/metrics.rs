@@ -15,6 +15,7 @@ use std::{
 use claviger_domain::{
     ledger::{Outcome, UsageCounts},
     permission::Endpoint,
+    signature::{Profile, Role},
 };
 use claviger_service::Services;
 use http::Method;
@@ -58,6 +59,13 @@ struct EndpointLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabel {
     stage: &'static str,
+}
+
+/// Signed requests that were accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SignedLabels {
+    profile: &'static str,
+    secret: &'static str,
 }
 
 /// The stages whose time is measured.
@@ -125,6 +133,7 @@ pub struct Metrics {
     stage_family: Family<StageLabel, Histogram, fn() -> Histogram>,
     refusals: Family<ReasonLabel, Counter>,
     outcomes: Family<ReasonLabel, Counter>,
+    signed: Family<SignedLabels, Counter>,
     errors: Arc<ErrorWindow>,
     /// `claude_api_active_keys`: set by whoever counts keys.
     pub active_keys: Gauge,
@@ -163,6 +172,7 @@ impl Default for Metrics {
             stage_family,
             refusals: Family::default(),
             outcomes: Family::default(),
+            signed: Family::default(),
             errors: Arc::default(),
             active_keys: Gauge::default(),
             in_flight: Gauge::default(),
@@ -198,6 +208,11 @@ impl Metrics {
         );
         registry.register("claviger_refusals", "Requests refused, by reason", self.refusals.clone());
         registry.register("claviger_outcomes", "Requests sent, by how they ended", self.outcomes.clone());
+        registry.register(
+            "claviger_signed_requests",
+            "Signed requests accepted, by profile and by which secret had signed",
+            self.signed.clone(),
+        );
         registry.register("claviger_in_flight_requests", "Requests being served", self.in_flight.clone());
         registry.register("claviger_connections", "Client connections open", self.connections.clone());
         registry.register(
@@ -248,6 +263,12 @@ impl Metrics {
         if status >= 500 {
             self.errors.count(true);
         }
+    }
+
+    /// Counts a signed request that was accepted.
+    pub fn signed(&self, profile: Profile, role: Role) {
+        let labels = SignedLabels { profile: profile.as_str(), secret: role.as_str() };
+        self.signed.get_or_create(&labels).inc();
     }
 
     /// Notes the time of a stage.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use claviger_claude_wire::answers::Answer;
-use claviger_domain::{audit::Actor, grant::Forbidden, id::KeyId};
+use claviger_domain::{audit::Actor, grant::Forbidden, id::KeyId, proof::Proof};
 use claviger_service::{
     Caller as Asker, ServiceError,
     children::{ChildrenError, NewChild},
@@ -21,6 +21,7 @@ use crate::{
     authorize::is_encoded,
     body::{BodyError, read_whole},
     headers::{REQUEST_ID, X_REQUEST_ID},
+    prove::{ProveError, Proving},
     receive::{Head, Inbound},
     refuse::Refusal,
     reply::ReplyBody,
@@ -39,6 +40,8 @@ pub enum OwnRoute {
     Me,
     /// `POST /v1/claviger/children`.
     Mint,
+    /// `GET /v1/claviger/signing-secret`.
+    SigningSecret,
     /// `POST /v1/claviger/children/{id}/heartbeat`.
     Beat(Box<str>),
     /// `DELETE /v1/claviger/children/{id}`.
@@ -66,6 +69,8 @@ impl OwnRoute {
             (Some("me"), None, ..) => Self::OtherMethod("GET, HEAD"),
             (Some("unwrap"), None, ..) if method == Method::POST => Self::Unwrap,
             (Some("unwrap"), None, ..) => Self::OtherMethod("POST"),
+            (Some("signing-secret"), None, ..) if method == Method::GET => Self::SigningSecret,
+            (Some("signing-secret"), None, ..) => Self::OtherMethod("GET"),
             (Some("children"), None, ..) if method == Method::POST => Self::Mint,
             (Some("children"), None, ..) => Self::OtherMethod("POST"),
             (Some("children"), Some(id), None, _) if method == Method::DELETE => Self::End(id.into()),
@@ -100,6 +105,15 @@ pub enum OwnError {
     /// The body could not be read.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// It is not what was signed.
+    #[error(transparent)]
+    Unproven(#[from] ProveError),
+    /// A secret goes only to whoever has its predecessor.
+    #[error("this request must be signed")]
+    Unsigned,
+    /// A secret cannot be had.
+    #[error(transparent)]
+    Signing(ServiceError),
     /// The body is not what this route takes.
     #[error("the request body is not as this route takes it: {0}")]
     Malformed(#[from] serde_json::Error),
@@ -114,13 +128,16 @@ pub enum OwnError {
 /// [`OwnError`].
 pub async fn serve(
     shared: &Shared,
-    inbound: Inbound,
+    (inbound, proving): (Inbound, Proving),
     caller: &Caller,
     route: OwnRoute,
 ) -> Result<Response<ReplyBody>, OwnError> {
     let Inbound { head, body } = inbound;
     let live = &*caller.live;
     live.check_place(head.client_ip, head.at)?;
+    let pace = shared.config().body.pace;
+    let body = read_whole(body, MAX_BODY, &shared.budget, pace).await?;
+    proving.whole(shared, &body.bytes).await?;
     let children = &shared.services.children;
     children.count(live, head.at)?;
     if caller.token.is_some() && matches!(route, OwnRoute::Mint | OwnRoute::Beat(_) | OwnRoute::End(_)) {
@@ -135,8 +152,6 @@ pub async fn serve(
             if is_encoded(&head) {
                 return Err(OwnError::Encoded);
             }
-            let pace = shared.config().body.pace;
-            let body = read_whole(body, MAX_BODY, &shared.budget, pace).await?;
             // No body asks for nothing special.
             let new: NewChild = if body.bytes.is_empty() {
                 NewChild::default()
@@ -145,6 +160,13 @@ pub async fn serve(
             };
             let (key, token) = children.mint(live, new, &asker(&head, live)).await?;
             Ok(answer(&head, StatusCode::CREATED, &view::minted(&key, &token, head.at)))
+        }
+        OwnRoute::SigningSecret if !caller.proofs.contains(Proof::Signature) => Err(OwnError::Unsigned),
+        OwnRoute::SigningSecret => {
+            // A child signs with its parent's.
+            let whose = live.parent.as_ref().map_or(&live.grant.key.id, |parent| &parent.grant.key.id);
+            let held = shared.services.signing.of_holder(whose).await.map_err(OwnError::Signing)?;
+            Ok(answer(&head, StatusCode::OK, &view::signing(&held)))
         }
         OwnRoute::Beat(id) => {
             let key = children.beat(live, &child_id(&id)?, &asker(&head, live)).await?;
@@ -210,6 +232,9 @@ impl From<OwnError> for Refusal {
             OwnError::OtherMethod(_) => Self::new(Answer::MethodNotAllowed, "own_method", text),
             OwnError::Encoded => Self::new(Answer::EncodingUnsupported, "body_encoded", text),
             OwnError::Body(error) => (&error).into(),
+            OwnError::Unproven(error) => error.into(),
+            OwnError::Unsigned => ProveError::Missing(Proof::Signature).into(),
+            OwnError::Signing(error) => children_refusal(error.into(), text.into()),
             OwnError::Malformed(_) => Self::new(Answer::InvalidRequest, "own_malformed", text),
             OwnError::Children(error) => children_refusal(error, text.into()),
         }
@@ -261,6 +286,7 @@ mod tests {
         assert_eq!(of("POST", "/v1/claviger/unwrap"), OwnRoute::Unwrap);
         assert_eq!(of("GET", "/v1/claviger/unwrap"), OwnRoute::OtherMethod("POST"));
         assert_eq!(of("POST", "/v1/claviger/children"), OwnRoute::Mint);
+        assert_eq!(of("GET", "/v1/claviger/signing-secret"), OwnRoute::SigningSecret);
         assert_eq!(of("POST", "/v1/claviger/children/key_a/heartbeat"), OwnRoute::Beat("key_a".into()));
         assert_eq!(of("DELETE", "/v1/claviger/children/key_a"), OwnRoute::End("key_a".into()));
         for (method, path, allowed) in [

@@ -2,7 +2,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use claviger_domain::{address::counting_block, clock::Timestamp, id::RequestId, token::KeyClass};
+use claviger_domain::{
+    address::counting_block,
+    clock::Timestamp,
+    id::RequestId,
+    proof::{Proof, Proofs},
+    token::KeyClass,
+};
 use claviger_service::{grants::LiveGrant, refusals::RefusalSubject};
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -14,11 +20,11 @@ use crate::{
     authenticate::{AuthenticateError, authenticate},
     authorize::{Permit, authorize},
     forward::forward,
-    headers::{Own, X_REQUEST_ID, add_told},
+    headers::{Own, X_REQUEST_ID, add_rotating, add_told},
     metrics::{Metrics, Stage},
     own::{self, OwnRoute},
     path::Operation,
-    probe,
+    probe, prove,
     receive::{Arrival, receive},
     refuse::{Refusal, Refused, refuse},
     relay::{early, relay},
@@ -51,6 +57,9 @@ pub async fn serve(
     if let Some(told) = known.leaving.as_ref().and_then(|live| live.told()) {
         add_told(response.headers_mut(), told);
     }
+    if let Some(at) = known.rotating {
+        add_rotating(response.headers_mut(), at);
+    }
     response
 }
 
@@ -76,17 +85,23 @@ async fn run(
         let given = Box::pin(auth::serve(shared, inbound, route)).await;
         return Ok(given.inspect_err(|error| known.whose.counter(error))?);
     }
+    let claim = prove::claim(&inbound.head)?;
     let caller = authenticate(shared, &inbound).await;
     let mut caller = caller.inspect_err(|error| known.whose.named(error))?;
     known.whose = Whose::Key(caller.live.grant.key.public_id);
     caller.proofs = caller.proofs.union(sender::certificate(&caller.live, &inbound.head)?);
     known.leaving = caller.live.told().map(|_| Arc::clone(&caller.live));
+    known.rotating = rotating(&caller.live, inbound.head.at);
     laps.end(Stage::Authenticate);
     if let Operation::Own(route) = inbound.head.operation.clone() {
-        return Ok(own::serve(shared, inbound, &caller, route).await?);
+        // A holder reads how the key stands before it can buy a token.
+        let excused = Proofs::NONE.with(Proof::Token);
+        let proving = prove::begin(shared, &inbound.head, &mut caller, claim, excused)?;
+        return Ok(own::serve(shared, (inbound, proving), &caller, route).await?);
     }
+    let proving = prove::begin(shared, &inbound.head, &mut caller, claim, Proofs::NONE)?;
 
-    let permit = authorize(shared, inbound, caller).await?;
+    let permit = authorize(shared, inbound, caller, proving).await?;
     laps.end(Stage::Authorize);
 
     let bucket = permit.head.operation.bucket(&permit.head.method);
@@ -147,6 +162,14 @@ struct Known {
     whose: Whose,
     /// A key of which every answer says that it is on its way out.
     leaving: Option<Arc<LiveGrant>>,
+    /// When the caller's signing secret gives way to its successor.
+    rotating: Option<Timestamp>,
+}
+
+/// Most keys have no signing secret, and are done with at once.
+fn rotating(live: &LiveGrant, now: Timestamp) -> Option<Timestamp> {
+    let signers = live.signers();
+    if signers.is_empty() { None } else { signers.rotates_at(now) }
 }
 
 /// Whom a refusal is counted under.

@@ -86,7 +86,7 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Lease 
         }
         // Half the price, rounded up.
         Payload::Batch { facts, .. } => facts.worst_case_pico.saturating_add(1) / 2,
-        Payload::None | Payload::Message { .. } | Payload::Streamed { .. } => 0,
+        Payload::None | Payload::Message { .. } | Payload::Held { .. } | Payload::Streamed { .. } => 0,
     };
     Lease {
         particulars: Particulars {

@@ -103,6 +103,7 @@ pub fn unanswered(lease: Lease, error: &ForwardError) {
             Ending { detail: error.label().into(), ..Ending::of(Outcome::Unreachable) }
         }
         ForwardError::Revoked => lease.lost(Outcome::Cut, 0),
+        ForwardError::Unproven(_) => Ending { detail: "unproven".into(), ..Ending::of(Outcome::Unreachable) },
         ForwardError::Entropy(_) | ForwardError::BodyGone => {
             lease.release();
             return;

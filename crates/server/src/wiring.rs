@@ -18,6 +18,7 @@ use claviger_domain::{
 };
 use claviger_gateway::Gateway;
 use claviger_service::{Background, Deps, Services, Settings, jobs::LastWords};
+use claviger_storage::MemoryNonces;
 use claviger_upstream::AdminApi;
 use tokio::{
     net::TcpListener,
@@ -57,6 +58,8 @@ pub struct Start {
     pub out: Output,
 }
 
+/// Signed requests that are remembered at once, of all keys.
+const MOST_NONCES: usize = 2_000_000;
 /// How long background work may take to end once calls are drained.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -177,6 +180,7 @@ fn service_deps(
         free_disk: free_disk(config),
         checkpoint_sink: Some(Arc::new(sink::FileSink::new(config.checkpoint_file.clone()))),
         courier: outgoing::courier(config)?,
+        nonces: Arc::new(MemoryNonces::new(clock.now(), MOST_NONCES)),
         account: Arc::new(NoAccount),
         settings: service_settings(config, data),
     })

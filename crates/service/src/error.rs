@@ -124,6 +124,7 @@ impl From<Violation> for ServiceError {
             Violation::MaxKeys { .. } => "owner",
             Violation::RequireIp => "allow_ip",
             Violation::RequireMfa => "totp",
+            Violation::Require(_) => "require",
         };
         Self::Policy { rule: violation.rule(), field, why: violation.to_string() }
     }

@@ -9,6 +9,7 @@ mod lifecycle;
 mod notices;
 mod operators;
 mod reviews;
+mod signing;
 mod tokens;
 
 use std::{
@@ -39,6 +40,7 @@ use claviger_domain::{
     token::{Brand, KeyClass, PublicId},
     upstream::{CredentialRecord, UpstreamRecord},
 };
+use claviger_storage::MemoryNonces;
 use claviger_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -88,6 +90,7 @@ pub(crate) struct State {
     pub(crate) requests: Requests,
     pub(crate) lifecycle: LifecycleState,
     pub(crate) reviews: Vec<claviger_domain::review::ReviewRecord>,
+    pub(crate) signing: Vec<claviger_domain::signature::secret::SigningRecord>,
     pub(crate) tokens: tokens::TokenState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
@@ -187,6 +190,10 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
     let Some(change) = state.lifecycle.write(&state.keys, change)? else { return Ok(None) };
     let Some(change) = reviews::write(&mut state.reviews, change)? else { return Ok(None) };
     let Some(change) = children::write(&state.keys, change)? else { return Ok(None) };
+    let change = match signing::write(&mut state.signing, change)? {
+        Ok(entry) => return Ok(Some(entry)),
+        Err(change) => change,
+    };
     let change = match state.tokens.write(change)? {
         Ok(said) => return Ok(said),
         Err(change) => change,
@@ -270,6 +277,8 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::HoldChildCap(_)
         | Change::PutPolicy(_)
         | Change::DropPolicy(..)
+        | Change::InsertSigning(_)
+        | Change::UpdateSigning(_)
         | Change::InsertRotation(_)
         | Change::UpdateRotation(_)
         | Change::InsertWrapping(_)
@@ -338,6 +347,8 @@ impl Store for FakeStore {
             let found = key.map(|key| GrantRow {
                 workspace_archived: archived(&key),
                 succession: state.lifecycle.succession(&key.id),
+                demanded: state.lifecycle.demanded(&key.workspace),
+                signing: state.signing.iter().filter(|r| r.key == key.id).cloned().collect(),
                 key,
             });
             (state.seq, found)
@@ -676,6 +687,7 @@ impl House {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::clone(&courier) as Arc<dyn Courier>,
+            nonces: Arc::new(MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
             settings,
         };

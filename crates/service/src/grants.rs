@@ -28,7 +28,9 @@ use claviger_domain::{
     limit::set::UsedBefore,
     mac::Peppers,
     permission::{Access, Endpoint},
-    ports::{GrantRow, Store, StoreError},
+    ports::{GrantRow, Sealer, Store, StoreError},
+    proof::Proofs,
+    signature::Signers,
     token::{PublicId, Token},
 };
 
@@ -37,6 +39,8 @@ use lookup::{Found, Lookups, Turn};
 pub use runtime::{KeyRuntime, REVOCATION_GRACE_US};
 use table::{Now, Table};
 pub use told::Told;
+
+use crate::signing;
 
 /// How long the store may take to answer a look-up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -65,6 +69,22 @@ impl LiveGrant {
         let mut grant = grant;
         grant.key.policy.limits = limits;
         Self { grant, runtime, parent: None, told }
+    }
+
+    /// What must be shown beside the key: by its own rules, its workspace's, and its parent's.
+    #[must_use]
+    pub fn demanded(&self) -> Proofs {
+        let own = self.grant.key.policy.require.union(self.grant.demanded);
+        self.parent.as_ref().map_or(own, |parent| own.union(parent.demanded()))
+    }
+
+    /// What its signatures are verified with: a child's with its parent's.
+    #[must_use]
+    pub fn signers(&self) -> &Signers {
+        match &self.parent {
+            Some(parent) if self.grant.signers.is_empty() => &parent.grant.signers,
+            Some(_) | None => &self.grant.signers,
+        }
     }
 
     /// The same child of this parent.
@@ -138,6 +158,7 @@ pub struct Grants(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    sealer: Arc<dyn Sealer>,
     clock: Arc<dyn Clock>,
     peppers: ArcSwap<Peppers>,
     table: Table,
@@ -151,7 +172,7 @@ struct Inner {
 
 impl Grants {
     pub(crate) fn new(
-        store: Arc<dyn Store>,
+        (store, sealer): (Arc<dyn Store>, Arc<dyn Sealer>),
         clock: Arc<dyn Clock>,
         peppers: Peppers,
         capacity: usize,
@@ -159,6 +180,7 @@ impl Grants {
     ) -> Self {
         Self(Arc::new(Inner {
             store,
+            sealer,
             clock,
             peppers: ArcSwap::from_pointee(peppers),
             table: Table::new(capacity),
@@ -388,7 +410,7 @@ impl Inner {
                 continue;
             };
             let used = self.used_before(&found.key).await.map_err(refused)?;
-            let grant = granted(found, as_of);
+            let grant = self.granted(found, as_of);
             if let Some(live) = self.table.put(grant, used, self.both_clocks()) {
                 return Ok(Some(live));
             }
@@ -400,11 +422,17 @@ impl Inner {
         let (as_of, found) = self.store.key_for_grant(id).await?;
         if let Some(found) = found {
             let used = self.used_before(&found.key).await?;
-            let grant = granted(found, as_of);
+            let grant = self.granted(found, as_of);
             // A change that overtook this read brings its own entry of the feed.
             let _ = self.table.put(grant, used, self.both_clocks());
         }
         Ok(())
+    }
+
+    fn granted(&self, row: GrantRow, as_of: i64) -> Grant {
+        let GrantRow { key, workspace_archived, succession, demanded, signing } = row;
+        let signers = signing::unsealed(self.sealer.as_ref(), signing);
+        Grant { key, workspace_archived, succession, demanded, signers, as_of }
     }
 
     /// What a key that this node meets for the first time has used already.
@@ -427,11 +455,6 @@ impl Inner {
             uses: own.uses.saturating_add(children.uses),
         })
     }
-}
-
-fn granted(row: GrantRow, as_of: i64) -> Grant {
-    let GrantRow { key, workspace_archived, succession } = row;
-    Grant { key, workspace_archived, succession, as_of }
 }
 
 fn refused(error: StoreError) -> VerifyError {

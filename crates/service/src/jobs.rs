@@ -28,6 +28,7 @@ use crate::{
     feed::Feed,
     health::Health,
     keys::Keys,
+    nonces::Nonces,
     notices::Notices,
     policies::Policies,
     refusals::Refusals,
@@ -35,6 +36,7 @@ use crate::{
     rotation::Rotations,
     scheduler::{Job, Scheduler},
     services::FreeDisk,
+    signing::{Signing, SigningRotation},
     tokens::Tokens,
 };
 
@@ -46,6 +48,10 @@ const DISK: Duration = Duration::from_secs(1);
 const RETENTION: Duration = Duration::from_secs(24 * 3_600);
 const FIRST_RETENTION: Duration = Duration::from_secs(60);
 
+/// How often signing secrets are looked through, in seconds.
+const SIGNING_SECS: i64 = 600;
+/// How often nonces are looked through.
+const NONCES: Duration = Duration::from_secs(5);
 /// 09:00 on the first day of each quarter.
 const QUARTERLY: &str = "0 9 1 1,4,7,10 *";
 
@@ -58,6 +64,8 @@ pub struct Schedules {
     pub weekly_report: Schedule,
     /// Reviews of what keys may do: 09:00 on the first day of each quarter.
     pub permission_review: Schedule,
+    /// Successors of signing secrets: every ten minutes.
+    pub signing: Schedule,
     /// Steps of the keys that sign access tokens: every five minutes.
     pub token_keys: Schedule,
 }
@@ -72,6 +80,7 @@ impl Schedules {
             daily_check: Schedule::cron(daily_check, zone)?,
             weekly_report: Schedule::cron(weekly_report, zone)?,
             permission_review: Schedule::cron(QUARTERLY, zone)?,
+            signing: Schedule::every(SIGNING_SECS)?,
             token_keys: Schedule::every(token_keys::EVERY_SECS)?,
         })
     }
@@ -86,13 +95,15 @@ pub(crate) struct DurableParts {
     pub(crate) keys: Keys,
     pub(crate) notices: Notices,
     pub(crate) reviews: Reviews,
+    pub(crate) signing: Signing,
     pub(crate) direct_uses: DirectUses,
     pub(crate) tokens: Tokens,
 }
 
 /// THE list of durable jobs: one runner acts for each slot, after downtime too.
 pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
-    let DurableParts { schedules, store, entropy, policies, keys, notices, reviews, direct_uses, tokens } = parts;
+    let DurableParts { schedules, store, entropy, policies, keys, notices, reviews, signing, .. } = parts;
+    let (direct_uses, tokens) = (parts.direct_uses, parts.tokens);
     vec![
         // Owners hear of an expiry in time; what nobody uses is revoked.
         Arc::new(DailyCheck {
@@ -102,6 +113,8 @@ pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
             keys,
             notices: notices.clone(),
         }),
+        // Signing secrets follow one another; what is over is emptied.
+        Arc::new(SigningRotation { schedule: schedules.signing, signing }),
         // What keys may do and do not use is looked at once a quarter.
         Arc::new(PermissionReview { schedule: schedules.permission_review, reviews }),
         // Keys that sign access tokens are published, used and taken back in time.
@@ -125,6 +138,8 @@ pub struct Jobs {
     pub(crate) feed: Feed,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) refusals: Refusals,
+    pub(crate) nonces: Nonces,
+    pub(crate) signing: Signing,
     pub(crate) certificates: Certificates,
     pub(crate) rotations: Rotations,
     pub(crate) scheduler: Scheduler,
@@ -143,6 +158,8 @@ impl Jobs {
             feed,
             checkpoints,
             refusals,
+            nonces,
+            signing: secrets,
             certificates,
             rotations,
             scheduler,
@@ -166,6 +183,8 @@ impl Jobs {
         let deliveries = tracker.spawn(deliveries.run(tracker.clone(), stop.clone()));
         // Rows older than the retention go; their totals and leaves stay.
         let retention = tracker.spawn(retention.run(stop.clone()));
+        // Nonces are forgotten once nothing can be sent again with them.
+        let forgetting = tracker.spawn(forget(nonces, secrets, stop.clone()));
         // Refusals are recorded once per reason, subject and ten seconds.
         loop {
             tokio::select! {
@@ -173,13 +192,25 @@ impl Jobs {
                 () = tokio::time::sleep(REFUSALS) => refusals.flush(clock.now(), false).await,
             }
         }
-        for job in [feed, signing, disk, certifying, rotating, scheduler, deliveries, retention] {
+        for job in [feed, signing, disk, certifying, rotating, scheduler, deliveries, retention, forgetting] {
             if let Err(error) = job.await {
                 tracing::error!(%error, "a background loop ended badly");
             }
         }
         refusals.flush(clock.now(), true).await;
         LastWords { checkpoints }
+    }
+}
+
+async fn forget(nonces: Nonces, secrets: Signing, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(NONCES) => {
+                nonces.forget().await;
+                secrets.tell_late().await;
+            }
+        }
     }
 }
 

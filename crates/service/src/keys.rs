@@ -17,6 +17,8 @@ use claviger_domain::{
     },
     operator::verb::Effect,
     ports::{Change, KeyFilter, Store, StoreError},
+    proof::Proof,
+    signature::secret::SigningRecord,
     token::{Brand, KeyClass, Token},
 };
 use serde::Deserialize;
@@ -27,6 +29,7 @@ use crate::{
     grants::Grants,
     notices::Notices,
     policies::Policies,
+    signing::{MadeSecret, Signing},
     tenants::Tenants,
     wrapping::{Wrapped, Wrappings},
 };
@@ -110,6 +113,10 @@ pub struct NewKey {
     pub hours: Option<String>,
     /// What a client that goes away causes.
     pub on_disconnect: OnDisconnect,
+    /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`.
+    pub require: Vec<String>,
+    /// Make a signing secret with it.
+    pub sign: bool,
     /// Client certificates that it may be used with: `x5t#S256:…` or `spiffe://…`; empty: it is bound to none.
     pub bind_mtls: Vec<String>,
     /// It does not work before.
@@ -119,7 +126,7 @@ pub struct NewKey {
 }
 
 /// What to change of a key: `None` leaves a field as it is.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeyPatch {
     /// Its name.
@@ -142,6 +149,8 @@ pub struct KeyPatch {
     pub hours: Option<Option<String>>,
     /// What a client that goes away causes.
     pub on_disconnect: Option<OnDisconnect>,
+    /// What must be shown beside it; empty: nothing.
+    pub require: Option<Vec<String>>,
     /// Client certificates that it may be used with.
     pub bind_mtls: Option<Vec<String>>,
     /// `Some(None)`: at once.
@@ -149,6 +158,14 @@ pub struct KeyPatch {
     pub not_before: Option<Option<Timestamp>>,
     /// When it expires, counted from now.
     pub expires: Option<Expiry>,
+}
+
+impl KeyPatch {
+    /// Whether nothing is to be changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What the use cases of keys need.
@@ -161,6 +178,7 @@ pub(crate) struct KeyDeps {
     pub(crate) policies: Policies,
     pub(crate) notices: Notices,
     pub(crate) wrappings: Wrappings,
+    pub(crate) signing: Signing,
     pub(crate) grants: Grants,
 }
 
@@ -182,10 +200,25 @@ impl Keys {
         new: NewKey,
         caller: &Caller,
     ) -> Result<(KeyRecord, Token, KeyUse), ServiceError> {
-        let now = self.0.clock.now();
-        let (key, token) = self.new_key(new, now).await?;
-        self.keep(&key, None, caller, now).await?;
+        let (key, token, _) = self.create_signing(new, caller).await?;
         Ok((key, token, KeyUse::default()))
+    }
+
+    /// Makes a key, and the signing secret that was asked for with it. Both are returned here and never again.
+    ///
+    /// # Errors
+    /// As [`Keys::create`].
+    pub async fn create_signing(
+        &self,
+        new: NewKey,
+        caller: &Caller,
+    ) -> Result<(KeyRecord, Token, Option<MadeSecret>), ServiceError> {
+        let now = self.0.clock.now();
+        let sign = new.sign;
+        let (key, token) = self.new_key(new, now).await?;
+        let secret = sign.then(|| self.0.signing.make(&key.id, now, now)).transpose()?;
+        self.keep(&key, (None, secret.as_ref()), caller, now).await?;
+        Ok((key, token, secret))
     }
 
     /// Makes a key and wraps it for whoever it is for: only what opens it is returned, here and never again. It waits
@@ -198,16 +231,24 @@ impl Keys {
         new: NewKey,
         wrap_ttl_secs: Option<u64>,
         caller: &Caller,
-    ) -> Result<(KeyRecord, Wrapped), ServiceError> {
+    ) -> Result<(KeyRecord, Wrapped, Option<MadeSecret>), ServiceError> {
         let now = self.0.clock.now();
+        let sign = new.sign;
         let (key, token) = self.new_key(new, now).await?;
         let wrapped = self.0.wrappings.wrap(&key.id, &token, wrap_ttl_secs, now)?;
-        self.keep(&key, Some(&wrapped), caller, now).await?;
-        Ok((key, wrapped))
+        let secret = sign.then(|| self.0.signing.make(&key.id, now, now)).transpose()?;
+        self.keep(&key, (Some(&wrapped), secret.as_ref()), caller, now).await?;
+        Ok((key, wrapped, secret))
     }
 
     async fn new_key(&self, new: NewKey, now: Timestamp) -> Result<(KeyRecord, Token), ServiceError> {
         let policy = wish::policy(&new)?;
+        if policy.require.contains(Proof::Signature) && !new.sign {
+            return Err(ServiceError::invalid(
+                "require",
+                "a key that must sign needs a secret to sign with: give `sign` (`--sign`)",
+            ));
+        }
         let expires_at = wish::expiry(new.expires, new.not_before.unwrap_or(now).max(now))?;
         if expires_at.is_some_and(|at| at <= now) {
             return Err(ServiceError::invalid("expires", "lies in the past"));
@@ -247,7 +288,7 @@ impl Keys {
     async fn keep(
         &self,
         key: &KeyRecord,
-        wrapped: Option<&Wrapped>,
+        (wrapped, secret): (Option<&Wrapped>, Option<&MadeSecret>),
         caller: &Caller,
         now: Timestamp,
     ) -> Result<(), ServiceError> {
@@ -262,6 +303,10 @@ impl Keys {
         if let Some(wrapped) = wrapped {
             changes.push(wrapped.insert());
             event = event.with("wrapping", wrapped.record.id.as_str());
+        }
+        if let Some(secret) = secret {
+            changes.push(Change::InsertSigning(Box::new(secret.record.clone())));
+            event = event.with("signing_secret", secret.record.id.as_str());
         }
         let applied = self.0.store.apply(changes, event).await?;
         self.0.grants.key_changed(key, applied.seq);
@@ -317,10 +362,28 @@ impl Keys {
         caller: &Caller,
     ) -> Result<(KeyRecord, KeyUse), ServiceError> {
         let patch = wish::patch(patch, self.0.clock.now())?;
+        self.check_signing(id, &patch).await?;
         let changed = wish::as_json(&patch);
         let verb = KeyVerb::Update(Box::new(patch));
         let step = Step { verb, expected_version, details: vec![("changed", changed)] };
         self.take(id, &step, caller).await
+    }
+
+    /// What must sign must be able to.
+    async fn check_signing(
+        &self,
+        id: &KeyId,
+        patch: &claviger_domain::key::patch::KeyPatch,
+    ) -> Result<(), ServiceError> {
+        if !patch.require.is_some_and(|require| require.contains(Proof::Signature)) {
+            return Ok(());
+        }
+        let now = self.0.clock.now();
+        let living = |r: &SigningRecord| r.until.is_none_or(|until| now < until);
+        if self.0.store.signing_of(id).await?.iter().any(living) {
+            return Ok(());
+        }
+        Err(ServiceError::invalid("require", "the key has nothing to sign with: give `sign` (`--sign`), too"))
     }
 
     /// Refuses new requests of a key until it is resumed. Again: nothing changes.

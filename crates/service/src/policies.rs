@@ -12,6 +12,7 @@ use claviger_domain::{
     key::KeyRecord,
     policy::{Making, Policy, PolicyError, PolicyRecord},
     ports::{Change, Store, lifecycle::OwnerCap},
+    proof::Proofs,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,6 +37,8 @@ pub struct PolicyPatch {
     pub revoke_unused_days: Option<u32>,
     /// How many days before its expiry a key's owner is told.
     pub notice_days: Option<Vec<u32>>,
+    /// What must be shown beside every key.
+    pub require: Option<Proofs>,
 }
 
 impl PolicyPatch {
@@ -52,6 +55,7 @@ impl PolicyPatch {
                 Some(days) => (days > 0).then_some(days),
             },
             notice_days: self.notice_days.clone().unwrap_or_else(|| policy.notice_days.clone()),
+            require: self.require.unwrap_or(policy.require),
         }
     }
 }

@@ -28,7 +28,7 @@ pub use standing::{Share, Standing};
 
 use crate::{
     Caller, ServiceError, dependants, digests, grants::Grants, notices::Notices, policies::Policies,
-    wrapping::Wrappings,
+    signing::Signing, wrapping::Wrappings,
 };
 
 /// How often a change is decided anew when someone else changed the rows meanwhile.
@@ -71,6 +71,7 @@ pub(crate) struct RotationDeps {
     pub(crate) policies: Policies,
     pub(crate) grants: Grants,
     pub(crate) wrappings: Wrappings,
+    pub(crate) signing: Signing,
     pub(crate) notices: Notices,
 }
 
@@ -144,7 +145,7 @@ impl Rotations {
             .with("reason", &*rotation.reason)
             .with("wrapping", wrapped.record.id.as_str());
         let event = digests::with(event, None, Some(&canonical(&rotation)));
-        let changes = vec![
+        let mut changes = vec![
             // Written unchanged: whoever revokes or suspends it at this moment comes before or after, not in between;
             // and whoever uses it hears of the successor.
             Change::UpdateKey(Box::new(old.clone())),
@@ -153,6 +154,8 @@ impl Rotations {
             Change::InsertRotation(Box::new(rotation.clone())),
             self.notice(&rotation, &old, RotationStep::Started)?,
         ];
+        // Whoever signs goes on with the secret that it has.
+        changes.extend(deps.signing.copies(&old.id, &successor.id).await?);
         let applied = deps.store.apply(changes, event).await.map_err(taken_meanwhile)?;
         deps.grants.key_outdated(&old.id, applied.seq);
         deps.grants.key_changed(&successor, applied.seq);

@@ -8,7 +8,7 @@ use claviger_domain::{
     clock::{Clock, Entropy},
     direct_use::ProviderAccount,
     id::NodeId,
-    ports::{LedgerStore, Sealer, Store, notices::Courier},
+    ports::{LedgerStore, Sealer, Store, notices::Courier, signing::NonceStore},
     token::Brand,
 };
 use tokio::sync::Notify;
@@ -32,6 +32,7 @@ use crate::{
     idempotency::Idempotency,
     jobs::{DiskWatch, DurableParts, Jobs, Retention, Schedules, durable},
     keys::{KeyDeps, Keys},
+    nonces::Nonces,
     notices::Notices,
     operators::{OperatorDeps, Operators},
     policies::Policies,
@@ -45,6 +46,7 @@ use crate::{
     rotation::{RotationDeps, Rotations},
     routes::Routes,
     scheduler::Scheduler,
+    signing::{Signing, SigningDeps},
     tenants::Tenants,
     tokens::{TokenDeps, Tokens},
     upstreams::{UpstreamDeps, Upstreams},
@@ -72,6 +74,8 @@ pub struct Settings {
     pub min_free_disk_bytes: u64,
     /// How long ledger rows are kept, in days. Default 90.
     pub retention_days: u32,
+    /// Signed requests of one key that are remembered at once. Default 200,000: 200 a second and more, all the time.
+    pub nonces_per_key: u32,
     /// When durable jobs are due; `None`: never.
     pub schedules: Option<Schedules>,
     /// What access tokens are signed with, and for how long with one key. Default: Ed25519, 30 days.
@@ -88,6 +92,7 @@ impl Default for Settings {
             spool_max_bytes: 256 << 20,
             min_free_disk_bytes: 256 << 20,
             retention_days: 90,
+            nonces_per_key: 200_000,
             schedules: Schedules::new("0 9 * * *", "0 9 * * 1", "UTC").ok(),
             token_keys: KeyPlan::default(),
         }
@@ -117,6 +122,8 @@ pub struct Deps {
     pub checkpoint_sink: Option<Arc<dyn CheckpointSink>>,
     /// Carries notices out of the house.
     pub courier: Arc<dyn Courier>,
+    /// Remembers nonces of signed requests.
+    pub nonces: Arc<dyn NonceStore>,
     /// Asks providers' accounts.
     pub account: Arc<dyn ProviderAccount>,
     /// What may be set.
@@ -166,6 +173,10 @@ pub struct Services {
     pub reviews: Reviews,
     /// What workspaces demand of their keys.
     pub policies: Policies,
+    /// Signing secrets of keys.
+    pub signing: Signing,
+    /// Nonces of signed requests.
+    pub nonces: Nonces,
     /// Workspaces and owners.
     pub tenants: Tenants,
     /// Adding and removing upstreams and credentials.
@@ -224,7 +235,7 @@ impl Services {
         );
         let writer = writer(&deps, &recorder, target, head);
         let grants = Grants::new(
-            Arc::clone(&store),
+            (Arc::clone(&store), Arc::clone(&sealer)),
             Arc::clone(&clock),
             secrets.peppers,
             settings.grants,
@@ -273,6 +284,8 @@ impl Services {
             feed,
             checkpoints,
             refusals: services.refusals.clone(),
+            nonces: services.nonces.clone(),
+            signing: services.signing.clone(),
             certificates: services.certificates.clone(),
             rotations: services.rotations.clone(),
             scheduler: services.scheduler.clone(),
@@ -294,6 +307,7 @@ impl Services {
         let operators = operators(deps, &tenants, &grants, &refusals);
         let notices = Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy));
         let wrappings = wrappings(deps, &grants, &refusals, &notices);
+        let signing = signing(deps, &grants, &notices);
         let keys = Keys::new(KeyDeps {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
@@ -303,6 +317,7 @@ impl Services {
             policies: policies.clone(),
             notices: notices.clone(),
             wrappings: wrappings.clone(),
+            signing: signing.clone(),
             grants: grants.clone(),
         });
         let deliveries = deliveries(deps);
@@ -316,7 +331,7 @@ impl Services {
             scheduler: scheduler(
                 deps,
                 recorder.chain().clone(),
-                (&keys, &reviews, &direct_uses, &tokens),
+                (&keys, &reviews, &signing, &direct_uses, &tokens),
                 &policies,
                 &notices,
             ),
@@ -339,10 +354,12 @@ impl Services {
                 certificates: certificates.clone(),
             }),
             certificates,
-            rotations: rotations(deps, &policies, &grants, &wrappings, &notices),
+            rotations: rotations(deps, &policies, &grants, (&wrappings, &signing), &notices),
             wrappings,
             keys,
             reviews,
+            signing,
+            nonces: Nonces::new(Arc::clone(&deps.nonces), Arc::clone(clock), deps.settings.nonces_per_key),
             policies,
             idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
             notices,
@@ -414,7 +431,7 @@ fn rotations(
     deps: &Deps,
     policies: &Policies,
     grants: &Grants,
-    wrappings: &Wrappings,
+    (wrappings, signing): (&Wrappings, &Signing),
     notices: &Notices,
 ) -> Rotations {
     Rotations::new(RotationDeps {
@@ -426,6 +443,7 @@ fn rotations(
         policies: policies.clone(),
         grants: grants.clone(),
         wrappings: wrappings.clone(),
+        signing: signing.clone(),
         notices: notices.clone(),
     })
 }
@@ -477,6 +495,18 @@ fn wrappings(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notice
     })
 }
 
+fn signing(deps: &Deps, grants: &Grants, notices: &Notices) -> Signing {
+    Signing::new(SigningDeps {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        brand: deps.brand,
+        grants: grants.clone(),
+        notices: notices.clone(),
+    })
+}
+
 fn tokens(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notices) -> Tokens {
     Tokens::new(TokenDeps {
         store: Arc::clone(&deps.store),
@@ -516,7 +546,7 @@ fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) -> Channels
 fn scheduler(
     deps: &Deps,
     node: NodeId,
-    (keys, reviews, direct_uses, tokens): (&Keys, &Reviews, &DirectUses, &Tokens),
+    (keys, reviews, signing, direct_uses, tokens): (&Keys, &Reviews, &Signing, &DirectUses, &Tokens),
     policies: &Policies,
     notices: &Notices,
 ) -> Scheduler {
@@ -528,6 +558,7 @@ fn scheduler(
         keys: keys.clone(),
         notices: notices.clone(),
         reviews: reviews.clone(),
+        signing: signing.clone(),
         direct_uses: direct_uses.clone(),
         tokens: tokens.clone(),
     };

@@ -10,8 +10,8 @@ use crate::{
     approvals, audit, certificates, children,
     engine::{Db, Tx},
     failure::Failure,
-    feed, idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, tenants,
-    tokens, upstreams, wrappings,
+    feed, idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, signing,
+    tenants, tokens, upstreams, wrappings,
 };
 
 /// How often a transaction that had to give way to another is begun again.
@@ -82,6 +82,8 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::DropPolicy(workspace, version) => {
             policies::drop_policy(tx, workspace.as_ref(), *version).await
         }
+        Change::InsertSigning(record) => signing::insert(tx, record).await,
+        Change::UpdateSigning(record) => signing::update(tx, record).await,
         Change::InsertRotation(rotation) => rotations::insert(tx, rotation).await,
         Change::UpdateRotation(rotation) => rotations::update(tx, rotation).await,
         Change::InsertWrapping(wrapping) => wrappings::insert(tx, wrapping).await,
@@ -108,6 +110,10 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         Change::InsertUpstream(u) | Change::UpdateUpstream(u) => (FeedKind::Upstream, u.id.as_str()),
         Change::InsertCredential(c) | Change::UpdateCredential(c) => (FeedKind::Credential, c.id.as_str()),
         Change::PutSecret(s) => (FeedKind::Secret, s.name.as_str()),
+        Change::InsertSigning(s) | Change::UpdateSigning(s) => (FeedKind::Key, s.key.as_str()),
+        // What it demands stands in the grants of its workspace's keys; the default policy's in all.
+        Change::PutPolicy(p) => (FeedKind::Workspace, policies::name(p.workspace.as_ref())),
+        Change::DropPolicy(w, _) => (FeedKind::Workspace, policies::name(w.as_ref())),
         Change::InsertTokenKey(k) | Change::UpdateTokenKey(k) => (FeedKind::TokenKey, k.kid.as_str()),
         Change::DenyTokens(d) => (FeedKind::TokenDenial, d.subject.as_str()),
         Change::RaiseNotice(_)
@@ -127,8 +133,6 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::KeepApprovalAnswer(..)
         | Change::HoldOwnerCap(_)
         | Change::HoldChildCap(_)
-        | Change::PutPolicy(_)
-        | Change::DropPolicy(..)
         | Change::InsertRotation(_)
         | Change::UpdateRotation(_)
         | Change::InsertWrapping(_)

@@ -126,6 +126,14 @@ impl Db {
         Ok(())
     }
 
+    /// The same, and how many rows it touched.
+    pub async fn touch(&self, sql: &'static str, args: Vec<Arg>) -> Result<u64, Failure> {
+        Ok(match self {
+            Self::Sqlite { wr, .. } => bound!(Sqlite, sql, args).execute(wr).await?.rows_affected(),
+            Self::Pg(pool) => bound!(Postgres, sql, args).execute(pool).await?.rows_affected(),
+        })
+    }
+
     /// The statement that writes a group in so many lines, where the engine has one.
     pub fn group_statement(&self, lines: usize) -> Option<&'static str> {
         match self {

@@ -5,10 +5,12 @@ use claviger_domain::{
     id::{KeyId, OwnerId, WorkspaceId},
     key::{KeyRecord, KeyState, Revocation, RevocationReason},
     mac::{KeyMac, PepperVersion},
+    policy::Policy,
     ports::{
         GrantRow, KeyFilter, StoreError,
         lifecycle::{LifePlace, UncertifiedKey},
     },
+    proof::Proofs,
     rotation::{Succession, deadline},
     token::{KeyClass, PublicId},
 };
@@ -16,6 +18,7 @@ use claviger_domain::{
 use crate::{
     engine::{Arg, Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
+    signing,
 };
 
 macro_rules! columns {
@@ -81,9 +84,11 @@ statements! {
     /// The feed's number, and the key with its workspace and its open rotation as of that number: one statement sees
     /// one state.
     GET_FOR_GRANT = concat!(
-        "SELECT f.seq, w.archived_us, r.successor_id, r.started_us, r.overlap_secs, ", columns!("k."),
+        "SELECT f.seq, w.archived_us, r.successor_id, r.started_us, r.overlap_secs, \
+         COALESCE(p.body, d.body) AS demands, ", columns!("k."),
         " FROM feed_head f LEFT JOIN api_keys k ON k.id = $1 LEFT JOIN workspaces w ON w.id = k.workspace_id \
-         LEFT JOIN rotations r ON r.old_key_id = $1 AND r.ended_us IS NULL"
+         LEFT JOIN rotations r ON r.old_key_id = $1 AND r.ended_us IS NULL \
+         LEFT JOIN policies p ON p.id = k.workspace_id LEFT JOIN policies d ON d.id = ''"
     );
     /// Keys by creation.
     LIST = listed!("", "$1");
@@ -148,14 +153,24 @@ pub(crate) async fn get_for_grant(db: &Db, id: PublicId) -> Result<(i64, Option<
     if read("api_keys", &row, |row| row.opt_text("id").map(|id| id.is_none()))? {
         return Ok((seq, None));
     }
+    // Read after the key: what is newer than the feed's number brings an entry of its own.
+    let signing = signing::living(db, id).await?;
     let found = read("api_keys", &row, |row| {
         Ok(GrantRow {
             key: record(row)?,
             workspace_archived: row.opt_int("archived_us")?.is_some(),
             succession: succession(row)?,
+            demanded: demands(row)?,
+            signing,
         })
     })?;
     Ok((seq, Some(found)))
+}
+
+fn demands(row: &Row) -> Result<Proofs, Unreadable> {
+    let Some(body) = row.opt_text("demands")? else { return Ok(Proofs::NONE) };
+    let policy: Policy = serde_json::from_str(body).map_err(|_| Unreadable("body"))?;
+    Ok(policy.require)
 }
 
 fn succession(row: &Row) -> Result<Option<Succession>, Unreadable> {

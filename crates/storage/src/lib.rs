@@ -23,6 +23,7 @@ mod keys;
 mod ledger;
 mod lockouts;
 mod migrate;
+mod nonces;
 mod notices;
 mod open;
 mod operators;
@@ -35,6 +36,7 @@ mod retention;
 mod reviews;
 mod rotations;
 mod secrets;
+mod signing;
 mod statements;
 mod tenants;
 mod tokens;
@@ -66,6 +68,7 @@ use claviger_domain::{
 };
 use tokio::sync::Mutex;
 
+pub use nonces::MemoryNonces;
 pub use open::{Access, Durability, OpenError, Options};
 
 use commit::Writer;
@@ -79,6 +82,8 @@ pub struct Database {
     file: Option<PathBuf>,
     /// Group commits come one after the other.
     writer: Mutex<Writer>,
+    /// What is known of the nonces that are remembered.
+    nonces: Mutex<Option<nonces::Memory>>,
     /// Something was written since [`Database::upkeep`] last looked.
     written: AtomicBool,
 }
@@ -105,7 +110,8 @@ impl Database {
             audit::start(&mut tx).await?;
             tx.commit().await?;
         }
-        Ok(Self { db, file, writer: Mutex::new(Writer::default()), written: AtomicBool::new(true) })
+        let (writer, nonces) = (Mutex::new(Writer::default()), Mutex::default());
+        Ok(Self { db, file, writer, nonces, written: AtomicBool::new(true) })
     }
 
     /// Copies the database in use to a new file (mode 0600), whole and consistent.

@@ -28,6 +28,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("reviews", include_str!("../migrations/0009_reviews.sql")),
     ("direct_use", include_str!("../migrations/0010_direct_use.sql")),
     ("lockouts", include_str!("../migrations/0011_lockouts.sql")),
+    ("signing", include_str!("../migrations/0012_signing.sql")),
     ("answers", include_str!("../migrations/0013_answers.sql")),
     ("unexpired", include_str!("../migrations/0014_unexpired.sql")),
     ("tokens", include_str!("../migrations/0016_tokens.sql")),

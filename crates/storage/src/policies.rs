@@ -65,7 +65,7 @@ pub(crate) async fn drop_policy(
     expect_one(tx.execute(DELETE, args![name(workspace), version]).await?, "policy")
 }
 
-fn name(workspace: Option<&WorkspaceId>) -> &str {
+pub(crate) fn name(workspace: Option<&WorkspaceId>) -> &str {
     workspace.map_or("", WorkspaceId::as_str)
 }
 

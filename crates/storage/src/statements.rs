@@ -5,8 +5,9 @@ use crate::{
     bulk::Bulk,
     certificates, chains, checkpoints, children, clients, commit, credential_days,
     engine::{Db, sqlite},
-    feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, notices, operators, policies,
-    proof, resources, retention, reviews, rotations, secrets, tenants, tokens, upstreams, usage, wrappings,
+    feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nonces, notices, operators,
+    policies, proof, resources, retention, reviews, rotations, secrets, signing, tenants, tokens, upstreams,
+    usage, wrappings,
 };
 
 /// By aggregate.
@@ -27,6 +28,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("ledger", ledger::STATEMENTS),
     ("lockouts", lockouts::STATEMENTS),
     ("migrate", migrate::STATEMENTS),
+    ("nonces", nonces::STATEMENTS),
     ("policies", policies::STATEMENTS),
     ("proof", proof::STATEMENTS),
     ("notices", notices::STATEMENTS),
@@ -36,6 +38,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("reviews", reviews::STATEMENTS),
     ("rotations", rotations::STATEMENTS),
     ("secrets", secrets::STATEMENTS),
+    ("signing", signing::STATEMENTS),
     ("tenants", tenants::STATEMENTS),
     ("tokens", tokens::STATEMENTS),
     ("upstreams", upstreams::STATEMENTS),

@@ -99,6 +99,12 @@ pub struct CreateKey {
     #[serde(default)]
     #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
+    /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`.
+    #[serde(default)]
+    pub require: Option<Vec<String>>,
+    /// Make a signing secret with it: only the answer shows it.
+    #[serde(default)]
+    pub sign: bool,
     /// Client certificates that it may be used with: `x5t#S256:…` or `spiffe://…`; empty: it is bound to none.
     #[serde(default)]
     pub bind_mtls: Option<Vec<String>>,
@@ -136,9 +142,24 @@ pub struct UpdateKey {
     /// `cancel` or `drain`.
     #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
+    /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`; empty: nothing.
+    pub require: Option<Vec<String>>,
+    /// Make a new signing secret: only the answer shows it. One that it had works for another day.
+    pub sign: bool,
+    /// The public half of the holder's Ed25519 key pair: 64 hex digits, or PEM.
+    #[schema(max_length = 1000)]
+    pub signing_public_key: Option<String>,
     /// Client certificates that it may be used with: `x5t#S256:…` or `spiffe://…`; empty: it is bound to none.
     #[serde(default)]
     pub bind_mtls: Option<Vec<String>>,
+}
+
+impl UpdateKey {
+    /// Whether its holder gets something new to sign with.
+    #[must_use]
+    pub const fn gives_a_secret(&self) -> bool {
+        self.sign || self.signing_public_key.is_some()
+    }
 }
 
 /// Body of `POST /admin/v1/keys/{id}/revoke`.

@@ -1,6 +1,7 @@
 //! Operations on what workspaces demand of their keys.
 
 use axum::{Json, extract::State};
+use claviger_domain::proof::Proofs;
 use claviger_service::policies::{BreachReport, BrokenRule, PolicyInForce, PolicyPatch};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -32,6 +33,9 @@ pub struct PolicyView {
     pub revoke_unused_days: Option<u32>,
     /// How many days before its expiry a key's owner is told.
     pub notice_days: Vec<u32>,
+    /// What must be shown beside every key: `token`, `signature`, `mtls`, `dpop`.
+    #[serde(default)]
+    pub require: Vec<String>,
     /// When it was last set.
     pub updated_at: Option<Moment>,
     /// Row version, for `If-Match`; 0: it has no row of its own.
@@ -89,6 +93,7 @@ impl From<PolicyInForce> for PolicyView {
             rotation_days: policy.rotation_days,
             revoke_unused_days: policy.revoke_unused_days,
             notice_days: policy.notice_days,
+            require: policy.require.into(),
             updated_at: updated_at.map(Moment),
             version,
             breaches: None,
@@ -148,21 +153,34 @@ pub struct SetPolicy {
     /// How many days before its expiry a key's owner is told, the largest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notice_days: Option<Vec<u32>>,
+    /// What must be shown beside every key: `token`, `signature`, `mtls`, `dpop`; empty: nothing. It holds for every
+    /// key of the workspace at once, made before or after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require: Option<Vec<String>>,
 }
 
 impl SetPolicy {
     /// What is to change.
-    #[must_use]
-    pub fn patch(&self) -> PolicyPatch {
-        PolicyPatch {
+    ///
+    /// # Errors
+    /// A problem that names the field.
+    pub fn patch(&self) -> Result<PolicyPatch, Problem> {
+        let require = self.require.as_deref().map(proofs).transpose()?;
+        Ok(PolicyPatch {
             max_keys: self.max_keys,
             require_ip: self.require_ip,
             require_mfa: self.require_mfa,
             rotation_days: self.rotation_days,
             revoke_unused_days: self.revoke_unused_days,
             notice_days: self.notice_days.clone(),
-        }
+            require,
+        })
     }
+}
+
+fn proofs(words: &[String]) -> Result<Proofs, Problem> {
+    let read = Proofs::parse(words.iter().map(String::as_str));
+    read.map_err(|e| Problem::invalid("require", e.to_string()))
 }
 
 /// `GET /admin/v1/policy`
@@ -197,7 +215,7 @@ pub async fn set(
     Body(body): Body<SetPolicy>,
 ) -> Result<One<PolicyView>, Problem> {
     let policies = &state.services.policies;
-    let set = policies.set(body.workspace.as_deref(), &body.patch(), version, &operator.caller).await?;
+    let set = policies.set(body.workspace.as_deref(), &body.patch()?, version, &operator.caller).await?;
     Ok(answer(set))
 }
 

@@ -62,6 +62,9 @@ pub struct KeyView {
     /// When that token lapses.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub wrapping_expires_at: Option<Moment>,
+    /// Signs requests: in the answer that makes it and never again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signing_secret: Option<String>,
     /// Its name.
     pub name: String,
     /// `live` or `test`.
@@ -96,6 +99,9 @@ pub struct KeyView {
     pub hours: Option<String>,
     /// What a client that goes away causes.
     pub on_disconnect: String,
+    /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`.
+    #[serde(default)]
+    pub require: Vec<String>,
     /// Client certificates that it may be used with; empty: it is bound to none.
     #[serde(default)]
     pub bind_mtls: Vec<String>,
@@ -145,6 +151,8 @@ impl KeyView {
             max_uses: policy.max_uses,
             hours: policy.hours.clone().map(String::from),
             on_disconnect: policy.on_disconnect.as_str().to_owned(),
+            require: policy.require.into(),
+            signing_secret: None,
             bind_mtls: policy.bind_mtls.iter().map(ToString::to_string).collect(),
             usage_count: usage.uses,
             last_used_at: usage.last_used_at.map(Moment),

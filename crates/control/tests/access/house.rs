@@ -25,8 +25,8 @@ use claviger_control::{
     state::{ControlState, Process},
 };
 use claviger_domain::{
-    direct_use::NoAccount,
     clock::Clock,
+    direct_use::NoAccount,
     notice::{channel::ChannelRecord, delivery::DeliveryError},
     ports::{
         SealContext, SealError, Sealer, Store,
@@ -157,6 +157,7 @@ impl House {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::new(Silent),
+            nonces: Arc::new(claviger_storage::MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
             settings: Settings::default(),
         };

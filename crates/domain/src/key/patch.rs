@@ -9,6 +9,7 @@ use crate::{
     clock::Timestamp,
     key::{KeyRecord, OnDisconnect, hours::HoursOfWeek},
     permission::{Endpoint, ModelGlob, Scopes},
+    proof::Proofs,
 };
 
 /// The longest name a key may have, in bytes.
@@ -63,6 +64,9 @@ pub struct KeyPatch {
     /// What a client that goes away causes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_disconnect: Option<OnDisconnect>,
+    /// What must be shown beside the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require: Option<Proofs>,
     /// Client certificates that it may be used with; empty: it is bound to none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_mtls: Option<CertificateBindings>,
@@ -115,6 +119,7 @@ impl KeyPatch {
             not_before,
             expires_at,
             on_disconnect,
+            require,
             bind_mtls,
         } = self.clone();
         let mut key = record.clone();
@@ -134,6 +139,7 @@ impl KeyPatch {
         put(&mut policy.max_uses, max_uses);
         put(&mut policy.hours, hours);
         put(&mut policy.on_disconnect, on_disconnect);
+        put(&mut policy.require, require);
         put(&mut policy.bind_mtls, bind_mtls);
         if expires_at.flatten().is_some_and(|at| at <= now) {
             return Err(PatchError::ExpiryPast);

@@ -10,7 +10,8 @@ pub fn effect(before: &KeyRecord, after: &KeyRecord) -> Effect {
     let (old, new) = (&before.policy, &after.policy);
     let drops_addresses = new.allow_ip.is_empty() && !old.allow_ip.is_empty();
     let drops_certificates = new.bind_mtls.is_empty() && !old.bind_mtls.is_empty();
-    if drops_addresses || drops_certificates {
+    let drops_proofs = !old.require.without(new.require).is_empty();
+    if drops_addresses || drops_certificates || drops_proofs {
         return Effect::Destroy;
     }
     let permissions = (&old.permissions, &new.permissions);
@@ -57,6 +58,7 @@ mod tests {
         key::{KeyPolicy, KeyState, patch::KeyPatch},
         mac::{KeyMac, PepperVersion},
         permission::Scopes,
+        proof::{Proof, Proofs},
         token::{KeyClass, PublicId},
     };
 
@@ -135,6 +137,10 @@ mod tests {
         }
         assert_eq!(judged(json!({"allow_ip": []})), Effect::Destroy);
         assert_eq!(judged(json!({"allow_ip": [], "name": "n"})), Effect::Destroy);
+        let mut signed = strict();
+        signed.policy.require = Proofs::NONE.with(Proof::Signature);
+        assert_eq!(effect(&strict(), &signed), Effect::Change);
+        assert_eq!(effect(&signed, &strict()), Effect::Destroy);
     }
 
     #[test]

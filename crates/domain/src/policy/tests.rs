@@ -126,15 +126,19 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         1_u32..9,
         proptest::option::of(1_u32..9),
         proptest::sample::subsequence(vec![14, 7, 3, 1], 0..=4),
+        proptest::sample::subsequence(Proof::ALL.to_vec(), 0..=4),
     )
         .prop_map(
-            |(max_keys, require_ip, require_mfa, rotation_days, revoke_unused_days, notice_days)| Policy {
-                max_keys,
-                require_ip,
-                require_mfa,
-                rotation_days,
-                revoke_unused_days,
-                notice_days,
+            |(max_keys, require_ip, require_mfa, rotation_days, revoke_unused_days, notice_days, require)| {
+                Policy {
+                    max_keys,
+                    require_ip,
+                    require_mfa,
+                    rotation_days,
+                    revoke_unused_days,
+                    notice_days,
+                    require: require.into_iter().fold(Proofs::NONE, Proofs::with),
+                }
             },
         )
 }

@@ -64,9 +64,9 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-/// The field for a body.
-pub(super) fn write(body: &[u8]) -> String {
-    format!("sha-256=:{}:", STANDARD.encode(aws_lc_rs::digest::digest(&SHA256, body)))
+/// The field for a body of this SHA-256.
+pub(super) fn write(sha256: &[u8; 32]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(sha256))
 }
 
 #[cfg(test)]
@@ -77,6 +77,12 @@ mod tests {
     const BODY: &[u8] = br#"{"hello": "world"}"#;
     const SHA512_OF_IT: &str =
         "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:";
+
+    fn write(body: &[u8]) -> String {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(aws_lc_rs::digest::digest(&SHA256, body).as_ref());
+        super::write(&hash)
+    }
 
     fn holds(field: &str, body: &[u8]) -> Result<bool, DigestError> {
         let mut digest = Digest::read(field.as_bytes())?;

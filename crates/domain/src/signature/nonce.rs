@@ -6,19 +6,18 @@
 //! T + [`SKEW_SECS`] are refused ([`Loss::covers`]): nothing that was accepted before T can be of a later time. A
 //! signing secret that was made after T had signed nothing that could be lost.
 
+mod memory;
+
 use std::fmt;
 
+pub use memory::NonceMemory;
+
 use super::{SKEW_SECS, SignatureError};
-use crate::{
-    clock::{MICROS_PER_SEC, Timestamp},
-    token::PublicId,
-};
+use crate::{clock::Timestamp, token::PublicId};
 
 /// How long after a request's own time its nonce is remembered, in seconds: twice the skew, so that a body may take as
 /// long as the skew to arrive.
 pub const KEPT_SECS: i64 = 2 * SKEW_SECS;
-/// How far clocks of nodes and stores may be apart when a loss is dated, in seconds.
-const MARGIN_SECS: i64 = 5;
 const TEXT_LENGTH: std::ops::RangeInclusive<usize> = 16..=128;
 
 /// 16 bytes that a key uses once.
@@ -100,22 +99,23 @@ impl NonceUse {
 /// Something that was remembered was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Loss {
-    /// When, at the latest, on the clock of whoever remembers.
-    pub at_secs: i64,
+    /// When, at the latest. Where the clock that says so is another than the one by which secrets are dated, it is
+    /// said so much later as the two may be apart.
+    pub at: Timestamp,
 }
 
 impl Loss {
     /// Whether a use could have been among what was lost.
     #[must_use]
     pub const fn covers(self, used: &NonceUse) -> bool {
-        let made_since = used.signer_since.as_micros() > (self.at_secs + MARGIN_SECS) * MICROS_PER_SEC;
-        !made_since && used.made_at_secs <= self.at_secs.saturating_add(SKEW_SECS)
+        let made_since = used.signer_since.as_micros() > self.at.as_micros();
+        !made_since && used.made_at_secs <= self.at.as_secs().saturating_add(SKEW_SECS)
     }
 
     /// From when on requests are judged again.
     #[must_use]
     pub const fn over_at_secs(self) -> i64 {
-        self.at_secs.saturating_add(SKEW_SECS).saturating_add(1)
+        self.at.as_secs().saturating_add(SKEW_SECS).saturating_add(1)
     }
 }
 
@@ -155,14 +155,14 @@ mod tests {
 
     #[test]
     fn a_loss_covers_what_could_have_been_accepted_before_it_and_nothing_else() {
-        let loss = Loss { at_secs: 10_000 };
+        let loss = Loss { at: Timestamp::from_secs(10_000) };
         assert!(
             loss.covers(&used(10_300, 0)),
             "signed by a clock that is 300 s ahead, accepted at the last moment"
         );
         assert!(!loss.covers(&used(10_301, 0)));
-        assert!(loss.covers(&used(10_000, 10_005)), "the secret may be older by our clock");
-        assert!(!loss.covers(&used(10_000, 10_006)));
+        assert!(loss.covers(&used(10_000, 10_000)));
+        assert!(!loss.covers(&used(10_000, 10_001)), "the secret had signed nothing that could be lost");
         assert_eq!(loss.over_at_secs(), 10_301);
     }
 

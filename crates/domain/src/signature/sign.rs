@@ -30,6 +30,34 @@ pub struct Stamp<'a> {
     pub at_secs: i64,
     /// 32 random hex digits, never used before.
     pub nonce: &'a str,
+    /// Until when it holds, in seconds since the epoch; said with RFC 9421 only.
+    pub expires_secs: Option<i64>,
+}
+
+/// The body that is signed.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// All of it; may be empty.
+    Whole(&'a [u8]),
+    /// The SHA-256 of one that is not empty and not at hand, because it is streamed.
+    Hashed(&'a [u8; 32]),
+}
+
+impl Content<'_> {
+    fn sha256(self) -> [u8; 32] {
+        match self {
+            Self::Hashed(hash) => *hash,
+            Self::Whole(body) => {
+                let mut hash = [0; 32];
+                hash.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());
+                hash
+            }
+        }
+    }
+
+    const fn is_empty(self) -> bool {
+        matches!(self, Self::Whole([]))
+    }
 }
 
 /// Why a request cannot be signed.
@@ -44,9 +72,12 @@ pub enum SignError {
     /// The nonce has another shape.
     #[error("the nonce must be 32 lower-case hex digits")]
     Nonce,
+    /// A hash is not enough.
+    #[error("profile v1 signs the body itself and cannot take its hash: use v2 or rfc9421")]
+    Body,
 }
 
-/// The headers that sign a request.
+/// The headers that sign a request with this body.
 ///
 /// # Errors
 /// [`SignError`].
@@ -57,6 +88,20 @@ pub fn sign(
     target: &Target<'_>,
     body: &[u8],
 ) -> Result<Vec<(&'static str, String)>, SignError> {
+    sign_content(profile, hand, stamp, target, Content::Whole(body))
+}
+
+/// The headers that sign a request, by its body or by the hash of it.
+///
+/// # Errors
+/// [`SignError`].
+pub fn sign_content(
+    profile: Profile,
+    hand: &Hand<'_>,
+    stamp: Stamp<'_>,
+    target: &Target<'_>,
+    content: Content<'_>,
+) -> Result<Vec<(&'static str, String)>, SignError> {
     if !(1_000_000_000..=9_999_999_999).contains(&stamp.at_secs) {
         return Err(SignError::Time);
     }
@@ -65,14 +110,17 @@ pub fn sign(
         return Err(SignError::Nonce);
     }
     match (profile, hand) {
-        (Profile::V1, Hand::Secret(secret)) => Ok(simple(secret, &[body], stamp, None)),
+        (Profile::V1, Hand::Secret(secret)) => match content {
+            Content::Whole(body) => Ok(simple(secret, &[body], stamp, None)),
+            Content::Hashed(_) => Err(SignError::Body),
+        },
         (Profile::V2, Hand::Secret(secret)) => {
-            let hash = hex::encode(digest::digest(&digest::SHA256, body));
+            let hash = hex::encode(content.sha256());
             let payload = before_hash(stamp.key_id, target);
             Ok(simple(secret, &[payload.as_bytes(), hash.as_bytes()], stamp, Some("2")))
         }
         (Profile::V1 | Profile::V2, Hand::Pair(_)) => Err(SignError::Profile),
-        (Profile::Rfc9421, hand) => Ok(signed_message(hand, stamp, target, body)),
+        (Profile::Rfc9421, hand) => Ok(signed_message(hand, stamp, target, content)),
     }
 }
 
@@ -107,9 +155,9 @@ fn signed_message(
     hand: &Hand<'_>,
     stamp: Stamp<'_>,
     target: &Target<'_>,
-    body: &[u8],
+    content: Content<'_>,
 ) -> Vec<(&'static str, String)> {
-    let digest = (!body.is_empty()).then(|| body_digest::write(body));
+    let digest = (!content.is_empty()).then(|| body_digest::write(&content.sha256()));
     let covered = ["@method", "@authority", "@path", "@query"].into_iter();
     let covered = covered.chain(digest.is_some().then_some(CONTENT_DIGEST));
     let item = |name: &str| Item { value: Bare::Text(name.to_owned()), params: Params::new() };
@@ -119,12 +167,13 @@ fn signed_message(
         Hand::Pair(_) => "ed25519",
     };
     let text = |text: &str| Bare::Text(text.to_owned());
-    let params: Params = vec![
-        ("created".to_owned(), Bare::Integer(stamp.at_secs)),
+    let mut params: Params = vec![("created".to_owned(), Bare::Integer(stamp.at_secs))];
+    params.extend(stamp.expires_secs.map(|secs| ("expires".to_owned(), Bare::Integer(secs))));
+    params.extend([
         ("nonce".to_owned(), text(stamp.nonce)),
         ("keyid".to_owned(), text(stamp.key_id)),
         ("alg".to_owned(), text(algorithm)),
-    ];
+    ]);
     let fields = DigestOnly(digest);
     // Nothing is covered that is not there.
     let base = message::base(&items, &params, target, &fields).unwrap_or_default();

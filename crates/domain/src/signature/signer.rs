@@ -7,6 +7,8 @@ use aws_lc_rs::{
     signature::{ED25519, UnparsedPublicKey},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use super::secret::{SigningKind, SigningRecord};
 use crate::{clock::Timestamp, id::SigningId};
 
@@ -91,6 +93,22 @@ impl Signer {
             Key::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(text, signature).is_ok(),
         }
     }
+}
+
+/// An Ed25519 public key: 64 hex digits, or the text of a PEM file (RFC 8410).
+#[must_use]
+pub fn public_key(text: &str) -> Option<[u8; 32]> {
+    /// What stands before the key in its `SubjectPublicKeyInfo`.
+    const HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    let text = text.trim();
+    let mut key = [0; 32];
+    if hex::decode_to_slice(text, &mut key).is_ok() {
+        return Some(key);
+    }
+    let body = text.strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
+    let body: String = body.split_ascii_whitespace().collect();
+    let der = STANDARD.decode(body).ok()?;
+    der.strip_prefix(&HEAD)?.try_into().ok()
 }
 
 impl fmt::Debug for Signer {

@@ -77,7 +77,7 @@ pub(super) struct Sent {
 impl Sent {
     pub(super) fn signed(profile: Profile) -> Self {
         let target = Target::of_url("POST", URL).unwrap();
-        let stamp = Stamp { key_id: KEY_ID, at_secs: NOW_SECS, nonce: NONCE_TEXT };
+        let stamp = Stamp { key_id: KEY_ID, at_secs: NOW_SECS, nonce: NONCE_TEXT, expires_secs: None };
         let headers = sign(profile, &Hand::Secret(SECRET), stamp, &target, BODY).unwrap();
         let (url, body) = (URL.to_owned(), BODY.to_vec());
         Self { head: Head::of(&headers), method: "POST", url, body, key: KEY_ID, now: NOW }

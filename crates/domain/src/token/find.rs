@@ -116,6 +116,7 @@ mod tests {
         for (to, kind) in [
             (SideUse::Operator, TokenKind::OperatorToken),
             (SideUse::Wrapping, TokenKind::WrappingToken),
+            (SideUse::Signing, TokenKind::SigningSecret),
             (SideUse::Refresh, TokenKind::RefreshToken),
         ] {
             let token = SideToken::generate(Brand::DEFAULT, to, &Bytes(7)).unwrap();

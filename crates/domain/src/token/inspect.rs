@@ -48,6 +48,8 @@ pub enum TokenKind {
     OperatorToken,
     /// One of ours that opens a delivery, once (`cvg_wrap_…`).
     WrappingToken,
+    /// One of ours that signs requests (`cvg_sign_…`).
+    SigningSecret,
     /// One of ours that buys access tokens, once (`cvg_rfsh_…`).
     RefreshToken,
     /// Nothing that is recognised.
@@ -90,6 +92,7 @@ fn kind(brand: Brand, text: &str) -> TokenKind {
     match SideToken::use_of(brand, text.as_bytes()) {
         Some(SideUse::Operator) => return TokenKind::OperatorToken,
         Some(SideUse::Wrapping) => return TokenKind::WrappingToken,
+        Some(SideUse::Signing) => return TokenKind::SigningSecret,
         Some(SideUse::Refresh) => return TokenKind::RefreshToken,
         None => {}
     }

@@ -17,18 +17,21 @@ pub enum SideUse {
     Operator,
     /// `cvg_wrap_…`: opens one delivery, once.
     Wrapping,
+    /// `cvg_sign_…`: signs requests.
+    Signing,
     /// `cvg_rfsh_…`: buys the next access token, once.
     Refresh,
 }
 
 impl SideUse {
-    pub(super) const ALL: [Self; 3] = [Self::Operator, Self::Wrapping, Self::Refresh];
+    pub(super) const ALL: [Self; 4] = [Self::Operator, Self::Wrapping, Self::Signing, Self::Refresh];
 
     /// What stands after the brand.
     pub(super) const fn tag(self) -> &'static [u8; 6] {
         match self {
             Self::Operator => b"_oper_",
             Self::Wrapping => b"_wrap_",
+            Self::Signing => b"_sign_",
             Self::Refresh => b"_rfsh_",
         }
     }

@@ -21,6 +21,10 @@ use crate::{
     },
     headers::is_chunked,
     path::Operation,
+    prove::{
+        ProveError, Proving,
+        guard::{Guard, Outcome},
+    },
     receive::Head,
     relay::minted::may_mint,
     worker::Shared,
@@ -45,12 +49,21 @@ pub enum Payload {
         /// What was read of it.
         facts: BatchFacts,
     },
+    /// Something signed that was read whole, so that it could be verified.
+    Held {
+        /// The body.
+        body: Whole,
+    },
     /// Passed on while it comes.
     Streamed {
         /// The body; gone once it was sent.
         body: Option<Incoming>,
         /// The largest that it may be.
         limit: u64,
+        /// Goes with the body, if that is signed.
+        guard: Option<Box<Guard>>,
+        /// How that came out.
+        outcome: Option<Outcome>,
     },
 }
 
@@ -93,10 +106,10 @@ pub struct Named {
 
 /// Reads what must be read of a body.
 pub(super) async fn read(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     head: &Head,
     live: &LiveGrant,
-    body: Incoming,
+    (body, proving): (Incoming, Proving),
 ) -> Result<Payload, AuthorizeError> {
     let limits = shared.config().body;
     match head.operation {
@@ -113,6 +126,7 @@ pub(super) async fn read(
                 return Err(BodyError::TooLarge { limit: limits.messages }.into());
             }
             let body = read_whole(body, limits.messages, &shared.budget, limits.pace).await?;
+            proving.whole(shared, &body.bytes).await?;
             let facts = message_facts(&body.bytes, live)?;
             Ok(Payload::Message { body, facts })
         }
@@ -120,7 +134,7 @@ pub(super) async fn read(
             if is_encoded(head) {
                 return Err(AuthorizeError::Encoded);
             }
-            let (spool, facts) = spool_batch(shared, head, live, body).await?;
+            let (spool, facts) = spool_batch(shared, head, live, (body, proving)).await?;
             Ok(Payload::Batch { spool, facts })
         }
         Operation::Probe
@@ -148,9 +162,34 @@ pub(super) async fn read(
                 return Err(BodyError::TooLarge { limit }.into());
             }
             let empty = body.is_end_stream() && !is_chunked(&head.headers);
-            Ok(if empty { Payload::None } else { Payload::Streamed { body: Some(body), limit } })
+            if empty {
+                proving.finish(shared).await?;
+                return Ok(Payload::None);
+            }
+            stream(shared, (body, limit), proving, files).await
         }
     }
+}
+
+/// A body that is passed on while it comes. Of what is signed only files are: for anything else it must be known
+/// that it may be done at all before the upstream hears of it.
+async fn stream(
+    shared: &Arc<Shared>,
+    (body, limit): (Incoming, u64),
+    proving: Proving,
+    files: bool,
+) -> Result<Payload, AuthorizeError> {
+    if !proving.is_needed() {
+        return Ok(Payload::Streamed { body: Some(body), limit, guard: None, outcome: None });
+    }
+    if files {
+        let outcome = Outcome::default();
+        let guard = Some(Box::new(Guard::new(Arc::clone(shared), proving, outcome.clone())));
+        return Ok(Payload::Streamed { body: Some(body), limit, guard, outcome: Some(outcome) });
+    }
+    let body = read_whole(body, limit, &shared.budget, shared.config().body.pace).await?;
+    proving.whole(shared, &body.bytes).await?;
+    Ok(Payload::Held { body })
 }
 
 fn message_facts(body: &Bytes, live: &LiveGrant) -> Result<MessageFacts, AuthorizeError> {
@@ -204,7 +243,7 @@ async fn spool_batch(
     shared: &Shared,
     head: &Head,
     live: &LiveGrant,
-    mut body: Incoming,
+    (mut body, mut proving): (Incoming, Proving),
 ) -> Result<(Spool, BatchFacts), AuthorizeError> {
     let limits = shared.config().body;
     let too_large = || BodyError::TooLarge { limit: limits.batches };
@@ -224,6 +263,7 @@ async fn spool_batch(
         if length > limits.batches {
             return Err(too_large().into());
         }
+        proving.update(&data);
         scanner.feed(&data, &mut |item: BatchItem| {
             let checked = check_models(live, &item.model, item.other_models.iter().map(|m| &**m));
             refused = refused.take().or_else(|| checked.err());
@@ -243,6 +283,7 @@ async fn spool_batch(
         }
         spool.write(&data).await.map_err(BodyError::Spool)?;
     }
+    proving.finish(shared).await?;
     facts.requests = scanner.finish()?;
     few_names(&mut facts.named)?;
     let spool = spool.finish().await.map_err(BodyError::Spool)?;
@@ -254,10 +295,13 @@ impl Payload {
     pub fn outgoing(&mut self, shared: &Shared, chunked: bool) -> Option<Outgoing> {
         match self {
             Self::None => Some(Outgoing::Empty),
-            Self::Message { body, .. } => Some(Outgoing::whole(body.bytes.clone(), chunked)),
+            Self::Message { body, .. } | Self::Held { body } => {
+                Some(Outgoing::whole(body.bytes.clone(), chunked))
+            }
             Self::Batch { spool, .. } => Some(Outgoing::Spooled { reader: spool.reader(), chunked }),
-            Self::Streamed { body, limit } => {
-                body.take().map(|body| Outgoing::streamed(body, *limit, shared.config().body.pace))
+            Self::Streamed { body, limit, guard, .. } => {
+                let pace = shared.config().body.pace;
+                body.take().map(|body| Outgoing::streamed(body, *limit, pace, guard.take()))
             }
         }
     }
@@ -268,10 +312,31 @@ impl Payload {
         !matches!(self, Self::Streamed { body: None, .. })
     }
 
+    /// Whether everything that was signed was seen, and held. An answer that says that something was done must not
+    /// be believed before.
+    ///
+    /// # Errors
+    /// What it failed by.
+    pub fn proved(&self) -> Result<(), ProveError> {
+        match self {
+            Self::Streamed { outcome: Some(outcome), .. } => outcome.check(),
+            Self::None
+            | Self::Message { .. }
+            | Self::Batch { .. }
+            | Self::Held { .. }
+            | Self::Streamed { outcome: None, .. } => Ok(()),
+        }
+    }
+
     /// A body of which nothing was sent comes back.
     pub fn take_back(&mut self, unsent: Outgoing) {
-        if let (Self::Streamed { body, .. }, Outgoing::Streamed { body: untouched, .. }) = (self, unsent) {
+        if let (
+            Self::Streamed { body, guard, .. },
+            Outgoing::Streamed { body: untouched, guard: unused, .. },
+        ) = (self, unsent)
+        {
             *body = Some(untouched);
+            *guard = unused;
         }
     }
 
@@ -280,7 +345,7 @@ impl Payload {
     pub const fn length(&self) -> u64 {
         match self {
             Self::None | Self::Streamed { .. } => 0,
-            Self::Message { body, .. } => body.bytes.len() as u64,
+            Self::Message { body, .. } | Self::Held { body } => body.bytes.len() as u64,
             Self::Batch { spool, .. } => spool.length(),
         }
     }
@@ -289,7 +354,7 @@ impl Payload {
     #[must_use]
     pub fn named(&self) -> &[Named] {
         match self {
-            Self::None | Self::Streamed { .. } => &[],
+            Self::None | Self::Held { .. } | Self::Streamed { .. } => &[],
             Self::Message { facts, .. } => &facts.named,
             Self::Batch { facts, .. } => &facts.named,
         }

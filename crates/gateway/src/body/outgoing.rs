@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{BodyError, Pace, spool::SpoolReader};
-use crate::config::PaceLimits;
+use crate::{config::PaceLimits, prove::guard::Guard};
 
 /// What is sent.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub enum Outgoing {
         left: u64,
         /// The limit that `left` began with.
         limit: u64,
+        /// Holds its last piece back until it is proved.
+        guard: Option<Box<Guard>>,
     },
 }
 
@@ -53,8 +55,8 @@ impl Outgoing {
 
     /// A body to be passed on while it comes, of at most `limit` bytes.
     #[must_use]
-    pub const fn streamed(body: Incoming, limit: u64, pace: PaceLimits) -> Self {
-        Self::Streamed { body, pace: Pace::new(pace), left: limit, limit }
+    pub const fn streamed(body: Incoming, limit: u64, pace: PaceLimits, guard: Option<Box<Guard>>) -> Self {
+        Self::Streamed { body, pace: Pace::new(pace), left: limit, limit, guard }
     }
 }
 
@@ -75,18 +77,29 @@ impl Body for Outgoing {
                 let next = ready!(reader.poll_chunk(cx)).map_err(BodyError::Spool).transpose();
                 Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
             }
-            Self::Streamed { body, pace, left, limit } => loop {
+            Self::Streamed { body, pace, left, limit, guard } => loop {
+                if let Some(guard) = guard.as_mut().filter(|guard| !guard.is_reading()) {
+                    let last = ready!(guard.poll_end(cx)).map_err(BodyError::Unproven).transpose();
+                    return Poll::Ready(last.map(|piece| piece.map(Frame::data)));
+                }
                 let Poll::Ready(next) = Pin::new(&mut *body).poll_frame(cx) else {
                     return pace.poll_limit(cx).map(|()| Some(Err(BodyError::TooSlow)));
                 };
-                let Some(frame) = next else { return Poll::Ready(None) };
+                let Some(frame) = next else {
+                    let Some(guard) = guard else { return Poll::Ready(None) };
+                    guard.end();
+                    continue;
+                };
                 let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };
                 pace.came(data.len());
                 let Some(rest) = left.checked_sub(data.len() as u64) else {
                     return Poll::Ready(Some(Err(BodyError::TooLarge { limit: *limit })));
                 };
                 *left = rest;
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+                let Some(guard) = guard else { return Poll::Ready(Some(Ok(Frame::data(data)))) };
+                if let Some(before) = guard.pass(data) {
+                    return Poll::Ready(Some(Ok(Frame::data(before))));
+                }
             },
         }
     }
@@ -97,6 +110,7 @@ impl Body for Outgoing {
             Self::Whole { bytes, .. } => bytes.is_none(),
             // Asked before the head is written: chunks are announced by not being at the end.
             Self::Spooled { reader, chunked } => reader.is_at_end() && !chunked,
+            Self::Streamed { guard: Some(guard), .. } => guard.is_ended(),
             Self::Streamed { body, .. } => body.is_end_stream(),
         }
     }

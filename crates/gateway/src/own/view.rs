@@ -8,7 +8,10 @@ use claviger_domain::{
     limit::Bucket,
     token::Token,
 };
-use claviger_service::children::{Left, Notice, Standing};
+use claviger_service::{
+    children::{Left, Notice, Standing},
+    signing::{HeldSecret, HolderSecrets},
+};
 use serde_json::{Value, json};
 
 /// A new child; the only time its key is shown.
@@ -64,6 +67,20 @@ pub fn standing(own: &Standing, seen_from: IpAddr, now: Timestamp) -> Value {
         "uses_left": policy.max_uses.map(|most| most.saturating_sub(*uses)),
         "rotation": notice.as_ref().map(rotation),
     })
+}
+
+/// A holder's signing secrets: the only place but an operator's answer that shows them.
+pub fn signing(held: &HolderSecrets) -> Value {
+    let one = |secret: &HeldSecret| {
+        let HeldSecret { text, record } = secret;
+        json!({
+            "id": record.id,
+            "signing_secret": String::from_utf8_lossy(text.expose()),
+            "valid_from": record.valid_from.to_rfc3339(),
+            "until": record.until.map(Timestamp::to_rfc3339),
+        })
+    };
+    json!({ "current": held.current.as_ref().map(one), "next": held.next.as_ref().map(one) })
 }
 
 fn limit(left: &Left) -> Value {

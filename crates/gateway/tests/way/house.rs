@@ -10,6 +10,7 @@ use std::{
 
 use claviger_claude_wire::price::PriceTable;
 use claviger_domain::{
+    clock::Clock,
     direct_use::NoAccount,
     id::{KeyId, WorkspaceId},
     key::RevocationReason,
@@ -57,8 +58,9 @@ pub struct House {
     pub key_id: KeyId,
     pub test_key: String,
     pub gateway: Gateway,
-    services: Services,
-    control: Runtime,
+    pub services: Services,
+    pub control: Runtime,
+    pub clock: ManualClock,
     stop: CancellationToken,
     last: CancellationToken,
     worker: Option<JoinHandle<()>>,
@@ -115,6 +117,7 @@ impl House {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::new(NoCourier),
+            nonces: Arc::new(claviger_storage::MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
             settings: Settings::default(),
         };
@@ -130,7 +133,7 @@ impl House {
             simulator: Arc::new(Simulator),
             prices: Arc::new(PriceTable::builtin()),
             tls: None,
-            clock: Arc::new(clock),
+            clock: Arc::new(clock.clone()),
             entropy,
             tracker,
         };
@@ -143,7 +146,7 @@ impl House {
             runtime.block_on(serving.serve_worker(listener, told, drain)).unwrap();
         });
         let worker = Some(worker);
-        Self { store, address, key, key_id, test_key, gateway, services, control, stop, last, worker }
+        Self { store, address, key, key_id, test_key, gateway, services, control, clock, stop, last, worker }
     }
 
     /// Sends a request and gives the connection, to be read.
@@ -194,7 +197,13 @@ async fn furnish(services: &Services, upstream: &str, wish: &Wish) -> (KeyId, St
     for number in 0..wish.credentials {
         let secret = SecretBytes::new(format!("sk-ant-api03-provider-{number}").into_bytes());
         let name = Some(format!("cred{number}"));
-        let new = NewCredential { upstream: "up".to_owned(), name, purpose: claviger_domain::upstream::CredentialPurpose::Traffic, workspace: None, secret };
+        let new = NewCredential {
+            upstream: "up".to_owned(),
+            name,
+            purpose: claviger_domain::upstream::CredentialPurpose::Traffic,
+            workspace: None,
+            secret,
+        };
         services.upstreams.add_credential(new, &caller).await.unwrap();
     }
     let (record, token, _) = services.keys.create(wish.key.clone(), &caller).await.unwrap();

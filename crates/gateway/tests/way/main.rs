@@ -9,6 +9,7 @@ mod lists;
 mod lost_batches;
 mod ports;
 mod reservations;
+mod signed;
 
 use std::time::Duration;
 

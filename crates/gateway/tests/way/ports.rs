@@ -19,8 +19,11 @@ use claviger_domain::{
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
         LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
+        signing::SigningStore,
     },
+    proof::Proofs,
     secret::SecretBytes,
+    signature::secret::SigningRecord,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
@@ -28,8 +31,9 @@ use claviger_domain::{
 use claviger_testkit::ManualClock;
 
 /// A key in a living workspace and in no rotation.
-const fn alone(key: KeyRecord) -> GrantRow {
-    GrantRow { key, workspace_archived: false, succession: None }
+fn alone(state: &State, key: KeyRecord) -> GrantRow {
+    let signing = state.signing.iter().filter(|r| r.key == key.id).cloned().collect();
+    GrantRow { key, workspace_archived: false, succession: None, demanded: Proofs::NONE, signing }
 }
 
 #[derive(Default)]
@@ -47,6 +51,7 @@ struct State {
     rows: Vec<LedgerRow>,
     intents: Vec<Intent>,
     resources: Vec<Resource>,
+    signing: Vec<SigningRecord>,
     tokens: tokens::TokenState,
 }
 
@@ -113,6 +118,12 @@ fn write(state: &mut State, change: Change) -> Option<(FeedKind, String)> {
         Change::InsertCredential(row) | Change::UpdateCredential(row) => {
             put!(state.credentials, row, Credential)
         }
+        Change::InsertSigning(record) | Change::UpdateSigning(record) => {
+            let key = record.key.to_string();
+            state.signing.retain(|r| r.id != record.id);
+            state.signing.push(*record);
+            (FeedKind::Key, key)
+        }
         Change::PutSecret(secret) => {
             let id = secret.name.clone();
             state.secrets.push(secret);
@@ -149,7 +160,8 @@ impl Store for MemoryStore {
     }
     async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<GrantRow>), StoreError> {
         let state = self.state();
-        Ok((state.seq, state.keys.iter().find(|k| k.public_id == id).cloned().map(alone)))
+        let found = state.keys.iter().find(|k| k.public_id == id).cloned();
+        Ok((state.seq, found.map(|key| alone(&state, key))))
     }
     async fn keys(&self, _filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
         Ok(self.state().keys.clone())
@@ -296,5 +308,18 @@ impl Sealer for OpenSealer {
     }
     fn open(&self, _context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
         Ok(SecretBytes::new(sealed.to_vec()))
+    }
+}
+
+#[async_trait]
+impl SigningStore for MemoryStore {
+    async fn signing_of(&self, key: &KeyId) -> Result<Vec<SigningRecord>, StoreError> {
+        Ok(self.state().signing.iter().filter(|r| r.key == *key).cloned().collect())
+    }
+    async fn signing_due(&self, _begun: Timestamp, _limit: u32) -> Result<Vec<SigningRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn signing_over(&self, _now: Timestamp, _limit: u32) -> Result<Vec<SigningRecord>, StoreError> {
+        Ok(Vec::new())
     }
 }

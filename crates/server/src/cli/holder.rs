@@ -154,6 +154,7 @@ pub fn ours(text: &str, from: &str) -> Result<Token, CliError> {
             | TokenKind::OperatorToken
             | TokenKind::WrappingToken
             | TokenKind::RefreshToken
+            | TokenKind::SigningSecret
             | TokenKind::Unknown,
             _,
         ) => Err(CliError::refused(format!(

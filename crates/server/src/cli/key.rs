@@ -1,6 +1,6 @@
 //! `claviger key …`
 
-use std::io::Read;
+use std::{io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use claviger_control::api::keys::{CreateKey, LimitsPatch, RevokeKey, UpdateKey};
@@ -93,6 +93,12 @@ pub struct PolicyArgs {
     /// What a client that goes away causes upstream: cancel or drain [default: cancel]
     #[arg(long, value_name = "WHAT")]
     on_disconnect: Option<String>,
+    /// What must be shown beside it: token, signature, mtls, dpop; `--require=`: nothing
+    #[arg(long, value_name = "PROOF,…", value_delimiter = ',')]
+    require: Option<Vec<String>>,
+    /// Make a signing secret; it is shown once. One that the key had works for another day
+    #[arg(long)]
+    sign: bool,
     /// Client certificates that it may be used with, x5t#S256:THUMBPRINT or spiffe://ID; empty: bound to none
     #[arg(long, value_name = "CERTIFICATE,…", value_delimiter = ',')]
     bind_mtls: Option<Vec<String>>,
@@ -140,6 +146,9 @@ pub struct UpdateArgs {
     /// How long it works from now: 12h, 90d, never
     #[arg(long, value_name = "SPAN")]
     expires_in: Option<String>,
+    /// The public half of its holder's Ed25519 key pair, for signatures of RFC 9421: a file with 64 hex digits or PEM
+    #[arg(long, value_name = "FILE")]
+    signing_public_key: Option<PathBuf>,
     #[command(flatten)]
     policy: PolicyArgs,
 }
@@ -232,6 +241,8 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
         max_uses: args.policy.max_uses,
         hours: args.policy.hours,
         on_disconnect: args.policy.on_disconnect,
+        require: proofs(args.policy.require),
+        sign: args.policy.sign,
         bind_mtls: bindings(args.policy.bind_mtls),
         wrapped: args.wrapped,
         wrap_ttl_secs: args.wrap_ttl.map(Span::secs),
@@ -248,6 +259,7 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
             view["id"].as_str().unwrap_or_default(),
             view["wrapping_expires_at"].as_str().unwrap_or_default(),
         ));
+        show_secret(context, view.get("signing_secret"));
         return Ok(());
     }
     context.out.line(view["key"].as_str().unwrap_or_default());
@@ -257,7 +269,21 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
         view["workspace"].as_str().unwrap_or_default(),
         view["expires_at"].as_str().unwrap_or("never"),
     ));
+    show_secret(context, view.get("signing_secret"));
     Ok(())
+}
+
+/// A signing secret, on a line of its own.
+fn show_secret(context: &Context, secret: Option<&serde_json::Value>) {
+    if let Some(secret) = secret.and_then(serde_json::Value::as_str) {
+        context.out.line(secret);
+        context.out.note("This is the signing secret, and the only time it is shown.");
+    }
+}
+
+/// `--require=` demands nothing.
+fn proofs(words: Option<Vec<String>>) -> Option<Vec<String>> {
+    words.map(|words| words.into_iter().filter(|word| !word.trim().is_empty()).collect())
 }
 
 fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
@@ -268,6 +294,10 @@ fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
 }
 
 fn update(context: &Context, args: UpdateArgs) -> Result<(), CliError> {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|e| CliError::failed(format!("{}: {e}", path.display())))
+    };
+    let signing_public_key = args.signing_public_key.as_ref().map(read).transpose()?;
     let body = UpdateKey {
         name: args.name,
         expires_in: args.expires_in,
@@ -279,10 +309,19 @@ fn update(context: &Context, args: UpdateArgs) -> Result<(), CliError> {
         max_uses: args.policy.max_uses,
         hours: args.policy.hours,
         on_disconnect: args.policy.on_disconnect,
+        require: proofs(args.policy.require),
+        sign: args.policy.sign,
+        signing_public_key,
         bind_mtls: bindings(args.policy.bind_mtls),
     };
-    let view = context.client()?.patch(&format!("/admin/v1/keys/{}", segment(&args.id)), &body)?;
+    let mut view = context.client()?.patch(&format!("/admin/v1/keys/{}", segment(&args.id)), &body)?;
+    if context.out.json {
+        context.out.value(&view);
+        return Ok(());
+    }
+    let secret = view.as_object_mut().and_then(|fields| fields.remove("signing_secret"));
     context.out.object(&view);
+    show_secret(context, secret.as_ref());
     Ok(())
 }
 

@@ -54,6 +54,10 @@ pub struct SetArgs {
     /// How many days before its expiry a key's owner is told [product default: 14,7,3,1]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     notice_days: Option<Vec<u32>>,
+    /// What must be shown beside every key of the workspace, old ones too: token, signature, mtls, dpop; empty:
+    /// nothing
+    #[arg(long, value_name = "PROOF,…", value_delimiter = ',')]
+    require: Option<Vec<String>>,
 }
 
 const COLUMNS: Columns = &[
@@ -64,6 +68,7 @@ const COLUMNS: Columns = &[
     ("ROTATION", "rotation_days"),
     ("UNUSED", "revoke_unused_days"),
     ("NOTICE", "notice_days"),
+    ("REQUIRE", "require"),
     ("SET", "updated_at"),
 ];
 
@@ -97,6 +102,7 @@ fn body(args: SetArgs) -> SetPolicy {
         rotation_days: args.rotation_days,
         revoke_unused_days: args.revoke_unused_days,
         notice_days: args.notice_days,
+        require: args.require.map(|words| words.into_iter().filter(|word| !word.is_empty()).collect()),
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use claviger_domain::{
     clock::Timestamp,
-    id::{CertificateId, KeyId, RotationId},
+    id::{CertificateId, KeyId, RotationId, WorkspaceId},
     key::{KeyRecord, KeyState},
     policy::PolicyRecord,
     ports::{
@@ -13,6 +13,7 @@ use claviger_domain::{
             UncertifiedKey,
         },
     },
+    proof::Proofs,
     rotation::{RotationRecord, Succession},
     token::PublicId,
     wrapping::WrappingRecord,
@@ -45,6 +46,13 @@ impl LifecycleState {
     pub(super) fn succession(&self, old: &KeyId) -> Option<Succession> {
         let found = self.rotations.iter().find(|r| r.old == *old && r.ended_at.is_none())?;
         Some(Succession { successor: found.successor.clone(), deadline: found.deadline() })
+    }
+
+    /// What a workspace's policy demands beside the key.
+    pub(super) fn demanded(&self, workspace: &WorkspaceId) -> Proofs {
+        let own = self.policies.iter().find(|p| p.workspace.as_ref() == Some(workspace));
+        let found = own.or_else(|| self.policies.iter().find(|p| p.workspace.is_none()));
+        found.map_or(Proofs::NONE, |p| p.policy.require)
     }
 
     /// Revocations that were written and wait for their certificates.

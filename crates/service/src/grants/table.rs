@@ -177,8 +177,7 @@ impl Table {
         known.follow(key, now);
         let Some(present) = self.grants.peek(&id) else { return };
         if present.grant.as_of < seq {
-            let Grant { workspace_archived, succession, .. } = present.grant.clone();
-            let grant = Grant { key: key.clone(), workspace_archived, succession, as_of: seq };
+            let grant = Grant { key: key.clone(), as_of: seq, ..present.grant.clone() };
             self.grants.insert(id, Arc::new(LiveGrant::new(grant, Arc::clone(&present.runtime))));
         }
     }

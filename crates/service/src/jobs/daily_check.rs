@@ -159,6 +159,7 @@ impl DailyCheck {
                 format!("It is older than {} days and due for rotation.", policy.rotation_days)
             }
             Rule::RequireIp => "It may be used from any address; its policy demands a list.".to_owned(),
+            Rule::Require => "It demands less than its policy.".to_owned(),
             Rule::MaxKeys | Rule::RequireMfa | Rule::RevokeUnusedDays => {
                 format!("It breaks the rule {}.", breach.rule.as_str())
             }

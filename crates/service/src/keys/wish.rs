@@ -37,7 +37,7 @@ pub(super) fn policy(new: &NewKey) -> Result<KeyPolicy, ServiceError> {
         max_uses: new.max_uses,
         hours: new.hours.as_deref().map(hours).transpose()?,
         on_disconnect: new.on_disconnect,
-        require: Proofs::NONE,
+        require: proofs(&new.require)?,
         bind_mtls: bind_mtls(&new.bind_mtls)?,
     })
 }
@@ -54,6 +54,7 @@ pub(super) fn patch(patch: KeyPatch, now: Timestamp) -> Result<DomainPatch, Serv
         max_uses,
         hours: new_hours,
         on_disconnect,
+        require,
         bind_mtls: new_bind_mtls,
         not_before,
         expires,
@@ -76,6 +77,7 @@ pub(super) fn patch(patch: KeyPatch, now: Timestamp) -> Result<DomainPatch, Serv
         not_before,
         expires_at: expires.map(|e| expiry(e, now)).transpose()?,
         on_disconnect,
+        require: require.as_deref().map(proofs).transpose()?,
         bind_mtls: new_bind_mtls.as_deref().map(bind_mtls).transpose()?,
     })
 }
@@ -169,6 +171,10 @@ fn allow_ip(blocks: &[String]) -> Result<CidrList, ServiceError> {
 
 fn bind_mtls(texts: &[String]) -> Result<CertificateBindings, ServiceError> {
     CertificateBindings::parse(texts).map_err(|e| ServiceError::invalid("bind_mtls", e))
+}
+
+fn proofs<S: AsRef<str>>(words: &[S]) -> Result<Proofs, ServiceError> {
+    Proofs::parse(words.iter().map(AsRef::as_ref)).map_err(|e| ServiceError::invalid("require", e))
 }
 
 fn hours(text: &str) -> Result<HoursOfWeek, ServiceError> {

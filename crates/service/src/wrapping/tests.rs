@@ -15,7 +15,8 @@ fn stranger(ip: &str) -> Caller {
 }
 
 async fn wrapped(house: &House) -> (KeyRecord, Wrapped) {
-    house.services.keys.create_wrapped(named("k"), None, &Caller::system()).await.unwrap()
+    let made = house.services.keys.create_wrapped(named("k"), None, &Caller::system()).await.unwrap();
+    (made.0, made.1)
 }
 
 fn incidents(house: &House) -> usize {

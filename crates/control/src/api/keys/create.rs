@@ -5,6 +5,7 @@ use claviger_domain::key::KeyUse;
 use claviger_service::{
     Caller,
     keys::{Expiry, NewKey},
+    signing::MadeSecret,
 };
 
 use super::{CreateKey, expiry, moment, on_disconnect};
@@ -25,6 +26,11 @@ pub async fn create(
     make(&state, body, &operator.caller).await.map(Secret)
 }
 
+/// The text of a new signing secret.
+pub(super) fn shown(secret: &MadeSecret) -> String {
+    String::from_utf8_lossy(secret.text.expose()).into_owned()
+}
+
 /// Makes a key, wrapped or not.
 pub(super) async fn make(state: &ControlState, body: CreateKey, caller: &Caller) -> Result<KeyView, Problem> {
     let (wrapped, wrap_ttl_secs) = (body.wrapped, body.wrap_ttl_secs);
@@ -43,20 +49,25 @@ pub(super) async fn make(state: &ControlState, body: CreateKey, caller: &Caller)
         limits: body.limits.into(),
         max_uses: body.max_uses.filter(|n| *n > 0),
         hours: body.hours.filter(|h| !h.trim().is_empty()),
+        require: body.require.unwrap_or_default(),
+        sign: body.sign,
         on_disconnect: body.on_disconnect.as_deref().map(on_disconnect).transpose()?.unwrap_or_default(),
         bind_mtls: body.bind_mtls.unwrap_or_default(),
         not_before: body.not_before.as_deref().map(|t| moment("not_before", t)).transpose()?,
         expires: body.expires_in.as_deref().map(expiry).transpose()?.unwrap_or(Expiry::Default),
     };
     if wrapped {
-        let (record, wrapped) = state.services.keys.create_wrapped(new, wrap_ttl_secs, caller).await?;
+        let (record, wrapped, secret) =
+            state.services.keys.create_wrapped(new, wrap_ttl_secs, caller).await?;
         let mut view = KeyView::of(&record, &KeyUse::default(), state.clock.now());
         view.wrapping_token = Some(String::from_utf8_lossy(wrapped.token.expose()).into_owned());
         view.wrapping_expires_at = Some(Moment(wrapped.record.expires_at));
+        view.signing_secret = secret.map(|secret| shown(&secret));
         return Ok(view);
     }
-    let (record, token, usage) = state.services.keys.create(new, caller).await?;
-    let mut view = KeyView::of(&record, &usage, state.clock.now());
+    let (record, token, secret) = state.services.keys.create_signing(new, caller).await?;
+    let mut view = KeyView::of(&record, &KeyUse::default(), state.clock.now());
     view.key = Some(String::from_utf8_lossy(token.expose()).into_owned());
+    view.signing_secret = secret.map(|secret| shown(&secret));
     Ok(view)
 }

@@ -1,9 +1,9 @@
 //! `PATCH /admin/v1/keys/{id}`
 
 use axum::extract::State;
-use claviger_service::keys::KeyPatch;
+use claviger_service::{ServiceError, keys::KeyPatch};
 
-use super::{UpdateKey, expiry, key_id, on_disconnect};
+use super::{UpdateKey, create::shown, expiry, key_id, on_disconnect};
 use crate::{
     answer::One,
     api::view::KeyView,
@@ -20,9 +20,32 @@ pub async fn update(
     IfMatch(version): IfMatch,
     Body(body): Body<UpdateKey>,
 ) -> Result<One<KeyView>, Problem> {
+    let id = key_id(&id)?;
+    let (caller, services) = (&operator.caller, &state.services);
+    // The means to sign first: what is demanded next must be possible.
+    let mut secret = None;
+    if body.gives_a_secret() {
+        let (present, _) = services.keys.show(&id).await?;
+        if let Some(version) = version.filter(|version| *version != present.version) {
+            return Err(ServiceError::Stale { what: "key", version: present.version.max(version) }.into());
+        }
+    }
+    if let Some(public) = &body.signing_public_key {
+        services.signing.put_public_key(&id, public, caller).await?;
+    }
+    if body.sign {
+        secret = Some(services.signing.rotate(&id, false, caller).await?.1);
+    }
+    let only_secrets = body.gives_a_secret();
     let patch = patch(body)?;
-    let (record, usage) = state.services.keys.update(&key_id(&id)?, patch, version, &operator.caller).await?;
-    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
+    let (record, usage) = if only_secrets && patch.is_empty() {
+        services.keys.show(&id).await?
+    } else {
+        services.keys.update(&id, patch, version, caller).await?
+    };
+    let mut view = KeyView::of(&record, &usage, state.clock.now());
+    view.signing_secret = secret.map(|secret| shown(&secret));
+    Ok(One(view))
 }
 
 /// What the body asks to be changed.
@@ -39,6 +62,7 @@ pub fn patch(body: UpdateKey) -> Result<KeyPatch, Problem> {
         limits: body.limits.into(),
         max_uses: body.max_uses.map(|n| (n > 0).then_some(n)),
         hours: body.hours.map(|h| (!h.trim().is_empty()).then_some(h)),
+        require: body.require,
         on_disconnect: body.on_disconnect.as_deref().map(on_disconnect).transpose()?,
         bind_mtls: body.bind_mtls,
         not_before: None,

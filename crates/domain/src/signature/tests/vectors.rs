@@ -41,7 +41,7 @@ const V2: [(&str, &str, &str, &str); 3] = [
 ];
 
 fn made(profile: Profile, method: &'static str, url: &str, body: &str) -> Head {
-    let stamp = Stamp { key_id: KEY_ID, at_secs: NOW_SECS, nonce: NONCE_TEXT };
+    let stamp = Stamp { key_id: KEY_ID, at_secs: NOW_SECS, nonce: NONCE_TEXT, expires_secs: None };
     let target = Target::of_url(method, url).unwrap();
     Head::of(&sign(profile, &Hand::Secret(SECRET), stamp, &target, body.as_bytes()).unwrap())
 }
@@ -158,7 +158,7 @@ fn derived_components_are_those_of_the_standard() {
 fn a_key_pair_signs_where_a_secret_would() {
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let target = Target::of_url("POST", URL).unwrap();
-    let stamp = Stamp { key_id: KEY_ID, at_secs: NOW_SECS, nonce: NONCE_TEXT };
+    let stamp = Stamp { key_id: KEY_ID, at_secs: NOW_SECS, nonce: NONCE_TEXT, expires_secs: None };
     let headers = sign(Profile::Rfc9421, &Hand::Pair(&pair), stamp, &target, BODY).unwrap();
     let public = hex::decode(sign::public_hex(&pair)).unwrap();
     let record = record(SigningKind::Ed25519, Timestamp::from_secs(1), None);

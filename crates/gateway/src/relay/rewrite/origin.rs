@@ -11,6 +11,22 @@ pub fn of(config: &GatewayConfig, head: &Head) -> String {
     if let Some(url) = &config.public_url {
         return url.trim_end_matches('/').to_owned();
     }
+    let Place { scheme, host } = place(head);
+    format!("{scheme}://{host}")
+}
+
+/// Where a client believes itself to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Host and port, as they were sent.
+    pub host: &'a str,
+}
+
+/// What the client asked for. `X-Forwarded-*` count only from trusted proxies.
+#[must_use]
+pub fn place(head: &Head) -> Place<'_> {
     let forwarded = |name: &str| {
         let value = head.headers.get(name).filter(|_| head.proxied)?.to_str().ok()?;
         // Each proxy adds its own view behind a comma; the last one is the trusted peer's.
@@ -26,7 +42,7 @@ pub fn of(config: &GatewayConfig, head: &Head) -> String {
         Some(_) | None if head.tls => "https",
         Some(_) | None => "http",
     };
-    format!("{scheme}://{host}")
+    Place { scheme, host }
 }
 
 /// Whether a text can stand where a host stands in a URL.

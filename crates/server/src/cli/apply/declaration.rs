@@ -18,6 +18,7 @@ use claviger_domain::{
     },
     permission::{Endpoint, ModelGlob, Scopes},
     policy::Policy,
+    proof::Proofs,
     tenancy::Environment,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -75,6 +76,8 @@ pub struct PolicyTable {
     pub revoke_unused_days: Option<u32>,
     /// How many days before its expiry a key's owner is told.
     pub notice_days: Option<Vec<u32>>,
+    /// What must be shown beside every key: token, signature, mtls, dpop.
+    pub require: Option<Proofs>,
 }
 
 /// An owner.
@@ -339,6 +342,7 @@ impl PolicyTable {
             rotation_days: self.rotation_days.unwrap_or(before.rotation_days),
             revoke_unused_days: unused.unwrap_or(before.revoke_unused_days),
             notice_days: self.notice_days.clone().unwrap_or_else(|| before.notice_days.clone()),
+            require: self.require.unwrap_or(before.require),
         }
     }
 }

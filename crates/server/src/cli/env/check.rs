@@ -153,6 +153,7 @@ fn wrong_key(value: &str) -> Option<String> {
         TokenKind::OperatorToken
         | TokenKind::WrappingToken
         | TokenKind::RefreshToken
+        | TokenKind::SigningSecret
         | TokenKind::Unknown => Some("not one of Claviger's keys".to_owned()),
     }
 }

@@ -97,6 +97,7 @@ impl Place {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::new(Silent),
+            nonces: Arc::new(claviger_storage::MemoryNonces::new(self.clock.now(), 10_000)),
             account: Arc::new(claviger_domain::direct_use::NoAccount),
             settings: Settings::default(),
         };

@@ -39,6 +39,8 @@ async fn raised(house: &House) -> Vec<String> {
         | Notice::Deprecation { .. }
         | Notice::Revocation { .. }
         | Notice::Incident { .. }
+        | Notice::SigningRotation { .. }
+        | Notice::SigningOld { .. }
         | Notice::WeeklyReport { .. }
         | Notice::Trial { .. } => None,
     };

@@ -110,6 +110,7 @@ fn policy(workspace: Option<&str>, table: &Spanned<PolicyTable>, there: &PolicyV
         table.rotation_days.map(|n| Wish::new("rotation_days", n)),
         table.revoke_unused_days.map(|n| Wish::number("revoke_unused_days", u64::from(n))),
         table.notice_days.clone().map(|days| Wish::list("notice_days", days)),
+        table.require.map(|proofs| Wish::list("require", Vec::<String>::from(proofs))),
     ];
     let (fields, mut body) = unfulfilled(wishes.into_iter().flatten().collect(), Some(&demands(there)));
     if fields.is_empty() {

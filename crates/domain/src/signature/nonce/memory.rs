@@ -1,0 +1,89 @@
+//! Nonces in memory: what one process remembers, and what it knows to have forgotten.
+
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+
+use super::{KEPT_SECS, Loss, Nonce, NonceUse, NonceVerdict};
+use crate::{clock::Timestamp, signature::SKEW_SECS, token::PublicId};
+
+/// Nonces are forgotten by the minute.
+const MINUTE: i64 = 60;
+
+/// What is remembered. It begins with a loss: nobody knows what the process before it accepted.
+#[derive(Debug)]
+pub struct NonceMemory {
+    known: HashMap<(PublicId, Nonce), i64>,
+    /// By the minute at whose end they may be forgotten.
+    ends: BTreeMap<i64, Vec<(PublicId, Nonce)>>,
+    loss: Loss,
+    /// Whatever was to be kept until then or earlier is gone.
+    forgotten_secs: i64,
+    most: usize,
+}
+
+impl NonceMemory {
+    /// An empty memory for `most` nonces that begins at `now`.
+    #[must_use]
+    pub fn new(now: Timestamp, most: usize) -> Self {
+        Self {
+            known: HashMap::new(),
+            ends: BTreeMap::new(),
+            loss: Loss { at: now },
+            forgotten_secs: i64::MIN,
+            most,
+        }
+    }
+
+    /// Remembers a use; `None`: there is no room.
+    pub fn take(&mut self, used: &NonceUse) -> Option<NonceVerdict> {
+        if self.loss.covers(used) {
+            return Some(NonceVerdict::Lost(self.loss));
+        }
+        let until = used.kept_until_secs();
+        if until <= self.forgotten_secs {
+            // The clock was set forward and back again.
+            let at_secs = self.forgotten_secs.saturating_sub(KEPT_SECS + SKEW_SECS + 1);
+            return Some(NonceVerdict::Lost(Loss { at: Timestamp::from_secs(at_secs) }));
+        }
+        let room = self.known.len() < self.most;
+        match self.known.entry((used.key, used.nonce)) {
+            Entry::Occupied(_) => Some(NonceVerdict::Replayed),
+            Entry::Vacant(_) if !room => None,
+            Entry::Vacant(place) => {
+                place.insert(until);
+                let minute = until.div_euclid(MINUTE) + 1;
+                self.ends.entry(minute).or_default().push((used.key, used.nonce));
+                Some(NonceVerdict::Fresh)
+            }
+        }
+    }
+
+    /// Forgets what need not be remembered; how many.
+    pub fn forget(&mut self, now: Timestamp) -> u64 {
+        let minute = now.as_secs().div_euclid(MINUTE);
+        let later = self.ends.split_off(&(minute + 1));
+        let over = std::mem::replace(&mut self.ends, later);
+        let mut count = 0;
+        for key in over.into_values().flatten() {
+            count += u64::from(self.known.remove(&key).is_some());
+        }
+        if count > 0 {
+            self.forgotten_secs = self.forgotten_secs.max(minute.saturating_mul(MINUTE));
+        }
+        count
+    }
+
+    /// How many are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nothing is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

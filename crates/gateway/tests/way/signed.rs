@@ -1,0 +1,184 @@
+//! Signed requests on their way through the gateway.
+
+use std::time::Duration;
+
+use claviger_domain::{
+    clock::Clock,
+    signature::{
+        Profile, Target,
+        sign::{Hand, Stamp, sign},
+    },
+};
+use claviger_service::{
+    Caller,
+    keys::{KeyPatch, NewKey},
+};
+use claviger_testkit::{Answer, RawServer};
+
+use super::{JSON, json_upstream};
+use crate::house::{House, Wish, body};
+
+/// A house whose key must sign, and its secret.
+fn signing_house(upstream: &str) -> (House, Vec<u8>) {
+    let key = NewKey { name: "k".to_owned(), ..NewKey::default() };
+    let house = House::with(upstream, Wish { key, ..Wish::default() });
+    let caller = Caller::system();
+    // The gateway's own beginning is over: nothing that a new secret signed could have been forgotten.
+    house.clock.advance(Duration::from_secs(1));
+    let made =
+        house.control.block_on(house.services.signing.rotate(&house.key_id, false, &caller)).unwrap().1;
+    let require = Some(vec!["signature".to_owned()]);
+    let patch = KeyPatch { require, ..KeyPatch::default() };
+    house.control.block_on(house.services.keys.update(&house.key_id, patch, None, &caller)).unwrap();
+    (house, made.text.expose().to_vec())
+}
+
+struct Call<'a> {
+    method: &'static str,
+    path: &'a str,
+    body: &'a str,
+    profile: Profile,
+    nonce: u32,
+}
+
+impl Call<'_> {
+    fn message(body: &str, profile: Profile, nonce: u32) -> Call<'_> {
+        Call { method: "POST", path: "/v1/messages?beta=true", body, profile, nonce }
+    }
+
+    fn headers(&self, house: &House, secret: &[u8]) -> Vec<(&'static str, String)> {
+        let url = format!("http://gw{}", self.path);
+        let target = Target::of_url(self.method, &url).unwrap();
+        let nonce = format!("{:032x}", self.nonce);
+        let stamp = Stamp {
+            key_id: &house.key[9..19],
+            at_secs: house.clock.now().as_secs(),
+            nonce: &nonce,
+            expires_secs: None,
+        };
+        sign(self.profile, &Hand::Secret(secret), stamp, &target, self.body.as_bytes()).unwrap()
+    }
+
+    fn text(&self, house: &House, headers: &[(&'static str, String)]) -> String {
+        let mut head =
+            format!("{} {} HTTP/1.1\r\nHost: gw\r\nx-api-key: {}\r\n", self.method, self.path, house.key);
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        format!("{head}content-length: {}\r\n\r\n{}", self.body.len(), self.body)
+    }
+
+    fn signed(&self, house: &House, secret: &[u8]) -> String {
+        self.text(house, &self.headers(house, secret))
+    }
+}
+
+/// Status and `error_code` of an answer.
+fn told(answer: &str) -> (u16, String) {
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let code = answer.split("\"error_code\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    (status, code.unwrap_or_default().to_owned())
+}
+
+#[test]
+fn every_profile_passes_once_and_nothing_of_it_goes_upstream() {
+    let upstream = json_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let body = body(false);
+    for (n, profile) in Profile::ALL.into_iter().enumerate() {
+        let request = Call::message(&body, profile, n as u32).signed(&house, &secret);
+        let answer = house.send(&request).until(JSON);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let sent = upstream.take(1).remove(0);
+        let seen = format!("{sent:?}").to_lowercase();
+        assert!(!seen.contains("x-request-") && !seen.contains("signature"), "{seen}");
+        assert_eq!(sent.body, body.as_bytes());
+        let again = house.send(&request).until("request_id");
+        assert_eq!(told(&again), (401, "nonce_replayed".to_owned()), "{again}");
+        assert!(again.contains("x-should-retry: false\r\n"), "{again}");
+    }
+    assert_eq!(upstream.requests().len(), 0, "replays never went upstream");
+}
+
+#[test]
+fn what_is_not_signed_or_signed_wrongly_never_costs_anything() {
+    let upstream = json_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let body = body(false);
+    let call = |nonce| Call::message(&body, Profile::V2, nonce);
+    let headers = call(1).headers(&house, &secret);
+    let unsigned = house.send(&call(1).text(&house, &[])).until("request_id");
+    assert_eq!(told(&unsigned), (401, "signature_missing".to_owned()), "{unsigned}");
+    let forged = house.send(&call(2).signed(&house, b"another secret")).until("request_id");
+    assert_eq!(told(&forged), (401, "signature_invalid".to_owned()), "{forged}");
+    let elsewhere = Call { path: "/v1/messages/count_tokens", ..call(1) };
+    let moved = house.send(&elsewhere.text(&house, &headers)).until("request_id");
+    assert_eq!(told(&moved), (401, "signature_invalid".to_owned()), "{moved}");
+    house.clock.advance(Duration::from_secs(301));
+    let late = house.send(&call(1).text(&house, &headers)).until("request_id");
+    assert_eq!(told(&late), (401, "timestamp_skew".to_owned()), "{late}");
+    assert_eq!(upstream.requests().len(), 0);
+    assert!(house.store.rows().is_empty());
+    assert_eq!(house.store.open_intents(), 0);
+    assert!(
+        house.gateway.metrics_text().contains("claviger_refusals_total{reason=\"signature_mismatch\"} 2")
+    );
+}
+
+#[test]
+fn a_signature_that_is_not_demanded_is_verified_all_the_same() {
+    let upstream = json_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let patch = KeyPatch { require: Some(Vec::new()), ..KeyPatch::default() };
+    let caller = Caller::system();
+    house.control.block_on(house.services.keys.update(&house.key_id, patch, None, &caller)).unwrap();
+    let body = body(false);
+    let call = |nonce| Call::message(&body, Profile::V1, nonce);
+    house.send(&call(0).text(&house, &[])).until(JSON);
+    house.send(&call(1).signed(&house, &secret)).until(JSON);
+    let forged = house.send(&call(2).signed(&house, b"x")).until("request_id");
+    assert_eq!(told(&forged).1, "signature_invalid");
+}
+
+fn file_upstream() -> RawServer {
+    RawServer::start(|_| {
+        Answer::ok("application/json", r#"{"type":"file","id":"file_1","filename":"a","size_bytes":3}"#)
+    })
+}
+
+#[test]
+fn an_upload_is_passed_on_and_broken_off_when_it_is_not_what_was_signed() {
+    let upstream = file_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let file = "x".repeat(300_000);
+    for (n, profile) in Profile::ALL.into_iter().enumerate() {
+        let call = Call { method: "POST", path: "/v1/files", body: &file, profile, nonce: n as u32 };
+        let headers = call.headers(&house, &secret);
+        let answer = house.send(&call.text(&house, &headers)).until("file_1");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(upstream.take(1).remove(0).body.len(), file.len());
+        let changed = format!("{}y", &file[1..]);
+        let other = Call { body: &changed, nonce: 100 + n as u32, ..call };
+        let headers = Call { body: &file, ..other }.headers(&house, &secret);
+        let answer = house.send(&other.text(&house, &headers)).until("request_id");
+        assert_eq!(told(&answer), (401, "signature_invalid".to_owned()), "{answer}");
+    }
+    // What was broken off was never a whole request.
+    assert_eq!(upstream.requests().len(), 0);
+}
+
+#[test]
+fn the_holder_reads_its_secret_with_a_signed_request_only() {
+    let upstream = json_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let call =
+        Call { method: "GET", path: "/v1/claviger/signing-secret", body: "", profile: Profile::V2, nonce: 1 };
+    let answer = house.send(&call.signed(&house, &secret)).until("\"next\":null}");
+    assert!(answer.contains(std::str::from_utf8(&secret).unwrap()), "{answer}");
+    assert!(answer.contains("\"next\":null") && answer.contains("cache-control: no-store\r\n"), "{answer}");
+    let patch = KeyPatch { require: Some(Vec::new()), ..KeyPatch::default() };
+    let caller = Caller::system();
+    house.control.block_on(house.services.keys.update(&house.key_id, patch, None, &caller)).unwrap();
+    let refused = house.send(&call.text(&house, &[])).until("request_id");
+    assert_eq!(told(&refused), (401, "signature_missing".to_owned()), "{refused}");
+}

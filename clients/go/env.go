@@ -3,25 +3,29 @@ package claviger
 import (
 	"errors"
 	"os"
+	"strings"
 )
 
 // Environment variables that [FromEnv] reads.
 const (
 	EnvBaseURL        = "ANTHROPIC_BASE_URL"
 	EnvAPIKey         = "ANTHROPIC_API_KEY"
+	EnvKeyFile        = "CLAVIGER_KEY_FILE"
+	EnvKeyCommand     = "CLAVIGER_KEY_COMMAND"
 	EnvSigningSecret  = "CLAVIGER_SIGNING_SECRET"
 	EnvSigningProfile = "CLAVIGER_SIGNING_PROFILE"
 	EnvAuth           = "CLAVIGER_AUTH"
 )
 
-// ConfigFromEnv makes a configuration from ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY, CLAVIGER_AUTH ("key" or "token")
-// and, to sign, CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE ("v1", "v2" or "rfc9421"; v2 when not set).
+// ConfigFromEnv makes a configuration from ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH ("key" or "token") and, to sign,
+// CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE ("v1", "v2" or "rfc9421", which it is when not set). The key is
+// the first that is set of ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE and CLAVIGER_KEY_COMMAND (words parted by blanks).
 func ConfigFromEnv() (Config, error) {
 	base := os.Getenv(EnvBaseURL)
 	if base == "" {
 		return Config{}, errors.New("claviger: " + EnvBaseURL + " is not set")
 	}
-	config := Config{BaseURL: base, Key: EnvKey(EnvAPIKey), Auth: Auth(os.Getenv(EnvAuth))}
+	config := Config{BaseURL: base, Key: keyFromEnv(), Auth: Auth(os.Getenv(EnvAuth))}
 	if os.Getenv(EnvSigningSecret) != "" {
 		config.Signer = &Signer{
 			Profile: Profile(os.Getenv(EnvSigningProfile)),
@@ -29,6 +33,17 @@ func ConfigFromEnv() (Config, error) {
 		}
 	}
 	return config, config.check()
+}
+
+func keyFromEnv() KeySource {
+	if path := os.Getenv(EnvKeyFile); path != "" && os.Getenv(EnvAPIKey) == "" {
+		return FileKey(path)
+	}
+	words := strings.Fields(os.Getenv(EnvKeyCommand))
+	if len(words) > 0 && os.Getenv(EnvAPIKey) == "" {
+		return CommandKey(words[0], words[1:]...)
+	}
+	return EnvKey(EnvAPIKey)
 }
 
 // FromEnv makes a transport from [ConfigFromEnv].

@@ -15,6 +15,9 @@ type Health struct {
 	Status int
 	// Took is the time of the whole exchange.
 	Took time.Duration
+	// ClockAhead is how far this machine's clock is ahead of the gateway's, to a second or so; 0 when it does not say.
+	// More than five minutes either way, and signatures are refused with `timestamp_skew`.
+	ClockAhead time.Duration
 	// Err says why there was no answer.
 	Err error
 }
@@ -36,9 +39,13 @@ func (t *Transport) Health(ctx context.Context) Health {
 		return Health{Err: err, Took: t.now().Sub(started)}
 	}
 	discard(response)
-	return Health{
+	health := Health{
 		Ready:  response.StatusCode == http.StatusOK,
 		Status: response.StatusCode,
 		Took:   t.now().Sub(started),
 	}
+	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+		health.ClockAhead = started.Add(health.Took / 2).Sub(date).Truncate(time.Second)
+	}
+	return health
 }

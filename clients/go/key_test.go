@@ -164,6 +164,20 @@ func TestEnvironmentMakesAConfiguration(t *testing.T) {
 	if err != nil || config.Auth != AuthToken || config.Signer.Profile != ProfileRFC9421 {
 		t.Errorf("%+v %v", config, err)
 	}
+	t.Setenv(EnvKeyCommand, "echo "+testKey)
+	if key, err := config.Key.Key(t.Context()); err != nil || key.Reveal() != testKey {
+		t.Errorf("%v", err)
+	}
+	t.Run("command", func(t *testing.T) {
+		t.Setenv(EnvAPIKey, "")
+		if key, err := keyFromEnv().Key(t.Context()); err != nil || key.Reveal() != testKey {
+			t.Errorf("%v", err)
+		}
+		t.Setenv(EnvKeyFile, write(t, "from-file", 0o600))
+		if key, err := keyFromEnv().Key(t.Context()); err != nil || key.Reveal() != "from-file" {
+			t.Errorf("%v", err)
+		}
+	})
 	for name, value := range map[string]string{EnvAuth: "both", EnvSigningProfile: "v3", EnvBaseURL: ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)

@@ -46,7 +46,7 @@ const (
 
 // Signer makes the signature headers of requests. The zero value is not usable.
 type Signer struct {
-	// Profile is the form; [ProfileV2] when empty.
+	// Profile is the form; [ProfileRFC9421] when empty.
 	Profile Profile
 	// Secret gives the signing secret; its UTF-8 bytes are the HMAC key, as printed. Not used with Ed25519.
 	Secret KeySource
@@ -120,9 +120,9 @@ func (s signing) headers(message Message, moment Moment) (http.Header, error) {
 	switch s.profile {
 	case ProfileV1:
 		err = s.v1(headers, message, timestamp, moment.Nonce)
-	case ProfileV2, "":
+	case ProfileV2:
 		err = s.v2(headers, message, timestamp, moment.Nonce)
-	case ProfileRFC9421:
+	case ProfileRFC9421, "":
 		err = s.rfc9421(headers, message, moment)
 	default:
 		err = fmt.Errorf("claviger: unknown signing profile %q", s.profile)

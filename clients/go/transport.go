@@ -119,7 +119,7 @@ func (c *Config) check() error {
 	default:
 		return fmt.Errorf("claviger: unknown signing profile %q", signer.Profile)
 	}
-	if signer.Ed25519 != nil && signer.Profile != ProfileRFC9421 {
+	if signer.Ed25519 != nil && signer.Profile != ProfileRFC9421 && signer.Profile != "" {
 		return errors.New("claviger: Ed25519 signs with profile rfc9421 only")
 	}
 	if signer.Ed25519 == nil && signer.Secret == nil {
@@ -249,30 +249,36 @@ type sendError struct {
 func (e *sendError) Error() string { return e.inner.Error() }
 func (e *sendError) Unwrap() error { return e.inner }
 
-// attempt sends once, and a second time with a new access token when the gateway says that the first is over.
+// attempt sends once, and a second time when the gateway says that the access token is over, or refuses a key that
+// has another value at its source by now.
 func (t *Transport) attempt(request *http.Request, body *content) (*http.Response, error) {
-	sent, response, err := t.send(request, body)
+	shown, response, err := t.send(request, body)
 	if err != nil || response.StatusCode != http.StatusUnauthorized {
 		return response, err
 	}
 	code := peekErrorCode(response)
-	if sent.IsEmpty() {
-		if code != "signature_missing" && code != "timestamp_skew" && code != "nonce_replayed" {
-			// The key or its signing secret may have been rotated: read them again next time.
-			forget(t.config.Key)
-			t.forgetSigningSecret()
-		}
-		return response, nil
-	}
 	if code == "signature_invalid" {
 		t.forgetSigningSecret()
 	}
-	if !t.tokens.refused(sent, code) || !body.canRepeat() {
+	again := false
+	if shown.access.IsEmpty() {
+		again = t.keyHasChanged(request.Context(), shown.key)
+	} else {
+		again = t.tokens.refused(shown.access, code)
+	}
+	if !again || !body.canRepeat() {
 		return response, nil
 	}
 	discard(response)
 	_, response, err = t.send(request, body)
 	return response, err
+}
+
+// keyHasChanged asks the source of a refused key again.
+func (t *Transport) keyHasChanged(ctx context.Context, refused Secret) bool {
+	forget(t.config.Key)
+	key, err := t.config.Key.Key(ctx)
+	return err == nil && !refused.IsEmpty() && key.text != refused.text
 }
 
 func (t *Transport) forgetSigningSecret() {
@@ -281,17 +287,20 @@ func (t *Transport) forgetSigningSecret() {
 	}
 }
 
-// send sends the request once. It gives the access token that it sent, if any.
-func (t *Transport) send(request *http.Request, body *content) (Secret, *http.Response, error) {
+// proof is what a request showed: the key itself, or an access token in its place.
+type proof struct{ key, access Secret }
+
+// send sends the request once, and says what it showed.
+func (t *Transport) send(request *http.Request, body *content) (proof, *http.Response, error) {
 	ctx := request.Context()
 	key, err := t.config.Key.Key(ctx)
 	if err != nil {
-		return Secret{}, nil, err
+		return proof{}, nil, err
 	}
 	outgoing := request.Clone(ctx)
 	outgoing.Header.Del("X-Api-Key")
 	outgoing.Header.Del("Authorization")
-	var access Secret
+	shown := proof{key: key}
 	switch {
 	case isJWT(key):
 		outgoing.Header.Set("Authorization", "Bearer "+key.text)
@@ -303,29 +312,29 @@ func (t *Transport) send(request *http.Request, body *content) (Secret, *http.Re
 			err = &sendError{sending: unsent, inner: failed.inner}
 		}
 		if err != nil {
-			return Secret{}, nil, err
+			return proof{}, nil, err
 		}
 		if refusal != nil {
-			return Secret{}, refusal.response(request), nil
+			return proof{}, refusal.response(request), nil
 		}
-		access = granted
-		outgoing.Header.Set("Authorization", "Bearer "+access.text)
+		shown = proof{access: granted}
+		outgoing.Header.Set("Authorization", "Bearer "+granted.text)
 	default:
 		outgoing.Header.Set("X-Api-Key", key.text)
 	}
 	if err := t.sign(ctx, outgoing, body, key); err != nil {
-		return Secret{}, nil, err
+		return proof{}, nil, err
 	}
 	if err := body.attach(outgoing); err != nil {
-		return Secret{}, nil, err
+		return proof{}, nil, err
 	}
 	response, err := t.carry(outgoing)
 	if err != nil {
-		return Secret{}, nil, err
+		return proof{}, nil, err
 	}
 	// The caller sees its own request, without our credentials.
 	response.Request = request
-	return access, response, nil
+	return shown, response, nil
 }
 
 // carry sends and, without an answer, says how far it came.

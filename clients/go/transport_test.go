@@ -175,6 +175,27 @@ func TestOneCallersEndDoesNotEndTheFetchOfOthers(t *testing.T) {
 	_ = response.Body.Close()
 }
 
+func TestARefusedKeyIsReadAgainAndSentOnceMoreIfItHasChanged(t *testing.T) {
+	values := []string{"cvg_live_old", "cvg_live_old", testKey, "cvg_live_late", "cvg_live_late", "cvg_live_late"}
+	var reads, calls atomic.Int64
+	source := KeyFunc(func(context.Context) (Secret, error) {
+		return NewSecret(values[min(int(reads.Add(1)), len(values))-1]), nil
+	})
+	client, _, base := gateway(t, Config{Key: keep(time.Hour, source)}, func(writer http.ResponseWriter, request *http.Request) {
+		calls.Add(1)
+		if request.Header.Get("X-Api-Key") != testKey {
+			refuse(writer, http.StatusUnauthorized, "")
+		}
+	})
+	// The same key again is not tried again; another is, once.
+	for index, want := range []struct{ status, calls int }{{401, 1}, {200, 3}, {200, 4}} {
+		response, _ := post(t, client, base+"/v1/messages", "{}")
+		if response.StatusCode != want.status || int(calls.Load()) != want.calls {
+			t.Errorf("%d: status %d after %d calls", index, response.StatusCode, calls.Load())
+		}
+	}
+}
+
 func TestEverySendingIsSignedAnew(t *testing.T) {
 	var nonces sync.Map
 	var calls atomic.Int64
@@ -400,7 +421,7 @@ func TestHealthAsksWithoutTheKey(t *testing.T) {
 		}
 		writer.WriteHeader(status)
 	})
-	if health := transport.Health(t.Context()); !health.Ready || health.Err != nil {
+	if health := transport.Health(t.Context()); !health.Ready || health.Err != nil || health.ClockAhead.Abs() > 5*time.Second {
 		t.Errorf("%+v", health)
 	}
 	status = http.StatusServiceUnavailable

@@ -1,6 +1,7 @@
 """The official SDK with the adapter, against a gateway in memory: nothing is done twice, everything is counted."""
 
 import asyncio
+import io
 import json
 import time
 
@@ -8,7 +9,7 @@ import anthropic
 import httpx2
 import pytest
 
-from claviger import Claviger, HmacKey, LimitReached, Limiter, ResponseCache, Retry, Secret, Signer, StaticKey, Target
+from claviger import Claviger, EnvKey, FileKey, HmacKey, KeyUnavailable, Limiter, ResponseCache, Retry, Secret, Signer, StaticKey, Target
 from gateway import Wire, envelope, message
 from vectors import load
 
@@ -113,16 +114,37 @@ def streaming(wire, request):
 def test_a_stream_is_counted_when_it_ends_and_holds_its_slot_until_then():
     wire = Wire(streaming)
     claviger = caller(limiter=Limiter(concurrency=1, max_wait_secs=0.05))
-    with sdk(claviger, wire, max_retries=0) as client:
+    with sdk(claviger, wire) as client:
         stream = client.messages.create(**ASK, stream=True)
         assert claviger.summary().requests == 0
-        with pytest.raises((anthropic.APIConnectionError, LimitReached)):
+        with pytest.raises(anthropic.RateLimitError, match="this client's own limit"):
             client.messages.create(**ASK)
         assert [event.type for event in stream][-1] == "message_stop"
         stream.close()
         assert claviger.summary().output_tokens == 12
         client.messages.create(**ASK, stream=True).close()
     assert len(wire.seen) == 2
+
+
+@pytest.mark.parametrize(("source", "error"), [
+    (EnvKey("NO_SUCH", {}), anthropic.AuthenticationError), (FileKey("/nonexistent"), anthropic.AuthenticationError),
+])
+def test_an_sdk_is_told_what_is_wrong_here_and_does_not_try_again(source, error):
+    wire = Wire(streaming)
+    with anthropic.Anthropic(**Claviger(BASE, source).sdk(transport=wire.sync)) as client:
+        begun = time.monotonic()
+        with pytest.raises(error, match="NO_SUCH is empty|/nonexistent"):
+            client.messages.create(**ASK)
+        assert time.monotonic() - begun < 0.4 and not wire.seen
+    with Claviger(BASE, source).http_client(transport=wire.sync) as client, pytest.raises(KeyUnavailable):
+        client.get(f"{BASE}/v1/models")
+
+
+def test_an_upload_beyond_the_bound_is_an_answer_too():
+    wire = Wire(streaming)
+    with sdk(caller(max_body_bytes=1000), wire) as client, pytest.raises(anthropic.APIStatusError, match="1000 bytes") as caught:
+        client.beta.files.upload(file=("a.bin", io.BytesIO(b"x" * 5000)))
+    assert caught.value.status_code == 413 and not wire.seen
 
 
 def test_asyncio_does_the_same():

@@ -1,5 +1,12 @@
 /** What can go wrong on this side. No message holds a secret. */
 export class ClavigerError extends Error {
+  /**
+   * An SDK takes any rejection from below for a lost connection and tries again. So it is given an answer instead, with this
+   * status and type, the error's text, and `x-should-retry: false`.
+   */
+  readonly status: number = 400;
+  readonly type: string = "invalid_request_error";
+
   constructor(message: string) {
     super(message);
     this.name = new.target.name;
@@ -10,10 +17,16 @@ export class ClavigerError extends Error {
 export class ConfigurationError extends ClavigerError {}
 
 /** The key could not be had from its source. There is no fallback to another source. */
-export class KeyUnavailable extends ClavigerError {}
+export class KeyUnavailable extends ClavigerError {
+  override readonly status = 401;
+  override readonly type = "authentication_error";
+}
 
 /** The body cannot be signed; the text says why. */
-export class NotSignable extends ClavigerError {}
+export class NotSignable extends ClavigerError {
+  override readonly status = 413;
+  override readonly type = "request_too_large";
+}
 
 /** A request goes elsewhere than to the gateway, so it gets no credential. */
 export class WrongOrigin extends ClavigerError {}
@@ -22,4 +35,7 @@ export class WrongOrigin extends ClavigerError {}
 export class TokenError extends ClavigerError {}
 
 /** The client's own limiter would make this call wait longer than allowed. */
-export class LimitReached extends ClavigerError {}
+export class LimitReached extends ClavigerError {
+  override readonly status = 429;
+  override readonly type = "rate_limit_error";
+}

@@ -2,7 +2,7 @@
 import { bodyOf } from "./body.js";
 import { ResponseCache } from "./cache.js";
 import { Credential, type Outgoing, type Refusal } from "./credential.js";
-import { ConfigurationError, WrongOrigin } from "./errors.js";
+import { ClavigerError, ConfigurationError, WrongOrigin } from "./errors.js";
 import { type Health, judge, type Me } from "./health.js";
 import { type Limiter } from "./limiter.js";
 import { decide, DEFAULT_RETRY, type Failed, type RetryPolicy } from "./retry.js";
@@ -53,13 +53,24 @@ export interface ClavigerFetch extends Fetch {
   forget(): void;
 }
 
+/** Official SDKs send it, and try again by themselves. */
+const SDK_HEADER = "x-stainless-retry-count";
+
 /** What the SDK wants as a key; the fetch takes it out again. */
 export const PLACEHOLDER_KEY = "set-by-claviger";
 
 /** Makes the `fetch` for `new Anthropic({ baseURL, apiKey: PLACEHOLDER_KEY, fetch })`. */
 export function clavigerFetch(options: ClavigerOptions): ClavigerFetch {
   const exchange = new Exchange(options);
-  const made = (input: string | URL | Request, init?: RequestInit): Promise<Response> => exchange.fetch(input, init);
+  const made: Fetch = async (input, init) => {
+    try {
+      return await exchange.fetch(input, init);
+    } catch (error) {
+      const sdk = new Headers(init?.headers ?? (input instanceof Request ? input.headers : {})).has(SDK_HEADER);
+      if (sdk && error instanceof ClavigerError) return localAnswer(error);
+      throw error;
+    }
+  };
   return Object.assign(made, {
     summary: () => exchange.statistics.summary(),
     health: () => exchange.health(),
@@ -160,7 +171,7 @@ class Exchange {
 
   /** One call: obtain a credential, send, and once more when the gateway says that the token is over. */
   async #call(outgoing: Outgoing, init: RequestInit, signal: AbortSignal | undefined): Promise<Response> {
-    const sdk = outgoing.headers.has("x-stainless-retry-count");
+    const sdk = outgoing.headers.has(SDK_HEADER);
     const replayable = outgoing.body !== undefined;
     await this.credential.succeed(sdk, signal);
     for (let repeated = false; ; repeated = true) {
@@ -251,6 +262,12 @@ function isStream(body: unknown): boolean {
 function nothingWasSent(raised: unknown): boolean {
   const code = ((raised as { cause?: { code?: unknown } }).cause ?? {}).code;
   return ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"].includes(String(code));
+}
+
+/** An error of this side as an answer: an SDK shows it as it is, and does not try again. */
+function localAnswer({ status, type, message }: ClavigerError): Response {
+  const headers = { "content-type": "application/json", "x-should-retry": "false", "x-claviger-local": "error" };
+  return new Response(JSON.stringify({ type: "error", error: { type, message } }), { status, headers });
 }
 
 function answerOf(refusal: Refusal): Response {

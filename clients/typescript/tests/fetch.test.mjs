@@ -139,10 +139,10 @@ describe("the official SDK", () => {
   test("a stream is counted when it ends and holds its slot until then", async () => {
     const gateway = wire(() => new Response(SSE, { headers: { "content-type": "text/event-stream; charset=utf-8" } }));
     const limiter = new client.Limiter({ concurrency: 1, maxWaitMs: 30 });
-    const { client: anthropic, fetch } = sdk(gateway, { limiter }, { maxRetries: 0 });
+    const { client: anthropic, fetch } = sdk(gateway, { limiter });
     const events = await anthropic.messages.create({ ...ASK, stream: true });
     assert.equal(fetch.summary().requests, 0);
-    await assert.rejects(anthropic.messages.create(ASK));
+    await assert.rejects(anthropic.messages.create(ASK), (e) => e instanceof Anthropic.RateLimitError && /own limit/.test(e.message));
     const types = [];
     for await (const event of events) types.push(event.type);
     assert.equal(types.at(-1), "message_stop");
@@ -151,6 +151,17 @@ describe("the official SDK", () => {
     second.controller.abort();
     await second[Symbol.asyncIterator]().return?.();
     assert.equal(gateway.seen.length, 2);
+  });
+
+  test("an SDK is told what is wrong here and does not try again", async () => {
+    const gateway = wire(() => json(200, message()));
+    const begun = performance.now();
+    const key = { fetch: async () => { throw new client.KeyUnavailable("the variable K is empty or not set"); } };
+    await assert.rejects(sdk(gateway, { key }).client.messages.create(ASK), (e) => e instanceof Anthropic.AuthenticationError && /variable K/.test(e.message));
+    await assert.rejects(made(gateway, { key })(`${BASE}/v1/models`), client.KeyUnavailable);
+    const { client: small } = sdk(gateway, { maxBodyBytes: 10 });
+    await assert.rejects(small.messages.create(ASK), (e) => e.status === 413 && /10 bytes/.test(e.message));
+    assert.ok(performance.now() - begun < 400 && gateway.seen.length === 0);
   });
 
   test("the cache answers equal questions only", async () => {

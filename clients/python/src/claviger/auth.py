@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from ._body import is_replayable, pieces_of
 from ._effects import Call, ReadAnswer, Send, Wait
 from ._http import AuthBase, library_of
-from .errors import ConfigurationError, TokenError, WrongOrigin
+from .errors import ClavigerError, ConfigurationError, TokenError, WrongOrigin
 from .secret import public_id
 from .signing import SUCCESSOR_HEADER, HmacKey, Signer, Target
 from .sources import CachedKey, KeySource
@@ -31,7 +31,8 @@ class ClavigerAuth(AuthBase):
     Whatever credential the SDK put in is taken out. Requests to another origin than `base_url` are refused. Access tokens are
     bought by the key and refreshed shortly before their end, by one call for all threads and tasks; a call that is told
     `token_expired` or `token_revoked` is repeated once. A refusal of the token endpoint is the answer to the call, so that the
-    SDK shows it like any other.
+    SDK shows it like any other. `answers_locally`: there is a `ClavigerTransport` below, which turns an error of this side into
+    an answer for an SDK.
     """
 
     # Bodies are read by the flow itself, which keeps long ones out of memory.
@@ -47,6 +48,7 @@ class ClavigerAuth(AuthBase):
         key_id: str | None = None,
         scope: str | None = None,
         max_body_bytes: int = 512 * 1024 * 1024,
+        answers_locally: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if auth not in ("key", "token"):
@@ -60,6 +62,7 @@ class ClavigerAuth(AuthBase):
         self._key_id = key_id
         self._scope = scope
         self._max_body_bytes = max_body_bytes
+        self._answers_locally = answers_locally
         self._monotonic = monotonic
         self._tokens = TokenBox()
 
@@ -113,6 +116,17 @@ class ClavigerAuth(AuthBase):
     # === the one flow ===
 
     def _flow(self, request: Any) -> Flow:
+        try:
+            yield from self._call(request)
+        except ClavigerError as error:
+            if not (self._answers_locally and "x-stainless-retry-count" in request.headers):
+                raise
+            for name in _CREDENTIALS:
+                request.headers.pop(name, None)
+            request.extensions.setdefault("claviger", {})["refused"] = error
+            yield Send(request)
+
+    def _call(self, request: Any) -> Flow:
         if _origin(str(request.url)) != self._origin:
             raise WrongOrigin(f"no credential is sent to {request.url.host}: the gateway is {self._origin}")
         yield from self._succeed(request)

@@ -47,7 +47,13 @@ class Claviger:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.auth = ClavigerAuth(
-            self.base_url, CachedKey(key), auth=auth, signer=signer, scope=scope, max_body_bytes=max_body_bytes
+            self.base_url,
+            CachedKey(key),
+            auth=auth,
+            signer=signer,
+            scope=scope,
+            max_body_bytes=max_body_bytes,
+            answers_locally=True,
         )
         self.exchange = Exchange(limiter=limiter, retry=retry, cache=cache, statistics=statistics)
 

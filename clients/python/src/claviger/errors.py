@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 class ClavigerError(Exception):
-    """Every error that this package raises by itself."""
+    """Every error that this package raises by itself.
+
+    An SDK takes any exception from below for a lost connection and tries again. So the clients that `Claviger` makes give an
+    SDK an answer instead, with this status and type, the error's text, and `x-should-retry: false`.
+    """
+
+    status = 400
+    kind = "invalid_request_error"
 
 
 class ConfigurationError(ClavigerError):
@@ -14,6 +21,9 @@ class ConfigurationError(ClavigerError):
 class KeyUnavailable(ClavigerError):
     """The key could not be had from its source. There is no fallback to another source."""
 
+    status = 401
+    kind = "authentication_error"
+
 
 class UnsafeFile(KeyUnavailable):
     """A file with a secret can be read or written by others."""
@@ -21,6 +31,9 @@ class UnsafeFile(KeyUnavailable):
 
 class NotSignable(ClavigerError):
     """The body cannot be signed; the text says why."""
+
+    status = 413
+    kind = "request_too_large"
 
 
 class WrongOrigin(ClavigerError):
@@ -33,3 +46,6 @@ class TokenError(ClavigerError):
 
 class LimitReached(ClavigerError):
     """The client's own limiter would make this call wait longer than allowed."""
+
+    status = 429
+    kind = "rate_limit_error"

@@ -11,6 +11,7 @@ from ._body import is_replayable, whole_body
 from ._effects import CloseAnswer, Send, Sleep
 from ._http import AsyncStreamBase, AsyncTransportBase, SyncStreamBase, TransportBase, connection_failure, httpx, library_of
 from .cache import Kept, ResponseCache
+from .errors import ClavigerError
 from .limiter import Limiter
 from .retry import Decision, Failed, Retry, decide
 from .statistics import Statistics
@@ -45,6 +46,16 @@ class Exchange:
     def flow(self, request: Any) -> Flow:
         """From a signed request to its answer; the result is the response."""
         context = request.extensions.get("claviger", {})
+        if isinstance(context.get("refused"), ClavigerError):
+            return _local_answer(request, context["refused"])
+        try:
+            return (yield from self._exchange(request, context))
+        except ClavigerError as error:
+            if not _is_sdks(request, context):
+                raise
+            return _local_answer(request, error)
+
+    def _exchange(self, request: Any, context: dict[str, Any]) -> Flow:
         key = self._cache_key(request)
         kept = self.cache.get(key) if self.cache is not None and key is not None else None
         if kept is not None:
@@ -73,7 +84,7 @@ class Exchange:
         return response
 
     def _attempts(self, request: Any, context: dict[str, Any]) -> Flow:
-        sdk = bool(context.get("sdk", "x-stainless-retry-count" in request.headers))
+        sdk = _is_sdks(request, context)
         replayable = is_replayable(request)
         attempt = 0
         while True:
@@ -272,6 +283,18 @@ class AsyncClavigerTransport(AsyncTransportBase):
 def _limits() -> Any:
     # Those of the SDK's own client.
     return httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+
+
+def _is_sdks(request: Any, context: dict[str, Any]) -> bool:
+    """Whether an official SDK made the request, which tries again by itself."""
+    return bool(context.get("sdk", "x-stainless-retry-count" in request.headers))
+
+
+def _local_answer(request: Any, error: ClavigerError) -> Any:
+    """An error of this side as an answer: an SDK shows it as it is, and does not try again."""
+    body = {"type": "error", "error": {"type": error.kind, "message": str(error)}}
+    headers = {"x-should-retry": "false", "x-claviger-local": "error"}
+    return library_of(request).Response(error.status, json=body, headers=headers, request=request)
 
 
 def _answer_from(request: Any, kept: Kept) -> Any:

@@ -1,41 +1,20 @@
 """One running claviger for the suite, with something in it to find, and a token for each role."""
 
-import base64
-import hashlib
-import hmac
 import json
 import pathlib
-import struct
 import tempfile
-import time
 import urllib.request
 
 import pytest
 
 from processes import Claviger, Simulator
+from second_factor import SecondFactor
 from socket_proxy import SocketProxy
 
 # What only people may do: no machine's token has these verbs.
 FOR_PEOPLE = ("operator.", "session.", "approval.", "break_glass.")
 PASSWORD = "correct horse battery staple"
 PROVIDER_KEY = "sk-ant-api03-" + "p" * 93 + "AA"
-
-
-class SecondFactor:
-    """Codes of RFC 6238; each is used once."""
-
-    def __init__(self, secret: str):
-        self.secret = base64.b32decode(secret + "=" * (-len(secret) % 8))
-        self.last = 0
-
-    def code(self) -> str:
-        step = max(self.last + 1, int(time.time()) // 30 - 1)
-        while step > int(time.time()) // 30 + 1:
-            time.sleep(1)
-        self.last = step
-        digest = hmac.new(self.secret, struct.pack(">Q", step), hashlib.sha1).digest()
-        at = digest[-1] & 15
-        return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7FFFFFFF) % 10**6:06}"
 
 
 class Installation:
@@ -77,16 +56,26 @@ class Installation:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def token(self, role: str) -> str:
-        """A machine's token of this role, with every verb that such a token may have."""
-        if role not in self.tokens:
-            wanted = {"name": f"machine {role}", "role": role, "verbs": self._verbs(role)}
+    def token(self, who: str) -> str | None:
+        """What somebody brings: `person` a session; `nobody` nothing; `workspace` the token of a machine that sees one
+        workspace; `machine` one that was minted without verbs; else one of this role with every verb that it may have.
+        """
+        if who in ("person", "nobody"):
+            return self.session if who == "person" else None
+        if who not in self.tokens:
+            wanted = {"name": f"machine {who}", "role": who, "verbs": self._verbs(who)}
+            if who in ("workspace", "machine"):
+                wanted["role"] = "admin"
+            if who == "workspace":
+                wanted["workspace"] = self.ids["workspaces"]
             proof = {"authorization": f"Bearer {self.session}", "x-claviger-totp": self.factor.code()}
-            self.tokens[role] = self.ask("POST", "/operator-tokens", wanted, **proof)["token"]
-        return self.tokens[role]
+            self.tokens[who] = self.ask("POST", "/operator-tokens", wanted, **proof)["token"]
+        return self.tokens[who]
 
     def _verbs(self, role: str) -> list[str]:
         """None: whatever needs no second factor."""
+        if role == "workspace":
+            return [verb for verb in self.verbs if verb.startswith(("key.", "policy.", "rotation.", "review."))]
         if role not in ("owner", "admin"):
             return []
         closed = ("audit.export",) if role == "admin" else ()

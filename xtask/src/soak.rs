@@ -1,6 +1,6 @@
 //! `cargo xtask soak [NAME] --rounds N --seed S`: the same tests as in `test`, for many more rounds.
 //!
-//! A soak is a test that reads how many rounds to do, and from which seed, from its environment. Rounds
+//! A soak is a test, in Rust or in Python, that reads how many rounds to do, and from which seed, from its environment. Rounds
 //! are done in portions and the state is kept under `target/soak/`, so a stopped run goes on where it was;
 //! what was done is appended to `bench/soak.md`.
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::args::Arguments;
+use crate::clients::{self, Client};
 use crate::output;
 use crate::postgres::{self, Cluster};
 use crate::process::{self, Deadline, Ended};
@@ -33,12 +34,29 @@ const TESTS_FAILED: i32 = 101;
 /// The program that holds the tests.
 const TESTS: [&str; 6] = ["test", "--release", "-p", "claviger-server", "--test", "it"];
 
+/// What a soak runs.
+#[derive(Clone, Copy)]
+enum Runs {
+    /// A test of `crates/server/tests/it`, by its full name.
+    Test(&'static str),
+    /// The requests that the admin API's document describes, by everyone; a round is one example of each operation.
+    Document,
+}
+
+/// Everyone who sends the requests of [`Runs::Document`]: see `tests/control/conftest.py`.
+const EVERYONE: &str = "owner,admin,auditor,viewer,workspace,machine,person,nobody";
+/// Where those tests are, and what they read.
+const DOCUMENT_TESTS: &str = "tests/control/test_document.py";
+const ROLES_VARIABLE: &str = "CLAVIGER_TEST_ROLES";
+const EXAMPLES_VARIABLE: &str = "CLAVIGER_TEST_EXAMPLES";
+/// pytest's exit code for tests that ran and failed.
+const PYTEST_FAILED: i32 = 1;
+
 /// One soak and the test behind it.
 pub struct Soak {
     name: &'static str,
     about: &'static str,
-    /// The full name of a test of `crates/server/tests/it`.
-    test: &'static str,
+    runs: Runs,
     needs_postgres: bool,
     /// Rounds without `--rounds`, and rounds between two saves of the state.
     rounds: u64,
@@ -46,11 +64,11 @@ pub struct Soak {
 }
 
 /// The list.
-const SOAKS: [Soak; 5] = [
+const SOAKS: [Soak; 6] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
-        test: "kill::sqlite",
+        runs: Runs::Test("kill::sqlite"),
         needs_postgres: false,
         rounds: 500,
         portion: 20,
@@ -58,7 +76,7 @@ const SOAKS: [Soak; 5] = [
     Soak {
         name: "kill-postgres",
         about: "the same on PostgreSQL",
-        test: "kill::postgres",
+        runs: Runs::Test("kill::postgres"),
         needs_postgres: true,
         rounds: 500,
         portion: 20,
@@ -66,7 +84,7 @@ const SOAKS: [Soak; 5] = [
     Soak {
         name: "lifecycle",
         about: "kill -9 wherever a rotation may be, on SQLite: it is resumed and each step is taken once",
-        test: "rotation::kills::sqlite",
+        runs: Runs::Test("rotation::kills::sqlite"),
         needs_postgres: false,
         rounds: 1_000,
         portion: 20,
@@ -74,7 +92,7 @@ const SOAKS: [Soak; 5] = [
     Soak {
         name: "lifecycle-postgres",
         about: "the same on PostgreSQL",
-        test: "rotation::kills::postgres",
+        runs: Runs::Test("rotation::kills::postgres"),
         needs_postgres: true,
         rounds: 1_000,
         portion: 20,
@@ -82,10 +100,18 @@ const SOAKS: [Soak; 5] = [
     Soak {
         name: "kill-unsynced",
         about: "power lost under load: a disk that forgets what was not synced",
-        test: "kill::unsynced::unsynced",
+        runs: Runs::Test("kill::unsynced::unsynced"),
         needs_postgres: false,
         rounds: 20,
         portion: 20,
+    },
+    Soak {
+        name: "schemathesis",
+        about: "what the admin API's document says of every operation is so, whoever asks; a round is one example of each",
+        runs: Runs::Document,
+        needs_postgres: false,
+        rounds: 200,
+        portion: 50,
     },
 ];
 
@@ -119,15 +145,16 @@ impl Soak {
         let before = state.rounds();
         while state.rounds() < rounds {
             let portion = self.portion.min(rounds - state.rounds());
-            let mut command = self.command(workspace);
+            let mut command = self.command(workspace)?;
             command.env(ROUNDS_VARIABLE, portion.to_string());
+            command.env(EXAMPLES_VARIABLE, portion.to_string());
             command.env(SEED_VARIABLE, (seed + state.rounds()).to_string());
             if let Some(cluster) = &cluster {
                 command.env(postgres::URL_VARIABLE, cluster.url());
             }
             let failed = match process::run(&mut command, Deadline::after(PORTION_LIMIT))? {
                 Ended::Success => false,
-                Ended::Failure(status) if status.code() == Some(TESTS_FAILED) => true,
+                Ended::Failure(status) if status.code() == Some(self.failed()) => true,
                 Ended::TimedOut => true,
                 Ended::Failure(status) => bail!("{}: it could not be run: {status}", self.name),
             };
@@ -156,14 +183,39 @@ impl Soak {
         let deadline = Deadline::after(PORTION_LIMIT);
         let mut bins = workspace.cargo();
         process::must(bins.args(["build", "--release", "--workspace", "--bins"]), deadline)?;
-        let mut tests = workspace.cargo();
-        process::must(tests.args(TESTS).arg("--no-run"), deadline)
+        match self.runs {
+            Runs::Test(_) => process::must(workspace.cargo().args(TESTS).arg("--no-run"), deadline),
+            Runs::Document => Ok(()),
+        }
     }
 
-    fn command(&self, workspace: &Workspace) -> Command {
-        let mut command = workspace.cargo();
-        command.args(TESTS).args(["--", self.test, "--exact", "--nocapture"]);
+    const fn failed(&self) -> i32 {
+        match self.runs {
+            Runs::Test(_) => TESTS_FAILED,
+            Runs::Document => PYTEST_FAILED,
+        }
+    }
+
+    fn command(&self, workspace: &Workspace) -> anyhow::Result<Command> {
+        let mut command = match self.runs {
+            Runs::Test(test) => {
+                let mut command = workspace.cargo();
+                command.args(TESTS).args(["--", test, "--exact", "--nocapture"]);
+                command
+            }
+            Runs::Document => {
+                let python = match clients::python(workspace, Deadline::after(PORTION_LIMIT))? {
+                    Client::Ready(python) => python,
+                    Client::Missing(why) => bail!("{}: {why}", self.name),
+                };
+                let mut command = workspace.command(&python.to_string_lossy());
+                command.env("PYTHONDONTWRITEBYTECODE", "1").env(ROLES_VARIABLE, EVERYONE);
+                command.env("CLAVIGER_TEST_BIN", workspace.target().join("release/claviger"));
+                command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", DOCUMENT_TESTS]);
+                command
+            }
+        };
         command.env("CLAVIGER_TEST_SIM", workspace.target().join("release/claude-sim"));
-        command
+        Ok(command)
     }
 }

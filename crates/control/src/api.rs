@@ -26,6 +26,7 @@ pub mod time;
 pub mod upstreams;
 pub mod usage;
 pub mod view;
+pub mod workloads;
 pub mod workspaces;
 pub mod wrappings;
 
@@ -46,6 +47,7 @@ pub fn operations() -> Vec<Operation> {
         of_policies(),
         of_tenants(),
         of_upstreams(),
+        of_workloads(),
         of_records(),
         of_notices(),
         of_operators(),
@@ -233,6 +235,34 @@ fn of_upstreams() -> Vec<Operation> {
             direct_use::usage,
         ),
         delete(Verb::CredentialRemove, "/credentials/{id}", "Take a credential out", credentials::remove),
+    ]
+}
+
+fn of_workloads() -> Vec<Operation> {
+    vec![
+        post(Verb::IssuerAdd, "/issuers", "Add an issuer of other platforms' identities", workloads::add_issuer),
+        get(Verb::IssuerList, "/issuers", "List issuers by creation", workloads::issuers),
+        delete(
+            Verb::IssuerRemove,
+            "/issuers/{id}",
+            "Take an issuer out that no rule goes by",
+            workloads::remove_issuer,
+        ),
+        post(Verb::TrustAdd, "/trust", "Trust some identities: they buy short-lived keys", workloads::add),
+        get(Verb::TrustList, "/trust", "List rules of trust by creation", workloads::list),
+        get(Verb::TrustShow, "/trust/{id}", "Show a rule of trust", workloads::show),
+        delete(
+            Verb::TrustRemove,
+            "/trust/{id}",
+            "Take a rule of trust out; what was bought by it ends at once",
+            workloads::remove,
+        ),
+        post(
+            Verb::TrustTest,
+            "/trust/test",
+            "Say what a token would get, claim by claim; nothing is used up",
+            workloads::test,
+        ),
     ]
 }
 

@@ -12,6 +12,7 @@ pub mod operators;
 pub mod reviews;
 pub mod signing;
 pub mod tokens;
+pub mod workload;
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use crate::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::Timestamp,
     direct_use::CredentialDay,
-    id::{ApprovalId, KeyId, NodeId, OperatorId, OwnerId, WorkspaceId},
+    id::{ApprovalId, IssuerId, KeyId, NodeId, OperatorId, OwnerId, TrustId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
@@ -37,6 +38,7 @@ use crate::{
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
+    workload::{issuer::IssuerRecord, rule::TrustRecord},
     wrapping::WrappingRecord,
 };
 
@@ -50,6 +52,7 @@ use self::{
     reviews::ReviewStore,
     signing::SigningStore,
     tokens::TokenStore,
+    workload::{AssertionUse, WorkloadStore},
 };
 
 /// A store could not do what was asked.
@@ -202,6 +205,18 @@ pub enum Change {
     InsertRefreshToken(Box<RefreshToken>),
     /// Access tokens are refused from now on.
     DenyTokens(Denial),
+    /// A new issuer; a conflict when its name or `iss` is taken.
+    InsertIssuer(Box<IssuerRecord>),
+    /// Drops an issuer that has this version.
+    DropIssuer(IssuerId, i64),
+    /// A new rule of trust; a conflict when its name is taken.
+    InsertTrust(Box<TrustRecord>),
+    /// A changed one.
+    UpdateTrust(Box<TrustRecord>),
+    /// Drops a rule that has this version.
+    DropTrust(TrustId, i64),
+    /// The rest is written only if this token was not used before.
+    UseAssertion(AssertionUse),
     /// The rest is written only if this job still runs under this fencing token.
     HoldLease(JobLease),
 }
@@ -447,6 +462,7 @@ pub trait Store:
     + LifecycleStore
     + ReviewStore
     + SigningStore
+    + WorkloadStore
     + ChildStore
     + TokenStore
     + Send

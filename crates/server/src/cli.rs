@@ -16,6 +16,7 @@ mod exec;
 mod gateway;
 mod holder;
 mod import;
+mod issuer;
 mod job;
 mod key;
 mod limits;
@@ -35,6 +36,7 @@ mod serve;
 mod status;
 mod token;
 pub mod transport;
+mod trust;
 mod unwrap;
 mod upstream;
 mod usage;
@@ -127,6 +129,12 @@ pub enum Command {
     /// What workspaces demand of their keys
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Issuers of other platforms' identities
+    #[command(subcommand)]
+    Issuer(issuer::IssuerCommand),
+    /// Which of their identities buy short-lived keys
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
     /// Limits and what is left of them
     #[command(subcommand)]
     Limits(limits::LimitsCommand),
@@ -252,6 +260,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Review(command) => review::run(&context, command),
         Command::Certificate(command) => certificate::run(&context, command),
         Command::Policy(command) => policy::run(&context, command),
+        Command::Issuer(command) => issuer::run(&context, command),
+        Command::Trust(command) => trust::run(&context, command),
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
         Command::Audit(command) => audit::run(&context, command),

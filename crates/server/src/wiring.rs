@@ -19,7 +19,7 @@ use claviger_domain::{
 use claviger_gateway::Gateway;
 use claviger_service::{Background, Deps, Services, Settings, jobs::LastWords};
 use claviger_storage::MemoryNonces;
-use claviger_upstream::AdminApi;
+use claviger_upstream::{AdminApi, Documents};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -182,6 +182,7 @@ fn service_deps(
         courier: outgoing::courier(config)?,
         nonces: Arc::new(MemoryNonces::new(clock.now(), MOST_NONCES)),
         account: Arc::new(NoAccount),
+        key_fetcher: Arc::new(Documents::new(settings::transport(config)?)),
         settings: service_settings(config, data),
     })
 }

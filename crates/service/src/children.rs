@@ -11,7 +11,7 @@ use claviger_domain::{
     clock::{Clock, Entropy, Timestamp},
     id::KeyId,
     key::{
-        KeyRecord, KeyState, RevocationReason,
+        KeyPolicy, KeyRecord, KeyState, RevocationReason,
         child::{self, ChildError, ChildWish, MOST_CHILDREN, WishedLimits},
         patch::{MAX_NAME_LEN, check_record},
         transition::{KeyVerb, TransitionError, decide},
@@ -162,34 +162,8 @@ impl Children {
         child::check_parent(&parent, now)?;
         let policy = child::policy(&parent.policy, &wish)?;
         let expires_at = child::expiry(&parent, wish.ttl_secs, now)?;
-        let token =
-            Token::generate(deps.brand, parent.class, deps.entropy.as_ref()).map_err(ServiceError::from)?;
-        let peppers = deps.grants.peppers();
-        let public_id = token.public_id();
-        let id = public_id.key_id().map_err(|e| ServiceError::invalid("id", e))?;
-        let key = KeyRecord {
-            id: id.clone(),
-            public_id,
-            class: parent.class,
-            name: wish.name.unwrap_or_else(|| name_after(&parent.name)),
-            owner: parent.owner.clone(),
-            workspace: parent.workspace.clone(),
-            mac: peppers.current().mac(&token),
-            pepper_version: peppers.current().version(),
-            hint: token.hint(),
-            state: KeyState::Active,
-            policy,
-            created_at: now,
-            not_before: None,
-            expires_at: Some(expires_at),
-            revocation: None,
-            rotated_from: None,
-            lineage: id,
-            parent: Some(parent.id.clone()),
-            deprecation: None,
-            version: 1,
-        };
-        check_record(&key).map_err(|e| ServiceError::invalid("name", e))?;
+        let birth = Birth { name: wish.name, policy, expires_at, now };
+        let (key, token) = born(&parent, birth, deps.brand, deps.entropy.as_ref(), &deps.grants)?;
         let event = event(caller, now, "child.create", &key)
             .with("expires_at", expires_at.to_rfc3339())
             .with("name", &*key.name)
@@ -268,6 +242,56 @@ impl Children {
         let found = self.0.deps.store.key(id).await?;
         Ok(found.ok_or_else(|| ServiceError::not_found("key", id))?)
     }
+}
+
+/// What a child is to be.
+pub(crate) struct Birth {
+    /// Its name; `None`: after its parent.
+    pub(crate) name: Option<String>,
+    /// What it may do: judged before.
+    pub(crate) policy: KeyPolicy,
+    /// When it ends.
+    pub(crate) expires_at: Timestamp,
+    /// When it begins.
+    pub(crate) now: Timestamp,
+}
+
+/// A new child of a key, not written yet.
+pub(crate) fn born(
+    parent: &KeyRecord,
+    birth: Birth,
+    brand: Brand,
+    entropy: &dyn Entropy,
+    grants: &Grants,
+) -> Result<(KeyRecord, Token), ServiceError> {
+    let token = Token::generate(brand, parent.class, entropy)?;
+    let peppers = grants.peppers();
+    let public_id = token.public_id();
+    let id = public_id.key_id().map_err(|e| ServiceError::invalid("id", e))?;
+    let key = KeyRecord {
+        id: id.clone(),
+        public_id,
+        class: parent.class,
+        name: birth.name.unwrap_or_else(|| name_after(&parent.name)),
+        owner: parent.owner.clone(),
+        workspace: parent.workspace.clone(),
+        mac: peppers.current().mac(&token),
+        pepper_version: peppers.current().version(),
+        hint: token.hint(),
+        state: KeyState::Active,
+        policy: birth.policy,
+        created_at: birth.now,
+        not_before: None,
+        expires_at: Some(birth.expires_at),
+        revocation: None,
+        rotated_from: None,
+        lineage: id,
+        parent: Some(parent.id.clone()),
+        deprecation: None,
+        version: 1,
+    };
+    check_record(&key).map_err(|e| ServiceError::invalid("name", e))?;
+    Ok((key, token))
 }
 
 /// What a holder does to a child.

@@ -11,6 +11,7 @@ mod operators;
 mod reviews;
 mod signing;
 mod tokens;
+mod workload;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -45,9 +46,12 @@ use claviger_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::courier::{FakeCourier, Fate};
+pub(crate) use self::{
+    courier::{FakeCourier, Fate},
+    workload::FakeKeys,
+};
 use self::{
-    idempotency::Requests, lifecycle::LifecycleState, notices::NoticeState, operators::OperatorState,
+    idempotency::Requests, lifecycle::LifecycleState, notices::NoticeState, operators::OperatorState, workload::WorkloadState,
 };
 use crate::{Background, Deps, Services, Settings, lock::lock};
 
@@ -92,6 +96,7 @@ pub(crate) struct State {
     pub(crate) reviews: Vec<claviger_domain::review::ReviewRecord>,
     pub(crate) signing: Vec<claviger_domain::signature::secret::SigningRecord>,
     pub(crate) tokens: tokens::TokenState,
+    pub(crate) workload: WorkloadState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
     pub(crate) last_used: HashMap<KeyId, Timestamp>,
@@ -189,6 +194,7 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
     let Some(change) = state.operators.write(change)? else { return Ok(None) };
     let Some(change) = state.lifecycle.write(&state.keys, change)? else { return Ok(None) };
     let Some(change) = reviews::write(&mut state.reviews, change)? else { return Ok(None) };
+    let Some(change) = state.workload.write(change)? else { return Ok(None) };
     let Some(change) = children::write(&state.keys, change)? else { return Ok(None) };
     let change = match signing::write(&mut state.signing, change)? {
         Ok(entry) => return Ok(Some(entry)),
@@ -292,6 +298,12 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::UpdateTokenFamily(_)
         | Change::InsertRefreshToken(_)
         | Change::DenyTokens(_)
+        | Change::InsertIssuer(_)
+        | Change::DropIssuer(..)
+        | Change::InsertTrust(_)
+        | Change::UpdateTrust(_)
+        | Change::DropTrust(..)
+        | Change::UseAssertion(_)
         | Change::HoldLease(_) => return Ok(None),
     }))
 }
@@ -657,6 +669,7 @@ pub(crate) struct House {
     pub(crate) store: Arc<FakeStore>,
     pub(crate) clock: ManualClock,
     pub(crate) courier: Arc<FakeCourier>,
+    pub(crate) keys: Arc<FakeKeys>,
     pub(crate) deps: Deps,
     pub(crate) services: Services,
     pub(crate) background: Background,
@@ -676,6 +689,7 @@ impl House {
     pub(crate) async fn on(store: Arc<FakeStore>, settings: Settings, seed: u64) -> Self {
         let clock = store.clock.clone();
         let courier = FakeCourier::new();
+        let keys = Arc::<FakeKeys>::default();
         let deps = Deps {
             store: Arc::clone(&store) as Arc<dyn Store>,
             ledger: Arc::clone(&store) as Arc<dyn LedgerStore>,
@@ -689,10 +703,11 @@ impl House {
             courier: Arc::clone(&courier) as Arc<dyn Courier>,
             nonces: Arc::new(MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
+            key_fetcher: Arc::clone(&keys) as _,
             settings,
         };
         let (services, background) = Services::start(deps.clone()).await.unwrap();
-        Self { store, clock, courier, deps, services, background }
+        Self { store, clock, courier, keys, deps, services, background }
     }
 
     pub(crate) async fn poll(&mut self) {

@@ -45,6 +45,7 @@ pub mod tenants;
 pub mod tokens;
 pub mod upstreams;
 pub mod usage;
+pub mod workload;
 pub mod wrapping;
 
 pub use caller::Caller;

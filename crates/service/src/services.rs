@@ -8,7 +8,7 @@ use claviger_domain::{
     clock::{Clock, Entropy},
     direct_use::ProviderAccount,
     id::NodeId,
-    ports::{LedgerStore, Sealer, Store, notices::Courier, signing::NonceStore},
+    ports::{LedgerStore, Sealer, Store, notices::Courier, signing::NonceStore, workload::KeyFetcher},
     token::Brand,
 };
 use tokio::sync::Notify;
@@ -51,6 +51,7 @@ use crate::{
     tokens::{TokenDeps, Tokens},
     upstreams::{UpstreamDeps, Upstreams},
     usage::Usage,
+    workload::{WorkloadDeps, Workloads},
     wrapping::{WrappingDeps, Wrappings},
 };
 
@@ -126,6 +127,8 @@ pub struct Deps {
     pub nonces: Arc<dyn NonceStore>,
     /// Asks providers' accounts.
     pub account: Arc<dyn ProviderAccount>,
+    /// Fetches other issuers' keys.
+    pub key_fetcher: Arc<dyn KeyFetcher>,
     /// What may be set.
     pub settings: Settings,
 }
@@ -151,6 +154,8 @@ pub struct Services {
     pub approvals: Approvals,
     /// What holders of keys do by themselves.
     pub children: Children,
+    /// What programs buy by what their platforms say of them.
+    pub workloads: Workloads,
     /// What people are told.
     pub notices: Notices,
     /// Where they are told.
@@ -345,6 +350,16 @@ impl Services {
                 entropy: Arc::clone(&deps.entropy),
                 brand: deps.brand,
                 grants: grants.clone(),
+            }),
+            workloads: Workloads::new(WorkloadDeps {
+                store: Arc::clone(store),
+                clock: Arc::clone(clock),
+                entropy: Arc::clone(&deps.entropy),
+                brand: deps.brand,
+                grants: grants.clone(),
+                keys: keys.clone(),
+                refusals: refusals.clone(),
+                fetcher: Arc::clone(&deps.key_fetcher),
             }),
             revocations: Revocations::new(RevocationDeps {
                 store: Arc::clone(store),

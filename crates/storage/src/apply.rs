@@ -11,7 +11,7 @@ use crate::{
     engine::{Db, Tx},
     failure::Failure,
     feed, idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, signing,
-    tenants, tokens, upstreams, wrappings,
+    tenants, tokens, upstreams, workload, wrappings,
 };
 
 /// How often a transaction that had to give way to another is begun again.
@@ -97,6 +97,12 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::UpdateTokenFamily(family) => tokens::update_family(tx, family).await,
         Change::InsertRefreshToken(token) => tokens::insert_token(tx, token).await,
         Change::DenyTokens(denial) => tokens::deny(tx, denial).await,
+        Change::InsertIssuer(issuer) => workload::insert_issuer(tx, issuer).await,
+        Change::DropIssuer(id, version) => workload::drop_issuer(tx, id, *version).await,
+        Change::InsertTrust(rule) => workload::insert_rule(tx, rule).await,
+        Change::UpdateTrust(rule) => workload::update_rule(tx, rule).await,
+        Change::DropTrust(id, version) => workload::drop_rule(tx, id, *version).await,
+        Change::UseAssertion(used) => workload::use_assertion(tx, used).await,
         Change::HoldLease(lease) => jobs::hold(tx, lease).await,
     }
 }
@@ -143,6 +149,12 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::InsertTokenFamily(_)
         | Change::UpdateTokenFamily(_)
         | Change::InsertRefreshToken(_)
+        | Change::InsertIssuer(_)
+        | Change::DropIssuer(..)
+        | Change::InsertTrust(_)
+        | Change::UpdateTrust(_)
+        | Change::DropTrust(..)
+        | Change::UseAssertion(_)
         | Change::HoldLease(_) => return None,
     })
 }

@@ -42,6 +42,7 @@ mod tenants;
 mod tokens;
 mod upstreams;
 mod usage;
+mod workload;
 mod wrappings;
 
 use std::{

@@ -31,6 +31,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("signing", include_str!("../migrations/0012_signing.sql")),
     ("answers", include_str!("../migrations/0013_answers.sql")),
     ("unexpired", include_str!("../migrations/0014_unexpired.sql")),
+    ("workload", include_str!("../migrations/0015_workload.sql")),
     ("tokens", include_str!("../migrations/0016_tokens.sql")),
 ];
 

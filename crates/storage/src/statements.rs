@@ -7,7 +7,7 @@ use crate::{
     engine::{Db, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nonces, notices, operators,
     policies, proof, resources, retention, reviews, rotations, secrets, signing, tenants, tokens, upstreams,
-    usage, wrappings,
+    usage, workload, wrappings,
 };
 
 /// By aggregate.
@@ -43,6 +43,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("tokens", tokens::STATEMENTS),
     ("upstreams", upstreams::STATEMENTS),
     ("usage", usage::STATEMENTS),
+    ("workload", workload::STATEMENTS),
     ("wrappings", wrappings::STATEMENTS),
 ];
 

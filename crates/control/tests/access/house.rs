@@ -31,6 +31,7 @@ use claviger_domain::{
     ports::{
         SealContext, SealError, Sealer, Store,
         notices::{Courier, Letter},
+        workload::{FetchError, FetchedKeys, KeyFetcher},
     },
     secret::SecretBytes,
     token::Brand,
@@ -71,6 +72,13 @@ impl Process for Nothing {
 
 /// Delivers nothing.
 struct Silent;
+
+#[async_trait::async_trait]
+impl KeyFetcher for Silent {
+    async fn fetch(&self, _url: &str, _private_network: bool) -> Result<FetchedKeys, FetchError> {
+        Err(FetchError::Unreachable("nobody".to_owned()))
+    }
+}
 
 #[async_trait::async_trait]
 impl Courier for Silent {
@@ -159,6 +167,7 @@ impl House {
             courier: Arc::new(Silent),
             nonces: Arc::new(claviger_storage::MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
+            key_fetcher: Arc::new(Silent),
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();

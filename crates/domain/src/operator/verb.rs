@@ -152,6 +152,22 @@ verbs! {
     CredentialList = "credential.list", Read, Installation;
     /// Remove a credential.
     CredentialRemove = "credential.remove", Destroy, Installation;
+    /// Add an issuer of other platforms' identities.
+    IssuerAdd = "issuer.add", Grant, Installation;
+    /// List issuers.
+    IssuerList = "issuer.list", Read, Installation;
+    /// Take an issuer out.
+    IssuerRemove = "issuer.remove", Change, Installation;
+    /// Trust some identities: they buy keys.
+    TrustAdd = "trust.add", Grant, Installation;
+    /// List rules of trust.
+    TrustList = "trust.list", Read, Installation;
+    /// Show a rule of trust.
+    TrustShow = "trust.show", Read, Installation;
+    /// Take a rule of trust out.
+    TrustRemove = "trust.remove", Change, Installation;
+    /// Say what a token would get.
+    TrustTest = "trust.test", Read, Installation;
     /// Who still uses the provider's own keys.
     CredentialUsage = "credential.usage", Read, Installation;
     /// Usage by key, model, day or workspace.

@@ -108,6 +108,14 @@ impl<'a> Assertion<'a> {
         self.jws.header().kid.as_deref()
     }
 
+    /// What it says, before anything of it is proven.
+    ///
+    /// # Errors
+    /// [`AssertionError::Jose`].
+    pub fn unproven_claims(&self) -> Result<Object, AssertionError> {
+        Ok(self.jws.unproven_claims()?)
+    }
+
     /// The algorithm that it names, if the issuer may use it.
     ///
     /// # Errors

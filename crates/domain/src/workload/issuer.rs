@@ -110,6 +110,17 @@ pub enum KeySource {
     },
 }
 
+/// What of an issuer is one document in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuerTerms {
+    /// Which platform it is.
+    pub platform: Platform,
+    /// What its tokens may be signed with.
+    pub algorithms: Vec<Algorithm>,
+    /// Where its keys come from.
+    pub keys: KeySource,
+}
+
 /// An issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerRecord {

@@ -15,7 +15,10 @@ use claviger_domain::{
     id::{KeyId, WorkspaceId},
     key::RevocationReason,
     notice::{channel::ChannelRecord, delivery::DeliveryError},
-    ports::notices::{Courier, Letter},
+    ports::{
+        notices::{Courier, Letter},
+        workload::{FetchError, FetchedKeys, KeyFetcher},
+    },
     secret::SecretBytes,
     token::Brand,
     upstream::UpstreamKind,
@@ -95,6 +98,16 @@ impl Courier for NoCourier {
     }
 }
 
+/// Fetches nothing.
+struct NoKeys;
+
+#[async_trait::async_trait]
+impl KeyFetcher for NoKeys {
+    async fn fetch(&self, _url: &str, _private_network: bool) -> Result<FetchedKeys, FetchError> {
+        Err(FetchError::Unreachable("nobody".to_owned()))
+    }
+}
+
 impl House {
     pub fn before(upstream: &str) -> Self {
         Self::with(upstream, Wish::default())
@@ -119,6 +132,7 @@ impl House {
             courier: Arc::new(NoCourier),
             nonces: Arc::new(claviger_storage::MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
+            key_fetcher: Arc::new(NoKeys),
             settings: Settings::default(),
         };
         let stop = CancellationToken::new();

@@ -23,3 +23,4 @@ mod rotations;
 mod samples;
 mod tenancy;
 mod tokens;
+mod workload;

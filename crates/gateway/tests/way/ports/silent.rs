@@ -27,10 +27,12 @@ use claviger_domain::{
         notices::{NoticeFilter, NoticeStore, ReportRecord},
         operators::{OperatorStore, StepUp},
         reviews::{ReviewFilter, ReviewStore},
+        workload::WorkloadStore,
     },
     review::ReviewRecord,
     rotation::RotationRecord,
     token::PublicId,
+    workload::{issuer::IssuerRecord, rule::TrustRecord},
     wrapping::WrappingRecord,
 };
 
@@ -178,6 +180,16 @@ impl LifecycleStore for MemoryStore {
 #[async_trait]
 impl ReviewStore for MemoryStore {
     async fn reviews(&self, _filter: &ReviewFilter) -> Result<Vec<ReviewRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl WorkloadStore for MemoryStore {
+    async fn issuers(&self) -> Result<Vec<IssuerRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn trust_rules(&self) -> Result<Vec<TrustRecord>, StoreError> {
         Ok(Vec::new())
     }
 }

@@ -18,6 +18,7 @@ use claviger_domain::{
         SealContext, SealError, Sealer, Store,
         lifecycle::LifecycleStore,
         notices::{Courier, Letter},
+        workload::{FetchError, FetchedKeys, KeyFetcher},
     },
     rotation::{RotationState, Step},
     secret::SecretBytes,
@@ -37,6 +38,21 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const MOST_WAITS: u32 = 400;
 
 struct Silent;
+
+impl KeyFetcher for Silent {
+    fn fetch<'a, 'b, 'c>(
+        &'a self,
+        _url: &'b str,
+        _private_network: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<FetchedKeys, FetchError>> + Send + 'c>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        Box::pin(async { Err(FetchError::Unreachable("nobody".to_owned())) })
+    }
+}
 
 impl Courier for Silent {
     fn deliver<'a, 'b, 'c, 'd, 'e>(
@@ -99,6 +115,7 @@ impl Place {
             courier: Arc::new(Silent),
             nonces: Arc::new(claviger_storage::MemoryNonces::new(self.clock.now(), 10_000)),
             account: Arc::new(claviger_domain::direct_use::NoAccount),
+            key_fetcher: Arc::new(Silent),
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();

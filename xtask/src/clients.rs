@@ -123,21 +123,21 @@ pub fn claude_code(workspace: &Workspace, deadline: Deadline) -> anyhow::Result<
 }
 
 /// A file beside an installation that says what was installed, written last.
-struct Stamp {
+pub struct Stamp {
     file: PathBuf,
     text: String,
 }
 
 impl Stamp {
-    fn new(folder: &Path, text: &str) -> Self {
+    pub fn new(folder: &Path, text: &str) -> Self {
         Self { file: folder.join(".installed"), text: text.to_owned() }
     }
 
-    fn is_current(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         fs::read_to_string(&self.file).is_ok_and(|text| text == self.text)
     }
 
-    fn write(&self) -> anyhow::Result<()> {
+    pub fn write(&self) -> anyhow::Result<()> {
         fs::write(&self.file, &self.text).with_context(|| format!("write {}", self.file.display()))
     }
 }

@@ -35,6 +35,9 @@ struct Ban {
     #[serde(rename = "crate")]
     name: String,
     reason: String,
+    /// Crates that may depend on it all the same.
+    #[serde(default)]
+    wrappers: BTreeSet<String>,
 }
 
 /// What a build of the workspace takes in.
@@ -60,7 +63,10 @@ pub fn step(workspace: &Workspace) -> anyhow::Result<Outcome> {
         ["tree", "--workspace", "--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}|{l}"];
     let packages = packages(&process::capture(workspace.cargo().args(list))?);
     anyhow::ensure!(packages.len() > 1, "cargo tree lists no packages");
-    let problems: Vec<String> = packages.iter().filter_map(|p| problem(&rules, p)).collect();
+    let mut problems: Vec<String> = packages.iter().filter_map(|p| problem(&rules, p)).collect();
+    for ban in rules.bans.deny.iter().filter(|ban| !ban.wrappers.is_empty()) {
+        problems.extend(outside_wrappers(workspace, ban)?);
+    }
     for problem in &problems {
         output::line(problem);
     }
@@ -68,6 +74,17 @@ pub fn step(workspace: &Workspace) -> anyhow::Result<Outcome> {
         0 => Outcome::Passed,
         count => Outcome::Failed(format!("{count} problem(s)")),
     })
+}
+
+/// Who depends on a crate beside those that may, in what is built and not only tried.
+fn outside_wrappers(workspace: &Workspace, ban: &Ban) -> anyhow::Result<Vec<String>> {
+    let list = ["tree", "--workspace", "--all-features", "--edges", "normal,build", "--prefix", "none"];
+    let mut command = workspace.cargo();
+    command.args(list).args(["--depth", "1", "--format", "{p}", "--invert", &ban.name]);
+    let tree = process::capture(&mut command)?;
+    let dependents = tree.lines().skip(1).filter_map(|line| line.split(' ').next());
+    let others = dependents.filter(|name| !name.is_empty() && !ban.wrappers.contains(*name));
+    Ok(others.map(|name| format!("{name}: depends on {}, banned ({})", ban.name, ban.reason)).collect())
 }
 
 /// The lines of `cargo tree`, each package once, without those of the workspace: they come from a folder.
@@ -85,7 +102,7 @@ fn problem(rules: &Rules, package: &Package) -> Option<String> {
         return Some(format!("{place}: does not come from the registry"));
     }
     let name = place.split(' ').next().unwrap_or_default();
-    if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.name == name) {
+    if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.name == name && ban.wrappers.is_empty()) {
         return Some(format!("{place}: banned ({})", ban.reason));
     }
     let allowed = is_allowed(licence, &rules.licenses.allow);
@@ -182,7 +199,13 @@ mod tests {
     fn a_banned_crate_another_source_and_a_missing_licence_are_named() {
         let rules = Rules {
             licenses: Licenses { allow: allow() },
-            bans: Bans { deny: vec![Ban { name: "ring".to_owned(), reason: "one library".to_owned() }] },
+            bans: Bans {
+                deny: vec![Ban {
+                    name: "ring".to_owned(),
+                    reason: "one library".to_owned(),
+                    wrappers: BTreeSet::new(),
+                }],
+            },
         };
         let tree = "own v0.1.0 (/somewhere/own)|MIT\nring v1.0.0|MIT\nfar v1.0.0 (https://example.com/far#1)|MIT\n\
                     bare v1.0.0|\nstrict v1.0.0|GPL-3.0-only\ngood v1.0.0 (proc-macro)|MIT\ngood v1.0.0 (proc-macro)|MIT (*)\n";

@@ -8,6 +8,7 @@ mod cold_build;
 mod dependencies;
 mod docs;
 mod fuzz;
+mod go;
 mod layers;
 mod openapi;
 mod output;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::clients::{self, Client};
+use crate::go;
 use crate::process::Deadline;
 use crate::steps::{Outcome, Steps, run_as_step};
 use crate::workspace::Workspace;
@@ -28,7 +29,7 @@ struct Suite {
 }
 
 /// The list; a folder that does not exist is not listed in a run.
-const SUITES: [Suite; 9] = [
+const SUITES: [Suite; 10] = [
     Suite { name: "exchanges and accounts", folder: "tests/wire", runner: Runner::Pytest },
     Suite { name: "admin API", folder: "tests/control", runner: Runner::Pytest },
     Suite { name: "Python SDK", folder: "tests/python", runner: Runner::Pytest },
@@ -38,6 +39,7 @@ const SUITES: [Suite; 9] = [
     Suite { name: "TypeScript client", folder: "clients/typescript/tests", runner: Runner::NodeTest },
     Suite { name: "Python SDK with the adapter", folder: "tests/adapters", runner: Runner::Pytest },
     Suite { name: "TypeScript SDK with the adapter", folder: "tests/adapters", runner: Runner::NodeTest },
+    Suite { name: "Go client at a gateway", folder: "tests/go", runner: Runner::Pytest },
 ];
 
 /// What suites and Rust tests are told through their environment.
@@ -53,10 +55,11 @@ impl Peers {
         let mut peers = Self::default();
         peers.variables.push(("CLAVIGER_TEST_BIN", workspace.debug_binary("claviger")));
         peers.variables.push(("CLAVIGER_TEST_SIM", workspace.debug_binary("claude-sim")));
-        let install: [(&str, &'static str, Installer); 4] = [
+        let install: [(&str, &'static str, Installer); 5] = [
             ("install: Python SDK", "CLAVIGER_TEST_PYTHON", clients::python),
             ("install: TypeScript SDKs", "CLAVIGER_TEST_NODE_MODULES", clients::node),
             ("build: TypeScript client", "CLAVIGER_TEST_TS_DIST", clients::typescript),
+            ("install: Go", go::VARIABLE, go::toolchain),
             ("install: Claude Code", "CLAVIGER_TEST_CLAUDE_CODE", clients::claude_code),
         ];
         for (name, variable, installer) in install {
@@ -82,7 +85,7 @@ impl Peers {
         }
     }
 
-    fn path(&self, variable: &str) -> Option<&PathBuf> {
+    pub fn path(&self, variable: &str) -> Option<&PathBuf> {
         self.variables.iter().find(|(name, _)| *name == variable).map(|(_, path)| path)
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::args::Arguments;
 use crate::check;
 use crate::fuzz;
+use crate::go;
 use crate::output;
 use crate::postgres::{self, Cluster};
 use crate::steps::{OnSkip, Outcome, Steps, run_as_step};
@@ -55,6 +56,7 @@ fn tests(workspace: &Workspace, steps: &mut Steps) {
     });
     let mut examples = workspace.cargo();
     steps.command("documentation tests", examples.args(["test", "--workspace", "--doc", "--quiet"]));
+    go::run(workspace, peers.path(go::VARIABLE), steps);
     suites::run(workspace, &peers, export, steps);
 }
 

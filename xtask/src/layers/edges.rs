@@ -40,7 +40,8 @@ const LAYERS: [Layer; 14] = [
             "claude-sim",
             "domain",
         ],
-        tests_see: TESTKIT,
+        // The Rust client is tried at the real gateway.
+        tests_see: &["testkit", "client"],
         never: &[],
     },
     Layer {

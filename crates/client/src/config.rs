@@ -1,0 +1,308 @@
+//! What can be set.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use claviger_domain::{
+    clock::{Clock, Entropy},
+    signature::{Profile, normal_authority},
+};
+use http::Uri;
+
+use crate::{
+    cache::Cache,
+    clock::{SystemClock, SystemEntropy},
+    error::ClientError,
+    key::{CommandKey, EnvKey, FileKey, Kept, KeySource},
+    limiter::Limiter,
+    retry::Retry,
+    signing::Signing,
+    stats::Stats,
+};
+
+/// How much of a body is held in memory to sign it: as much as a Messages call may be.
+pub const MAX_BUFFER: usize = 32 << 20;
+/// How long what a command printed is kept.
+const COMMAND_TTL: Duration = Duration::from_secs(300);
+
+/// What a request proves itself with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// The gateway key, with every request.
+    #[default]
+    Key,
+    /// A short-lived access token that is bought with the key, and renewed.
+    Token,
+}
+
+/// How the client works. Everything but the base URL and the key is off or at its default.
+#[derive(Clone)]
+pub struct Config {
+    pub(crate) origin: Origin,
+    pub(crate) key: Arc<dyn KeySource>,
+    pub(crate) auth: Auth,
+    pub(crate) scope: Option<String>,
+    pub(crate) signing: Option<Signing>,
+    pub(crate) max_buffer: usize,
+    pub(crate) retry: Retry,
+    pub(crate) limiter: Option<Limiter>,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) stats: Option<Stats>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Config {
+    /// For a gateway, such as `https://gateway.example` or `https://gateway.example/team-a`. Requests to any other
+    /// origin are refused, so that no credential follows a redirect.
+    ///
+    /// # Errors
+    /// [`ClientError::BaseUrl`], or [`ClientError::Insecure`] for plain http beyond this machine.
+    pub fn new(base_url: &str, key: impl KeySource) -> Result<Self, ClientError> {
+        Ok(Self {
+            origin: Origin::parse(base_url)?,
+            key: Arc::new(key),
+            auth: Auth::Key,
+            scope: None,
+            signing: None,
+            max_buffer: MAX_BUFFER,
+            retry: Retry::default(),
+            limiter: None,
+            cache: None,
+            stats: None,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        })
+    }
+
+    /// From `ANTHROPIC_BASE_URL`, the key, `CLAVIGER_AUTH` (`key` or `token`) and, to sign, `CLAVIGER_SIGNING_SECRET`
+    /// and `CLAVIGER_SIGNING_PROFILE` (`v1`, `v2`, `rfc9421`, which it is when not set). The key is the first that is
+    /// set of `ANTHROPIC_API_KEY`, `CLAVIGER_KEY_FILE` and `CLAVIGER_KEY_COMMAND` (words parted by blanks).
+    ///
+    /// # Errors
+    /// [`ClientError`] for what is missing or not understood.
+    pub fn from_env() -> Result<Self, ClientError> {
+        Self::from_variables(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
+    }
+
+    pub(crate) fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, ClientError> {
+        let base = read("ANTHROPIC_BASE_URL").ok_or(ClientError::BaseUrl)?;
+        let mut config = Self::new(&base, key_from(&read))?;
+        config.auth = match read("CLAVIGER_AUTH").as_deref() {
+            None | Some("key") => Auth::Key,
+            Some("token") => Auth::Token,
+            Some(_) => return Err(ClientError::Config("CLAVIGER_AUTH must be `key` or `token`")),
+        };
+        if read("CLAVIGER_SIGNING_SECRET").is_some() {
+            let profile = read("CLAVIGER_SIGNING_PROFILE");
+            let profile = profile.map_or(Some(Profile::Rfc9421), |text| Profile::parse(&text));
+            let unknown = ClientError::Config("CLAVIGER_SIGNING_PROFILE must be v1, v2 or rfc9421");
+            let secret = EnvKey::new("CLAVIGER_SIGNING_SECRET");
+            config.signing = Some(Signing::secret(profile.ok_or(unknown)?, secret));
+        }
+        Ok(config)
+    }
+
+    /// What is sent.
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Narrows access tokens (space-separated).
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Signs requests.
+    #[must_use]
+    pub fn signing(mut self, signing: Signing) -> Self {
+        self.signing = Some(signing);
+        self
+    }
+
+    /// How much of a body is held in memory, in bytes.
+    #[must_use]
+    pub fn max_buffer(mut self, bytes: usize) -> Self {
+        self.max_buffer = bytes;
+        self
+    }
+
+    /// What is repeated.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Holds requests back.
+    #[must_use]
+    pub fn limiter(mut self, limiter: Limiter) -> Self {
+        self.limiter = Some(limiter);
+        self
+    }
+
+    /// Answers equal requests.
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Counts.
+    #[must_use]
+    pub fn stats(mut self, stats: Stats) -> Self {
+        self.stats = Some(stats);
+        self
+    }
+
+    /// Where time comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where randomness comes from.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+}
+
+/// The first that is set.
+fn key_from(read: &impl Fn(&str) -> Option<String>) -> Arc<dyn KeySource> {
+    const KEY: &str = "ANTHROPIC_API_KEY";
+    let command = read("CLAVIGER_KEY_COMMAND").unwrap_or_default();
+    let words: Vec<&str> = command.split_whitespace().collect();
+    match (read(KEY), read("CLAVIGER_KEY_FILE"), words.as_slice()) {
+        (None, Some(path), _) => Arc::new(FileKey::new(path)),
+        (None, None, [program, arguments @ ..]) => {
+            Arc::new(Kept::new(CommandKey::new(*program, arguments), COMMAND_TTL, Arc::new(SystemClock)))
+        }
+        (Some(_), _, _) | (None, None, []) => Arc::new(EnvKey::new(KEY)),
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("base", &self.origin.base)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The gateway's address.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// Without a slash at its end.
+    pub(crate) base: String,
+    scheme: String,
+    authority: String,
+    prefix: String,
+}
+
+impl Origin {
+    fn parse(text: &str) -> Result<Self, ClientError> {
+        let base = text.trim_end_matches('/').to_owned();
+        let uri: Uri = base.parse().map_err(|_| ClientError::BaseUrl)?;
+        let scheme = uri.scheme_str().unwrap_or_default().to_owned();
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let usable =
+            (scheme == "https" || scheme == "http") && !authority.contains('@') && uri.query().is_none();
+        if !usable || authority.is_empty() {
+            return Err(ClientError::BaseUrl);
+        }
+        if !is_private_way(&uri) {
+            return Err(ClientError::Insecure(authority.to_owned()));
+        }
+        let authority = normal_authority(authority, &scheme).into_owned();
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { base, scheme, authority, prefix })
+    }
+
+    /// Whether a request goes to the gateway, and under its path.
+    pub(crate) fn covers(&self, uri: &Uri) -> bool {
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let below = uri.path().strip_prefix(self.prefix.as_str());
+        scheme == self.scheme
+            && normal_authority(authority, scheme) == self.authority.as_str()
+            && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Whether nobody on the way can read along: https, or this machine.
+pub(crate) fn is_private_way(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    uri.scheme_str() == Some("https") || host == "localhost" || address.is_ok_and(|a| a.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::StaticKey;
+
+    fn config(base: &str) -> Result<Config, ClientError> {
+        Config::new(base, StaticKey::new("cvg_live_x").unwrap())
+    }
+
+    #[test]
+    fn addresses_that_would_leak_are_refused() {
+        for base in ["", "gw.example", "ftp://gw.example", "https://u:p@gw.example", "https://gw.example?x"] {
+            assert!(matches!(config(base), Err(ClientError::BaseUrl)), "{base}");
+        }
+        for base in ["http://gw.example", "http://10.0.0.1:8787", "http://localhost.example"] {
+            assert!(matches!(config(base), Err(ClientError::Insecure(_))), "{base}");
+        }
+        for base in ["https://gw.example/team-a/", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost"]
+        {
+            assert!(config(base).is_ok(), "{base}");
+        }
+    }
+
+    #[test]
+    fn only_the_gateways_origin_and_path_are_covered() {
+        let origin = config("https://gw.example/team-a").unwrap().origin;
+        let covers = |uri: &str| origin.covers(&uri.parse().unwrap());
+        for ours in ["https://gw.example/team-a", "https://GW.example:443/team-a/v1/models?x"] {
+            assert!(covers(ours), "{ours}");
+        }
+        for foreign in [
+            "https://gw.example/v1/models",
+            "https://gw.example/team-ab",
+            "http://gw.example/team-a/v1",
+            "https://gw.example:8443/team-a/v1",
+            "https://gw.example.evil/team-a/v1",
+            "https://u@gw.example/team-a/v1",
+            "/team-a/v1",
+        ] {
+            assert!(!covers(foreign), "{foreign}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_environment_makes_a_configuration() {
+        let with = |name: &'static str, value: &'static str| {
+            Config::from_variables(move |asked| match asked {
+                _ if asked == name => Some(value.to_owned()),
+                "ANTHROPIC_BASE_URL" => Some("https://gw.example".to_owned()),
+                "CLAVIGER_SIGNING_SECRET" => Some("cvg_sign_x".to_owned()),
+                _ => None,
+            })
+        };
+        assert_eq!(with("CLAVIGER_AUTH", "token").unwrap().auth, Auth::Token);
+        let command = with("CLAVIGER_KEY_COMMAND", "printf cvg_live_x").unwrap().key;
+        assert_eq!(command.key().await.unwrap().reveal(), "cvg_live_x");
+        assert!(with("CLAVIGER_KEY_FILE", "/nowhere").unwrap().key.key().await.is_err());
+        assert!(with("CLAVIGER_SIGNING_PROFILE", "rfc9421").unwrap().signing.is_some());
+        for (name, value) in [("CLAVIGER_AUTH", "both"), ("CLAVIGER_SIGNING_PROFILE", "v3")] {
+            assert!(matches!(with(name, value), Err(ClientError::Config(_))), "{name}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The client as `reqwest` has it: its requests in, its answers out.
+
+use ::reqwest as upstream;
+use http::{
+    HeaderValue, Request, Response,
+    header::{CONTENT_LENGTH, Entry},
+};
+use http_body::Body as HttpBody;
+use http_body_util::BodyDataStream;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::{
+    body::{Body, ContentDigest},
+    config::Config,
+    error::{BoxError, ClientError, Unsent},
+    service::{Claviger, ClavigerLayer},
+};
+
+/// A `reqwest` client whose requests go to the gateway. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: upstream::Client,
+    claviger: Claviger,
+}
+
+impl Client {
+    /// From a builder, whose redirects are turned off: `reqwest` would let the key follow one.
+    ///
+    /// # Errors
+    /// What the builder says.
+    pub fn new(builder: upstream::ClientBuilder, config: Config) -> upstream::Result<Self> {
+        let http = builder.redirect(upstream::redirect::Policy::none()).referer(false).build()?;
+        let inner = http.clone();
+        let service = service_fn(move |request: Request<Body>| send(inner.clone(), request));
+        Ok(Self { http, claviger: ClavigerLayer::new(config).layer(service) })
+    }
+
+    /// Begins a request; [`Client::execute`] sends it.
+    pub fn request(&self, method: http::Method, url: &str) -> upstream::RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn execute(&self, request: upstream::Request) -> Result<upstream::Response, ClientError> {
+        self.serve(request, None).await
+    }
+
+    /// Sends a request whose body is a stream of this digest.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn execute_announced(
+        &self,
+        request: upstream::Request,
+        digest: ContentDigest,
+    ) -> Result<upstream::Response, ClientError> {
+        self.serve(request, Some(digest)).await
+    }
+
+    async fn serve(
+        &self,
+        request: upstream::Request,
+        digest: Option<ContentDigest>,
+    ) -> Result<upstream::Response, ClientError> {
+        let request = Request::<upstream::Body>::try_from(request);
+        let request = request.map_err(|_| ClientError::Config("the request's URL cannot be sent"))?;
+        let mut request = request.map(taken);
+        if let Some(digest) = digest {
+            request.extensions_mut().insert(digest);
+        }
+        let answer = self.claviger.clone().oneshot(request).await?;
+        Ok(upstream::Response::from(answer.map(given)))
+    }
+
+    /// The service below, for its health check and for giving tokens back.
+    #[must_use]
+    pub fn claviger(&self) -> &Claviger {
+        &self.claviger
+    }
+}
+
+async fn send(
+    client: upstream::Client,
+    request: Request<Body>,
+) -> Result<Response<upstream::Body>, BoxError> {
+    let (mut parts, body) = request.into_parts();
+    // A stream of known length is not sent in chunks.
+    if let (Some(length), Entry::Vacant(place)) =
+        (body.size_hint().exact(), parts.headers.entry(CONTENT_LENGTH))
+        && length > 0
+    {
+        place.insert(HeaderValue::from(length));
+    }
+    let request = upstream::Request::try_from(Request::from_parts(parts, given(body)))?;
+    match client.execute(request).await {
+        Ok(answer) => Ok(answer.into()),
+        Err(error) if error.is_connect() => Err(Unsent(error.without_url().into()).into()),
+        Err(error) => Err(error.without_url().into()),
+    }
+}
+
+fn taken(body: upstream::Body) -> Body {
+    match body.as_bytes() {
+        Some(bytes) => Body::whole(bytes.to_vec()),
+        None => Body::new(body),
+    }
+}
+
+fn given(body: Body) -> upstream::Body {
+    match body.into_whole() {
+        Ok(bytes) => bytes.into(),
+        Err(stream) => upstream::Body::wrap_stream(BodyDataStream::new(stream)),
+    }
+}

@@ -1,0 +1,127 @@
+//! Signs requests, by the one code that the gateway's own tools sign with.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use claviger_domain::{
+    clock::{Entropy, Timestamp},
+    signature::{
+        HEADERS, Profile, Target, normal_authority,
+        sign::{Content as Signed, Hand, Stamp, sign_content},
+    },
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header::HOST};
+
+use crate::{error::ClientError, key::KeySource, secret::Secret};
+
+/// How requests are signed.
+#[derive(Clone)]
+pub struct Signing {
+    profile: Profile,
+    with: With,
+    /// The key's public id; read from the gateway key when `None`.
+    pub key_id: Option<String>,
+    /// How long an RFC 9421 signature says it holds.
+    pub expires: Option<Duration>,
+}
+
+#[derive(Clone)]
+enum With {
+    Secret(Arc<dyn KeySource>),
+    Pair(Arc<Ed25519KeyPair>),
+}
+
+impl Signing {
+    /// With a signing secret, as it was printed.
+    #[must_use]
+    pub fn secret(profile: Profile, source: impl KeySource) -> Self {
+        Self { profile, with: With::Secret(Arc::new(source)), key_id: None, expires: None }
+    }
+
+    /// With an Ed25519 key pair, by RFC 9421.
+    #[must_use]
+    pub fn ed25519(pair: Ed25519KeyPair) -> Self {
+        Self { profile: Profile::Rfc9421, with: With::Pair(Arc::new(pair)), key_id: None, expires: None }
+    }
+
+    /// The secret may have been replaced.
+    pub(crate) fn forget(&self) {
+        match &self.with {
+            With::Secret(source) => source.forget(),
+            With::Pair(_) => {}
+        }
+    }
+
+    /// Puts the signature's headers in place of any that are there.
+    pub(crate) async fn sign(
+        &self,
+        headers: &mut HeaderMap,
+        call: Call<'_>,
+        key: &Secret,
+        moment: Moment,
+    ) -> Result<(), ClientError> {
+        let key_id = self.key_id.as_deref().or_else(|| key.public_id()).ok_or(ClientError::NoKeyId)?;
+        let target = target(headers, &call);
+        let expires = self.expires.and_then(|d| i64::try_from(d.as_secs()).ok());
+        let expires_secs = expires.map(|secs| moment.at_secs.saturating_add(secs));
+        let stamp = Stamp { key_id, at_secs: moment.at_secs, nonce: &moment.nonce, expires_secs };
+        let signed = call.content.ok_or(ClientError::BodyTooLarge(0))?;
+        let made = match &self.with {
+            With::Secret(source) => {
+                let secret = source.key().await?;
+                sign_content(self.profile, &Hand::Secret(secret.reveal().as_bytes()), stamp, &target, signed)
+            }
+            With::Pair(pair) => sign_content(self.profile, &Hand::Pair(pair), stamp, &target, signed),
+        };
+        for name in HEADERS {
+            headers.remove(name);
+        }
+        for (name, value) in made? {
+            let value = HeaderValue::try_from(value).map_err(|_| ClientError::HeaderValue)?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Signing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signing({})", self.profile.as_str())
+    }
+}
+
+/// What is signed of a request beside its headers.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    /// `None`: a stream of which nothing is known.
+    pub(crate) content: Option<Signed<'a>>,
+}
+
+/// Where the request goes, as the gateway will see it.
+fn target<'a>(headers: &'a HeaderMap, call: &Call<'a>) -> Target<'a> {
+    let Call { method, uri, .. } = *call;
+    let scheme = uri.scheme_str().unwrap_or("https");
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
+    let path = if uri.path().is_empty() { "/" } else { uri.path() };
+    let authority = normal_authority(authority.unwrap_or_default(), scheme);
+    Target { method: method.as_str(), scheme, authority, path, query: uri.query() }
+}
+
+/// What makes one signature unique.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    pub(crate) at_secs: i64,
+    pub(crate) nonce: String,
+}
+
+impl Moment {
+    /// The time and 16 random bytes.
+    pub(crate) fn now(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, ClientError> {
+        let mut bytes = [0; 16];
+        entropy.fill(&mut bytes)?;
+        Ok(Self { at_secs: now.as_secs(), nonce: hex::encode(bytes) })
+    }
+}

@@ -23,7 +23,7 @@ struct Package {
     is_present: fn() -> bool,
 }
 
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 7] = [
     Package {
         name: "postgresql",
         purpose: "the second storage engine",
@@ -33,6 +33,11 @@ const PACKAGES: [Package; 6] = [
         name: "nginx-light",
         purpose: "the plain proxy of the benchmark",
         is_present: || has("nginx") || std::path::Path::new("/usr/sbin/nginx").is_file(),
+    },
+    Package {
+        name: "redis-server",
+        purpose: "remembers nonces of signed requests for several nodes",
+        is_present: || has("redis-server"),
     },
     Package {
         name: "faketime",

@@ -89,6 +89,18 @@ fn of_keys() -> Vec<Operation> {
 
 fn of_rotations() -> Vec<Operation> {
     vec![
+        get(
+            Verb::KeySigningShow,
+            "/keys/{id}/signing",
+            "Show what a key's signatures are verified with",
+            keys::signing::show,
+        ),
+        post(
+            Verb::KeySigningRotate,
+            "/keys/{id}/signing/rotate",
+            "Give a key a new signing secret; only this answer ever shows it",
+            keys::signing::rotate,
+        ),
         post(
             Verb::KeyRotate,
             "/keys/{id}/rotate",

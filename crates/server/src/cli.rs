@@ -33,6 +33,7 @@ mod review;
 mod rotation;
 mod scan;
 mod serve;
+mod sign;
 mod status;
 mod token;
 pub mod transport;
@@ -165,6 +166,8 @@ pub enum Command {
     Whoami(whoami::WhoamiArgs),
     /// Write a key into a program's .env file, or check what the program misses
     Env(Box<env::EnvArgs>),
+    /// Print the headers that sign a request, without asking anyone
+    Sign(Box<sign::SignArgs>),
     /// Find keys that stand in files
     Scan(scan::ScanArgs),
     /// A small certificate authority for trying mutual TLS; not for production
@@ -276,6 +279,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Job(command) => job::run(&context, command),
         Command::Report(command) => report::run(&context, command),
         Command::Cert(command) => cert::run(&context, command),
+        Command::Sign(args) => sign::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
         Command::Status => status::run(&context),
         Command::Completions(args) => completions::run(&args),

@@ -15,7 +15,8 @@ use clap::Args;
 use claviger_domain::{address::CidrList, token::Brand};
 
 use file::{FileConfig, FileError};
-use outgoing::{JobTimes, SmtpChannel};
+pub use outgoing::NonceWord;
+use outgoing::{JobTimes, NonceSettings, SmtpChannel};
 use value::Size;
 pub use value::Span;
 pub use value::{ClientAuthWord, Durability, LogFormat};
@@ -147,6 +148,8 @@ pub struct Config {
     pub smtp: Option<SmtpChannel>,
     /// When durable jobs are due.
     pub jobs: JobTimes,
+    /// Who remembers signed requests.
+    pub nonces: NonceSettings,
 }
 
 /// Settings of the logs.
@@ -293,6 +296,7 @@ impl Config {
             retention: span(file.ledger.retention, 90 * 86_400),
             smtp: file.smtp.resolve()?,
             jobs: file.jobs.resolve()?,
+            nonces: file.nonces.resolve()?,
         };
         if !config.control.ip().is_loopback() {
             config.control_tls = config.control_tls.or_else(|| config.tls.clone());

@@ -15,10 +15,11 @@ use claviger_control::{listen, state::ControlState};
 use claviger_domain::{
     clock::{Clock, Entropy},
     direct_use::NoAccount,
+    ports::signing::NonceStore,
 };
 use claviger_gateway::Gateway;
 use claviger_service::{Background, Deps, Services, Settings, jobs::LastWords};
-use claviger_storage::MemoryNonces;
+use claviger_storage::{MemoryNonces, RedisNonces};
 use claviger_upstream::{AdminApi, Documents};
 use tokio::{
     net::TcpListener,
@@ -30,7 +31,7 @@ use self::certificate::Certificate;
 use crate::{
     cli::output::Output,
     clock::SystemClock,
-    config::{Config, ServeArgs},
+    config::{Config, NonceWord, ServeArgs},
     data_dir::{self, DataDir},
     entropy::SystemEntropy,
     first_start,
@@ -180,10 +181,23 @@ fn service_deps(
         free_disk: free_disk(config),
         checkpoint_sink: Some(Arc::new(sink::FileSink::new(config.checkpoint_file.clone()))),
         courier: outgoing::courier(config)?,
-        nonces: Arc::new(MemoryNonces::new(clock.now(), MOST_NONCES)),
+        nonces: nonces(config, vault, clock.as_ref())?,
         account: Arc::new(NoAccount),
         key_fetcher: Arc::new(Documents::new(settings::transport(config)?)),
         settings: service_settings(config, data),
+    })
+}
+
+/// Who remembers signed requests. Whatever is chosen is asked when the first one comes: until it answers, signed
+/// requests are refused and all others served.
+fn nonces(config: &Config, vault: &vault::Vault, clock: &dyn Clock) -> anyhow::Result<Arc<dyn NonceStore>> {
+    Ok(match config.nonces.store {
+        NonceWord::Memory => Arc::new(MemoryNonces::new(clock.now(), MOST_NONCES)),
+        NonceWord::Database => Arc::clone(&vault.database) as _,
+        NonceWord::Redis => {
+            let url = config.nonces.redis_url.as_deref().unwrap_or_default();
+            Arc::new(RedisNonces::new(url).context("nonces.redis_url")?)
+        }
     })
 }
 
@@ -198,6 +212,7 @@ fn service_settings(config: &Config, data: &DataDir) -> Settings {
         spool_dir: Some(data.file("spool")),
         min_free_disk_bytes: data_dir::MIN_FREE_BYTES,
         schedules: config.jobs.schedules().ok(),
+        nonces_per_key: config.nonces.per_key,
         retention_days: u32::try_from(config.retention.as_secs() / 86_400).unwrap_or(u32::MAX).max(1),
         ..Settings::default()
     }

@@ -69,7 +69,7 @@ use claviger_domain::{
 };
 use tokio::sync::Mutex;
 
-pub use nonces::MemoryNonces;
+pub use nonces::{MemoryNonces, RedisNonces};
 pub use open::{Access, Durability, OpenError, Options};
 
 use commit::Writer;

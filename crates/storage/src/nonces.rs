@@ -2,7 +2,8 @@
 
 mod database;
 mod memory;
+mod redis;
 
-pub use memory::MemoryNonces;
+pub use self::{memory::MemoryNonces, redis::RedisNonces};
 
 pub(crate) use database::{Memory, STATEMENTS};

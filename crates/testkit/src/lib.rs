@@ -16,6 +16,7 @@ mod folder;
 mod http;
 mod postgres;
 mod raw_server;
+mod redis;
 pub mod sql;
 mod wait;
 
@@ -26,4 +27,5 @@ pub use folder::data_folder;
 pub use http::{Framing, RawRequest};
 pub use postgres::{POSTGRES_URL, PostgresDatabase, postgres};
 pub use raw_server::{Answer, RawServer};
+pub use redis::{RedisServer, redis};
 pub use wait::{eventually, free_port, impossible, skip, steady_port};

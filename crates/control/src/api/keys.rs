@@ -7,6 +7,7 @@ pub mod list;
 pub mod revoke;
 pub mod rotate;
 pub mod show;
+pub mod signing;
 pub mod state;
 pub mod update;
 

@@ -92,6 +92,10 @@ verbs! {
     KeyPurge = "key.purge", Destroy, Workspace;
     /// Make a key's successor.
     KeyRotate = "key.rotate", Grant, Workspace;
+    /// Show what a key's signatures are verified with.
+    KeySigningShow = "key.signing.show", Read, Workspace;
+    /// Give a key a new signing secret.
+    KeySigningRotate = "key.signing.rotate", Grant, Workspace;
     /// List rotations.
     RotationList = "rotation.list", Read, Workspace;
     /// Show a rotation.

@@ -3,7 +3,7 @@
 use std::{io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use claviger_control::api::keys::{CreateKey, LimitsPatch, RevokeKey, UpdateKey};
+use claviger_control::api::keys::{CreateKey, LimitsPatch, RevokeKey, UpdateKey, signing::RotateSigning};
 use claviger_domain::token::{Brand, inspect, inspect_any_brand};
 use serde_json::json;
 
@@ -40,6 +40,9 @@ pub enum KeyCommand {
         /// Its id
         id: String,
     },
+    /// Signing secrets of a key
+    #[command(subcommand)]
+    Signing(SigningCommand),
     /// Make a key's successor and begin to replace the key by it
     Rotate(super::rotation::RotateArgs),
     /// Refuse a key for ever
@@ -51,6 +54,24 @@ pub enum KeyCommand {
         /// Judge it by this brand only [default: the one it was made with, or cvg]
         #[arg(long, value_name = "LETTERS")]
         brand: Option<String>,
+    },
+}
+
+/// What can be done with a key's signing secrets.
+#[derive(Debug, Subcommand)]
+pub enum SigningCommand {
+    /// Show what its signatures are verified with; secrets are not shown
+    Show {
+        /// The key's id
+        id: String,
+    },
+    /// Make a new signing secret; it is shown once. The old one works for another day
+    Rotate {
+        /// The key's id
+        id: String,
+        /// Refuse the old one at once
+        #[arg(long)]
+        at_once: bool,
     },
 }
 
@@ -209,6 +230,7 @@ pub fn run(context: &Context, command: KeyCommand) -> Result<(), CliError> {
         KeyCommand::Update(args) => update(context, *args),
         KeyCommand::Suspend { id } => verb(context, &id, "suspend"),
         KeyCommand::Resume { id } => verb(context, &id, "resume"),
+        KeyCommand::Signing(command) => signing(context, command),
         KeyCommand::Rotate(args) => super::rotation::rotate(context, args),
         KeyCommand::Revoke(args) => revoke(context, &args),
         KeyCommand::Inspect { token, brand } => inspect_token(context, token, brand.as_deref()),
@@ -270,6 +292,39 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
         view["expires_at"].as_str().unwrap_or("never"),
     ));
     show_secret(context, view.get("signing_secret"));
+    Ok(())
+}
+
+const SIGNERS: Columns = &[
+    ("ID", "id"),
+    ("KIND", "kind"),
+    ("STATE", "state"),
+    ("HINT", "hint"),
+    ("FROM", "valid_from"),
+    ("UNTIL", "until"),
+];
+
+fn signing(context: &Context, command: SigningCommand) -> Result<(), CliError> {
+    let place = |id: &str| format!("/admin/v1/keys/{}/signing", segment(id));
+    match command {
+        SigningCommand::Show { id } => {
+            let view = context.client()?.get(&place(&id))?;
+            if context.out.json {
+                context.out.value(&view);
+            } else {
+                context.out.rows(SIGNERS, &view["signers"]);
+            }
+        }
+        SigningCommand::Rotate { id, at_once } => {
+            let view =
+                context.client()?.post(&format!("{}/rotate", place(&id)), &RotateSigning { at_once })?;
+            if context.out.json {
+                context.out.value(&view);
+            } else {
+                show_secret(context, view.get("signing_secret"));
+            }
+        }
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ const EXAMPLE: &str = include_str!("../../../../deploy/claviger.toml");
 pub const REFERENCE: &str = include_str!("../../../../docs/src/configuration.md");
 
 /// What has no default that could be written down; the example shows a value that one might give.
-const EXAMPLES: [&str; 25] = [
+const EXAMPLES: [&str; 26] = [
     "data",
     "database",
     "public_url",
@@ -29,6 +29,7 @@ const EXAMPLES: [&str; 25] = [
     "upstream.proxy",
     "upstream.no_proxy",
     "audit.checkpoint_file",
+    "nonces.redis_url",
     "smtp.host",
     "smtp.port",
     "smtp.security",
@@ -108,6 +109,7 @@ fn other_text(text: &str) -> String {
         "optional" => "required".to_owned(),
         "json" => "human".to_owned(),
         "fsync" => "process".to_owned(),
+        "memory" => "database".to_owned(),
         "info" => "debug".to_owned(),
         "cvg" => "abc".to_owned(),
         "starttls" => "implicit".to_owned(),

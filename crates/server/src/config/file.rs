@@ -9,7 +9,10 @@ use std::{
 use claviger_domain::{address::CidrList, token::Brand};
 use serde::{Deserialize, Deserializer};
 
-use super::value::{ClientAuthWord, Durability, LogFormat, Size, Span};
+use super::{
+    outgoing::NonceWord,
+    value::{ClientAuthWord, Durability, LogFormat, Size, Span},
+};
 
 /// What a configuration file may say.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -62,6 +65,20 @@ pub struct FileConfig {
     pub smtp: SmtpSection,
     /// When durable jobs are due.
     pub jobs: JobsSection,
+    /// Who remembers signed requests.
+    pub nonces: NoncesSection,
+}
+
+/// `[nonces]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NoncesSection {
+    /// `memory`, `redis` or `database`.
+    pub store: Option<NonceWord>,
+    /// `redis://[user:password@]host[:port][/db]`, `rediss://` over TLS.
+    pub redis_url: Option<String>,
+    /// Signed requests of one key that are remembered at once.
+    pub per_key: Option<u32>,
 }
 
 /// `[smtp]`

@@ -1,13 +1,16 @@
-//! `[smtp]` and `[jobs]`: a mail channel that the settings define, and when durable jobs are due.
+//! `[smtp]`, `[jobs]` and `[nonces]`: a mail channel that the settings define, when durable jobs are due, and who
+//! remembers signed requests.
 
 use std::path::PathBuf;
 
 use claviger_domain::notice::channel::{SmtpSecurity, SmtpTarget};
 use claviger_service::jobs::Schedules;
 
+use serde::Deserialize;
+
 use super::{
     ConfigError,
-    file::{JobsSection, SmtpSection},
+    file::{JobsSection, NoncesSection, SmtpSection},
 };
 
 /// The mail channel of the settings.
@@ -28,6 +31,52 @@ pub struct JobTimes {
     pub weekly_report: String,
     /// The zone that they are meant in.
     pub time_zone: String,
+}
+
+/// Who remembers signed requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonceWord {
+    /// This process.
+    #[default]
+    Memory,
+    /// Redis or Valkey.
+    Redis,
+    /// The database.
+    Database,
+}
+
+/// Who remembers signed requests, and how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NonceSettings {
+    /// Who.
+    pub store: NonceWord,
+    /// Where Redis is.
+    pub redis_url: Option<String>,
+    /// Of one key, at once.
+    pub per_key: u32,
+}
+
+impl NoncesSection {
+    /// The settings, with defaults for those that are not given.
+    ///
+    /// # Errors
+    /// [`ConfigError::Setting`].
+    pub fn resolve(&self) -> Result<NonceSettings, ConfigError> {
+        let settings = NonceSettings {
+            store: self.store.unwrap_or_default(),
+            redis_url: self.redis_url.clone(),
+            per_key: self.per_key.unwrap_or(200_000),
+        };
+        let bad = |name, why: &str| Err(ConfigError::Setting { name, why: why.to_owned() });
+        if settings.store == NonceWord::Redis && settings.redis_url.is_none() {
+            return bad("nonces.redis_url", "expected an address such as redis://127.0.0.1:6379");
+        }
+        if settings.per_key == 0 {
+            return bad("nonces.per_key", "expected at least 1");
+        }
+        Ok(settings)
+    }
 }
 
 impl SmtpSection {

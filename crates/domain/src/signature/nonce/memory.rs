@@ -39,7 +39,7 @@ impl NonceMemory {
             return Some(NonceVerdict::Lost(self.loss));
         }
         let until = used.kept_until_secs();
-        if until <= self.forgotten_secs {
+        if self.forgets(used) {
             // The clock was set forward and back again.
             let at_secs = self.forgotten_secs.saturating_sub(KEPT_SECS + SKEW_SECS + 1);
             return Some(NonceVerdict::Lost(Loss { at: Timestamp::from_secs(at_secs) }));
@@ -70,6 +70,12 @@ impl NonceMemory {
             self.forgotten_secs = self.forgotten_secs.max(minute.saturating_mul(MINUTE));
         }
         count
+    }
+
+    /// Whether it can be judged no more because everything of its time was forgotten.
+    #[must_use]
+    pub const fn forgets(&self, used: &NonceUse) -> bool {
+        used.kept_until_secs() <= self.forgotten_secs
     }
 
     /// How many are remembered.

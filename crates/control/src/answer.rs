@@ -18,11 +18,20 @@ use crate::{
 pub trait Versioned {
     /// The row's version, for `ETag` and `If-Match`.
     fn version(&self) -> i64;
+    /// Whether it shows a secret this time: it is kept nowhere on the way then.
+    fn holds_secret(&self) -> bool {
+        false
+    }
 }
 
 fn tagged<T: Versioned + Serialize>(status: StatusCode, view: T) -> Response {
     let tag = HeaderValue::try_from(format!("\"{}\"", view.version()));
+    let secret = view.holds_secret();
     let mut response = (status, Json(view)).into_response();
+    if secret {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.extensions_mut().insert(HoldsSecret);
+    }
     // Digits between quotes are always a header's value.
     if let Ok(tag) = tag {
         response.headers_mut().insert(header::ETAG, tag);

@@ -222,6 +222,7 @@ mod tests {
             "authorization",
             "baggage",
             "connection",
+            "content-digest",
             "content-encoding",
             "content-length",
             "content-type",
@@ -238,6 +239,8 @@ mod tests {
             "retry-after",
             "server",
             "set-cookie",
+            "signature",
+            "signature-input",
             "te",
             "traceparent",
             "tracestate",
@@ -250,6 +253,10 @@ mod tests {
             "x-claude-code-session-id",
             "x-forwarded-for",
             "x-request-id",
+            "x-request-nonce",
+            "x-request-signature",
+            "x-request-signature-version",
+            "x-request-timestamp",
             "x-should-retry",
             "x-stainless-retry-count",
             "x-unknown",
@@ -258,8 +265,8 @@ mod tests {
             let names = names.iter().filter(|n| !keep(&HeaderName::from_static(n)));
             names.copied().collect::<Vec<_>>().join(" ")
         };
-        insta::assert_snapshot!(dropped(&|n| passes_upstream(n, false)), @r#"accept-encoding authorization baggage connection host keep-alive proxy-authenticate proxy-authorization proxy-connection te traceparent tracestate trailer transfer-encoding upgrade x-api-key"#);
-        insta::assert_snapshot!(dropped(&|n| passes_upstream(n, true)), @r#"accept-encoding authorization connection host keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding upgrade x-api-key"#);
+        insta::assert_snapshot!(dropped(&|n| passes_upstream(n, false)), @r#"accept-encoding authorization baggage connection host keep-alive proxy-authenticate proxy-authorization proxy-connection signature signature-input te traceparent tracestate trailer transfer-encoding upgrade x-api-key x-request-nonce x-request-signature x-request-signature-version x-request-timestamp"#);
+        insta::assert_snapshot!(dropped(&|n| passes_upstream(n, true)), @r#"accept-encoding authorization connection host keep-alive proxy-authenticate proxy-authorization proxy-connection signature signature-input te trailer transfer-encoding upgrade x-api-key x-request-nonce x-request-signature x-request-signature-version x-request-timestamp"#);
         insta::assert_snapshot!(dropped(&passes_downstream), @r#"anthropic-fast-input-tokens-limit anthropic-organization-id anthropic-priority-input-tokens-limit anthropic-ratelimit-requests-limit anthropic-ratelimit-unified-status anthropic-workspace-id connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding upgrade x-request-id"#);
     }
 

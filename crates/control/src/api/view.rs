@@ -46,7 +46,17 @@ macro_rules! versioned {
     };
 }
 
-versioned!(KeyView, WorkspaceView, OwnerView, UpstreamView, CredentialView);
+versioned!(WorkspaceView, OwnerView, UpstreamView, CredentialView);
+
+impl Versioned for KeyView {
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    fn holds_secret(&self) -> bool {
+        self.signing_secret.is_some()
+    }
+}
 
 /// A key, without the key.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -5,14 +5,19 @@ use claviger_domain::{
     grant::{AuthFailure, Forbidden},
     limit::{Exceeded, LimitKind},
     permission::{Access, Endpoint},
+    proof::Proof,
+    signature::SignatureError,
 };
-use claviger_service::recorder::{RecordError, RecorderFull};
+use claviger_service::{
+    nonces::NonceRefusal,
+    recorder::{RecordError, RecorderFull},
+};
 use claviger_upstream::UpstreamError;
 
 use super::*;
 use crate::{
     admit::AdmitError, authenticate::AuthenticateError, authorize::AuthorizeError, body::BodyError,
-    forward::ForwardError, receive::ReceiveError, relay::RelayError, route::RouteError,
+    forward::ForwardError, prove::ProveError, receive::ReceiveError, relay::RelayError, route::RouteError,
 };
 
 fn exceeded(retry_at: Option<i64>) -> AdmitError {
@@ -38,6 +43,14 @@ fn all() -> Vec<Refusal> {
         AuthorizeError::Model("claude-x".into()).into(),
         AuthorizeError::ModelHidden("claude-x".into()).into(),
         AuthorizeError::Encoded.into(),
+        ProveError::Missing(Proof::Signature).into(),
+        ProveError::Missing(Proof::Token).into(),
+        ProveError::from(SignatureError::Mismatch).into(),
+        ProveError::from(SignatureError::Skew { ahead_secs: -301 }).into(),
+        ProveError::from(NonceRefusal::Replayed).into(),
+        ProveError::from(NonceRefusal::Lost { retry_after_secs: 299 }).into(),
+        ProveError::from(NonceRefusal::TooMany { most: 9 }).into(),
+        ProveError::from(NonceRefusal::Unavailable).into(),
         AuthorizeError::from(BodyError::TooLarge { limit: 33_554_432 }).into(),
         Refusal::from(&BodyError::NoMemory),
         Refusal::from(&BodyError::TooSlow),

@@ -21,27 +21,33 @@ pub async fn update(
     Body(body): Body<UpdateKey>,
 ) -> Result<One<KeyView>, Problem> {
     let id = key_id(&id)?;
-    let (caller, services) = (&operator.caller, &state.services);
-    // The means to sign first: what is demanded next must be possible.
-    let mut secret = None;
-    if body.gives_a_secret() {
-        let (present, _) = services.keys.show(&id).await?;
-        if let Some(version) = version.filter(|version| *version != present.version) {
-            return Err(ServiceError::Stale { what: "key", version: present.version.max(version) }.into());
-        }
+    let (sign, public, gives) = (body.sign, body.signing_public_key.clone(), body.gives_a_secret());
+    let patch = patch(body)?;
+    let (services, caller) = (&state.services, &operator.caller);
+    if !gives {
+        let (record, usage) = services.keys.update(&id, patch, version, caller).await?;
+        return Ok(One(KeyView::of(&record, &usage, state.clock.now())));
     }
-    if let Some(public) = &body.signing_public_key {
+    let (present, _) = services.keys.show(&id).await?;
+    if version.is_some_and(|version| version != present.version) {
+        return Err(ServiceError::Stale { what: "key", version: present.version }.into());
+    }
+    // What is demanded must be possible; else nothing is made that a refused change would leave unseen.
+    let demands = patch.require.is_some();
+    if !demands && !patch.is_empty() {
+        services.keys.update(&id, patch.clone(), version, caller).await?;
+    }
+    if let Some(public) = &public {
         services.signing.put_public_key(&id, public, caller).await?;
     }
-    if body.sign {
+    let mut secret = None;
+    if sign {
         secret = Some(services.signing.rotate(&id, false, caller).await?.1);
     }
-    let only_secrets = body.gives_a_secret();
-    let patch = patch(body)?;
-    let (record, usage) = if only_secrets && patch.is_empty() {
-        services.keys.show(&id).await?
-    } else {
+    let (record, usage) = if demands {
         services.keys.update(&id, patch, version, caller).await?
+    } else {
+        services.keys.show(&id).await?
     };
     let mut view = KeyView::of(&record, &usage, state.clock.now());
     view.signing_secret = secret.map(|secret| shown(&secret));

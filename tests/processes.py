@@ -137,13 +137,13 @@ class Claviger:
 
 
 @contextlib.contextmanager
-def house(*, provider_key: str = "sk-ant-api03-" + "p" * 93 + "AA", arguments=(), simulator_arguments=()):
+def house(*, provider_key: str = "sk-ant-api03-" + "p" * 93 + "AA", arguments=(), simulator_arguments=(), environment=None):
     """A simulator and a gateway in front of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         simulator = Simulator(folder, provider_key, *simulator_arguments)
         try:
-            claviger = Claviger(folder, *arguments)
+            claviger = Claviger(folder, *arguments, environment=environment)
             try:
                 claviger.connect(simulator)
                 yield claviger, simulator

@@ -92,6 +92,26 @@ def test_a_refused_key_is_an_authentication_error_when_tokens_are_used():
     assert [r.url.path for r in wire.seen] == ["/team-a/v1/auth/token"]
 
 
+def test_a_call_that_is_repeated_with_a_new_token_counts_once():
+    refusals = ["token_expired", None, None]
+
+    def answer(wire, request):
+        if request.url.path.endswith("/v1/auth/token"):
+            return wire.json(200, {"access_token": "A", "token_type": "Bearer", "expires_in": 7200})
+        code = refusals.pop(0)
+        return wire.json(401, envelope(code)) if code else wire.json(200, message())
+
+    claviger = caller(auth="token")
+    with sdk(claviger, Wire(answer)) as client:
+        client.messages.create(**ASK)
+        client.messages.create(**ASK)
+        refusals.append("other")
+        with pytest.raises(anthropic.AuthenticationError):
+            client.messages.create(**ASK)
+    summary = claviger.summary()
+    assert (summary.requests, summary.errors, summary.retries) == (3, 1, 1)
+
+
 def test_a_busy_token_endpoint_is_retried_by_the_sdk_alone():
     def answer(wire, request):
         if request.url.path.endswith("/v1/auth/token"):

@@ -185,6 +185,7 @@ class Exchange {
       if (response.status !== 401 || repeated || !replayable) return response;
       const refusal: Refusal = { status: 401, headers: response.headers, text: await response.text() };
       if (!(await this.credential.mayRepeat(shown, refusal.text))) return answerOf(refusal);
+      this.statistics.retry();
     }
   }
 

@@ -138,6 +138,9 @@ class ClavigerAuth(AuthBase):
             key, grant = found
             # Asked before sending: a stream that was sent may look like a body in memory.
             replayable = is_replayable(request)
+            context = request.extensions.setdefault("claviger", {})
+            # A 401 that is repeated is no call of its own: it is counted once it is clear that it stands.
+            context["may_repeat"] = replayable and not repeated
             response = yield Send(request)
             if SUCCESSOR_HEADER in response.headers and self._secret is not None:
                 self._secret.announce()
@@ -145,6 +148,8 @@ class ClavigerAuth(AuthBase):
                 return
             code = error_code((yield ReadAnswer(response)))
             repeated = yield from self._may_repeat(key, grant, code)
+            settle: Callable[[bool], None] = context.pop("settle", lambda repeats: None)
+            settle(repeated)
             if not repeated:
                 return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from functools import partial
 from typing import Any
 
 from ._body import is_replayable, whole_body
@@ -67,7 +68,7 @@ class Exchange:
             yield from limiter.acquire()
             # The wait may have been long, and signatures have their time.
             context.get("resign", lambda: None)()
-        ticket = _Ticket(self, limiter, None if purchase else self._monotonic(), key)
+        ticket = _Ticket(self, limiter, None if purchase else self._monotonic(), key, context)
         try:
             response = yield from self._attempts(request, context)
         except BaseException:
@@ -136,9 +137,12 @@ class Exchange:
 class _Ticket:
     """What is still open about a call until its answer is closed: the slot, the usage, the place in the cache."""
 
-    def __init__(self, exchange: Exchange, limiter: Limiter | None, started: float | None, key: str | None) -> None:
+    def __init__(
+        self, exchange: Exchange, limiter: Limiter | None, started: float | None, key: str | None, context: dict[str, Any]
+    ) -> None:
         self._exchange = exchange
         self._limiter = limiter
+        self._context = context
         self._started = started
         self._key = key
         self._open = True
@@ -172,7 +176,11 @@ class _Ticket:
         latency_ms = (self._exchange._monotonic() - self._started) * 1000
         usage = None if reader is None or status != 200 else reader.reader.usage
         model = None if reader is None else reader.reader.model
-        self._exchange.statistics.sent(status=status, latency_ms=latency_ms, model=model, usage=usage)
+        count = partial(self._exchange.statistics.sent, status=status, latency_ms=latency_ms, model=model, usage=usage)
+        if status == 401 and self._context.get("may_repeat"):
+            self._context["settle"] = lambda repeats: self._exchange.statistics.retry() if repeats else count()
+        else:
+            count()
         self._keep(status)
 
     def _keep(self, status: int | None) -> None:

@@ -27,6 +27,7 @@ mod policies;
 mod reviews;
 mod revocation;
 mod rotation;
+mod rust_client;
 mod streams;
 mod tls;
 mod wire;

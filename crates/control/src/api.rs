@@ -84,6 +84,18 @@ fn of_keys() -> Vec<Operation> {
             "Show a key's limits and what is left",
             keys::limits::limits,
         ),
+        get(
+            Verb::TokenList,
+            "/keys/{id}/tokens",
+            "List living families of the tokens that a key has bought",
+            keys::tokens::list,
+        ),
+        post(
+            Verb::TokenRevoke,
+            "/keys/{id}/tokens/revoke",
+            "Refuse the tokens that a key has bought so far",
+            keys::tokens::revoke,
+        ),
     ]
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::Args;
-use claviger_domain::{address::CidrList, token::Brand};
+use claviger_domain::{address::CidrList, jose::Algorithm, token::Brand};
 
 use file::{FileConfig, FileError};
 pub use outgoing::NonceWord;
@@ -150,6 +150,8 @@ pub struct Config {
     pub jobs: JobTimes,
     /// Who remembers signed requests.
     pub nonces: NonceSettings,
+    /// What access tokens are signed with.
+    pub token_algorithm: Algorithm,
 }
 
 /// Settings of the logs.
@@ -297,6 +299,7 @@ impl Config {
             smtp: file.smtp.resolve()?,
             jobs: file.jobs.resolve()?,
             nonces: file.nonces.resolve()?,
+            token_algorithm: file.tokens.algorithm.unwrap_or(Algorithm::EdDsa),
         };
         if !config.control.ip().is_loopback() {
             config.control_tls = config.control_tls.or_else(|| config.tls.clone());
@@ -321,6 +324,12 @@ impl Config {
             return bad(
                 "tls.client_auth",
                 "expected `client_ca`, too: without it no certificate can be verified",
+            );
+        }
+        if self.token_algorithm == Algorithm::Rs256 {
+            return bad(
+                "tokens.algorithm",
+                "expected EdDSA or ES256: RS256 is for verifying what others signed",
             );
         }
         if !(1..=256).contains(&self.workers) {

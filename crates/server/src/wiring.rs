@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use claviger_control::{listen, state::ControlState};
 use claviger_domain::{
+    access_token::key_life::KeyPlan,
     clock::{Clock, Entropy},
     direct_use::NoAccount,
     ports::signing::NonceStore,
@@ -213,6 +214,7 @@ fn service_settings(config: &Config, data: &DataDir) -> Settings {
         min_free_disk_bytes: data_dir::MIN_FREE_BYTES,
         schedules: config.jobs.schedules().ok(),
         nonces_per_key: config.nonces.per_key,
+        token_keys: KeyPlan { algorithm: config.token_algorithm, ..KeyPlan::default() },
         retention_days: u32::try_from(config.retention.as_secs() / 86_400).unwrap_or(u32::MAX).max(1),
         ..Settings::default()
     }

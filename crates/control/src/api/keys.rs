@@ -9,6 +9,7 @@ pub mod rotate;
 pub mod show;
 pub mod signing;
 pub mod state;
+pub mod tokens;
 pub mod update;
 
 use claviger_domain::{clock::Timestamp, id::KeyId, key::OnDisconnect};

@@ -1,5 +1,8 @@
 //! The vectors of the RFCs, and signing back and forth.
 
+mod foreign;
+mod wycheproof;
+
 use serde_json::json;
 
 use super::*;

@@ -90,6 +90,10 @@ verbs! {
     KeyRevoke = "key.revoke", Change, Workspace;
     /// Forget a dead key's MAC.
     KeyPurge = "key.purge", Destroy, Workspace;
+    /// List the tokens that a key has bought.
+    TokenList = "token.list", Read, Workspace;
+    /// Refuse the tokens that a key has bought.
+    TokenRevoke = "token.revoke", Change, Workspace;
     /// Make a key's successor.
     KeyRotate = "key.rotate", Grant, Workspace;
     /// Show what a key's signatures are verified with.

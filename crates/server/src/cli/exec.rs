@@ -53,6 +53,10 @@ pub struct ExecArgs {
     /// Address blocks it may be used from, within those of the key
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     allow_ip: Vec<String>,
+    /// Give the command an access token of the child key instead of the key: for keys that demand one, and for at most
+    /// two hours
+    #[arg(long)]
+    access: bool,
     #[command(flatten)]
     holder: HolderArgs,
     /// The command and its arguments
@@ -65,6 +69,8 @@ struct Lent {
     gateway: Gateway,
     id: String,
     key: Token,
+    /// What the command is shown instead of the key.
+    access_token: Option<String>,
     beat_every: Duration,
 }
 
@@ -99,14 +105,23 @@ fn lend(gateway: Gateway, args: &ExecArgs) -> Result<Lent, CliError> {
         "models": args.models,
         "allow_ip": args.allow_ip,
     }))?;
+    let key = ours(field(&minted, "key")?, "the gateway's answer")?;
+    let access_token = if args.access { Some(buy(&gateway, &key)?) } else { None };
     Ok(Lent {
         id: field(&minted, "id")?.to_owned(),
-        key: ours(field(&minted, "key")?, "the gateway's answer")?,
+        key,
+        access_token,
         beat_every: Duration::from_secs(
             minted["heartbeat_secs"].as_u64().unwrap_or(30).clamp(1, LEASE_SECS / 3),
         ),
         gateway,
     })
+}
+
+/// It dies with the child key, and so with the command.
+fn buy(gateway: &Gateway, key: &Token) -> Result<String, CliError> {
+    let bought = gateway.opened_by(key)?.auth("/token", &json!({"grant_type": "client_credentials"}))?;
+    field(&bought, "access_token").map(str::to_owned)
 }
 
 /// From the command's begin to the key's end.
@@ -141,10 +156,11 @@ fn begin(args: &ExecArgs, lent: &Lent) -> std::io::Result<Child> {
         command.env_remove(name);
     }
     let base = lent.gateway.base_url();
-    command.env("ANTHROPIC_API_KEY", text(&lent.key)).env("ANTHROPIC_BASE_URL", base);
+    let shown = lent.access_token.as_deref().unwrap_or(text(&lent.key));
+    command.env("ANTHROPIC_API_KEY", shown).env("ANTHROPIC_BASE_URL", base);
     // Where the program looks for the other names, they must not lead past the gateway.
     let others = [
-        ("CLAUDE_API_KEY", text(&lent.key).to_owned()),
+        ("CLAUDE_API_KEY", shown.to_owned()),
         ("CLAUDE_API_URL", format!("{base}/v1")),
         ("CLAUDE_BASE_URL", format!("{base}/v1")),
     ];

@@ -133,9 +133,29 @@ impl Gateway {
         self.call(Method::POST, "/unwrap", Some(&body))
     }
 
+    /// The same gateway, opened by a token that stands for the key.
+    ///
+    /// # Errors
+    /// [`CliError`] when it cannot be sent.
+    pub fn opened_by_text(&self, token: &str) -> Result<Self, CliError> {
+        Ok(Self { key: Some(secret_text(token)?), ..self.clone() })
+    }
+
+    /// Asks at the token counter, below `/v1/auth`.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub fn auth(&self, path: &str, form: &Value) -> Result<Value, NotDone> {
+        self.ask(Method::POST, &format!("/v1/auth{path}"), Some(form))
+    }
+
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {
+        self.ask(method, &format!("/v1/claviger{path}"), body)
+    }
+
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let mut request = Request::builder().method(method).uri(format!("{}/v1/claviger{path}", self.prefix));
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.prefix));
         if let Some(key) = &self.key {
             request = request.header("x-api-key", key.clone());
         }
@@ -179,7 +199,11 @@ impl Gateway {
 }
 
 fn secret(key: &Token) -> Result<HeaderValue, CliError> {
-    let mut value = HeaderValue::try_from(text(key)).map_err(|e| CliError::failed(e.to_string()))?;
+    secret_text(text(key))
+}
+
+fn secret_text(text: &str) -> Result<HeaderValue, CliError> {
+    let mut value = HeaderValue::try_from(text).map_err(|e| CliError::failed(e.to_string()))?;
     value.set_sensitive(true);
     Ok(value)
 }

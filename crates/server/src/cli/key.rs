@@ -1,5 +1,7 @@
 //! `claviger key …`
 
+pub mod tokens;
+
 use std::{io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
@@ -47,6 +49,9 @@ pub enum KeyCommand {
     Rotate(super::rotation::RotateArgs),
     /// Refuse a key for ever
     Revoke(RevokeArgs),
+    /// The access and refresh tokens that a key has bought
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
     /// Say what a string is, check by check, without asking anyone
     Inspect {
         /// The string, or `-` to read it from standard input
@@ -233,6 +238,7 @@ pub fn run(context: &Context, command: KeyCommand) -> Result<(), CliError> {
         KeyCommand::Signing(command) => signing(context, command),
         KeyCommand::Rotate(args) => super::rotation::rotate(context, args),
         KeyCommand::Revoke(args) => revoke(context, &args),
+        KeyCommand::Tokens(command) => tokens::run(context, command),
         KeyCommand::Inspect { token, brand } => inspect_token(context, token, brand.as_deref()),
     }
 }

@@ -1,5 +1,7 @@
 //! `claviger token`
 
+mod access;
+
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{ErrorKind, Read},
@@ -14,7 +16,7 @@ use claviger_domain::{
     token::Token,
 };
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -40,9 +42,15 @@ pub struct TokenArgs {
     /// Address blocks it may be used from, within those of the key
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     allow_ip: Vec<String>,
-    /// Mint a new one in any case
+    /// Mint or buy a new one in any case
     #[arg(long)]
     fresh: bool,
+    /// Print an access token (two hours) instead of a child key
+    #[arg(long, conflicts_with_all = ["ttl", "models", "allow_ip"])]
+    access: bool,
+    /// What the access token may be used for, within what the key may: messages:write, models:read …
+    #[arg(long, value_name = "SCOPE,…", value_delimiter = ',', requires = "access")]
+    scope: Vec<String>,
     #[command(flatten)]
     holder: HolderArgs,
 }
@@ -57,17 +65,20 @@ struct Kept {
     renew_us: i64,
 }
 
-/// Prints a short-lived child of the key, and nothing else.
+/// Prints a short-lived child of the key, or an access token that it buys, and nothing else.
 ///
 /// # Errors
 /// [`CliError`]; nothing was printed.
 pub fn run(context: &Context, args: &TokenArgs) -> Result<(), CliError> {
+    if args.access {
+        return access::run(context, &args.holder, &args.scope, args.fresh);
+    }
     let (gateway, parent) = Gateway::find(context, &args.holder)?;
     let wish = json!({"ttl_secs": args.ttl.secs(), "models": args.models, "allow_ip": args.allow_ip});
     let place = place(&gateway, &parent, &wish);
     // Many who ask at once get one key: the first mints it, the others wait for that.
     let _turn = place.as_deref().and_then(|path| turn(path).ok());
-    let kept = place.as_deref().filter(|_| !args.fresh).and_then(read);
+    let kept: Option<Kept> = place.as_deref().filter(|_| !args.fresh).and_then(read);
     let kept = match kept.filter(|kept| SystemClock.now().as_micros() < kept.renew_us) {
         Some(kept) if still_works(&gateway, &kept) => kept,
         Some(_) | None => mint(&gateway, &wish, place.as_deref(), context)?,
@@ -142,7 +153,7 @@ fn turn(path: &Path) -> std::io::Result<File> {
 }
 
 /// What was kept; what cannot be read, or others can, was not.
-fn read(path: &Path) -> Option<Kept> {
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return None,

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use claviger_domain::{address::CidrList, token::Brand};
+use claviger_domain::{address::CidrList, jose::Algorithm, token::Brand};
 use serde::{Deserialize, Deserializer};
 
 use super::{
@@ -67,6 +67,16 @@ pub struct FileConfig {
     pub jobs: JobsSection,
     /// Who remembers signed requests.
     pub nonces: NoncesSection,
+    /// Access tokens.
+    pub tokens: TokensSection,
+}
+
+/// `[tokens]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokensSection {
+    /// What access tokens are signed with: `EdDSA` or `ES256`.
+    pub algorithm: Option<Algorithm>,
 }
 
 /// `[nonces]`

@@ -55,6 +55,7 @@ pub fn take_over(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
         smtp: waiting.kept("smtp", &running.smtp, &new.smtp),
         jobs: waiting.kept("jobs", &running.jobs, &new.jobs),
         nonces: waiting.kept("nonces", &running.nonces, &new.nonces),
+        token_algorithm: waiting.kept("tokens.algorithm", &running.token_algorithm, &new.token_algorithm),
     };
     (config, waiting.0)
 }

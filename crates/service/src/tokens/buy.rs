@@ -135,11 +135,10 @@ pub(super) fn wanted(asked: Option<&str>, allowed: Scopes) -> Result<Scopes, Buy
     Err(BuyError::Scope(format!("the key may `{}`", allowed.words().join(" "))))
 }
 
-/// When the key ends, or its parent.
+/// When the key ends; for a child its parent: a child's own end moves with each heartbeat, and is asked for at each
+/// request.
 pub(super) fn end_of(live: &LiveGrant) -> Option<Timestamp> {
-    let own = live.grant.key.expires_at;
-    let parents = live.parent.as_ref().and_then(|parent| parent.grant.key.expires_at);
-    own.into_iter().chain(parents).min()
+    live.parent.as_deref().unwrap_or(live).grant.key.expires_at
 }
 
 pub(super) fn issued(

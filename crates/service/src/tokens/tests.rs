@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use claviger_domain::{
-    access_token::{TTL_SECS, key_life::{KEEP_SECS, LEAD_SECS, PERIOD_SECS, TokenKeyState}},
+    access_token::{
+        TTL_SECS,
+        key_life::{KEEP_SECS, LEAD_SECS, PERIOD_SECS, TokenKeyState},
+    },
     clock::MICROS_PER_SEC,
     jose::Algorithm,
     key::{KeyRecord, RevocationReason},
@@ -148,7 +151,10 @@ async fn denying_a_key_ends_what_it_bought_and_nothing_that_it_buys_after() {
     assert_eq!(scene.tokens().families(&scene.key.id).await.unwrap().1.len(), 1);
     assert_eq!(scene.tokens().end_all(&scene.key.id, &Caller::system()).await.unwrap(), 1);
     assert_eq!(scene.verify(&before).await.unwrap_err(), TokenRefusal::Denied);
-    assert!(matches!(scene.refresh(&before, "").await, Err(BuyError::Refresh(RefreshError::Ended(EndReason::Operator)))));
+    assert!(matches!(
+        scene.refresh(&before, "").await,
+        Err(BuyError::Refresh(RefreshError::Ended(EndReason::Operator)))
+    ));
     let after = scene.buy().await;
     scene.verify(&after).await.unwrap();
     assert_eq!(scene.tokens().families(&scene.key.id).await.unwrap().1.len(), 1);
@@ -165,7 +171,10 @@ async fn of_many_who_renew_at_once_one_is_first_one_is_told_and_the_rest_end_it(
     assert!(matches!(third, Err(BuyError::Reused)));
     assert_eq!(scene.verify(&both[0]).await.unwrap_err(), TokenRefusal::Denied);
     assert_eq!(scene.verify(&bought).await.unwrap_err(), TokenRefusal::Denied);
-    assert!(matches!(scene.refresh(&both[0], "").await, Err(BuyError::Refresh(RefreshError::Ended(EndReason::Reused)))));
+    assert!(matches!(
+        scene.refresh(&both[0], "").await,
+        Err(BuyError::Refresh(RefreshError::Ended(EndReason::Reused)))
+    ));
     let state = lock(&scene.house.store.state);
     let generations: Vec<u32> = state.tokens.tokens.iter().map(|t| t.generation).collect();
     assert_eq!(generations, [1, 2]);
@@ -207,7 +216,8 @@ async fn what_is_stored_opens_nothing() {
     let renewed = scene.refresh(&bought, "").await.unwrap();
     let state = lock(&scene.house.store.state);
     let seen = format!("{:?}{:?}{:?}", state.tokens.families, state.tokens.tokens, state.audit);
-    for secret in [&bought.refresh_token, &renewed.refresh_token, &bought.access_token, &renewed.access_token] {
+    for secret in [&bought.refresh_token, &renewed.refresh_token, &bought.access_token, &renewed.access_token]
+    {
         assert!(!seen.contains(std::str::from_utf8(secret.expose()).unwrap()));
     }
 }

@@ -82,7 +82,8 @@ async fn a_signing_key_reads_back_and_there_is_one_of_each(place: Place) {
     assert_eq!(second, Err(StoreError::Conflict { what: "token key" }));
     let next = key("c", TokenKeyState::Next);
     put(&db, vec![Change::InsertTokenKey(Box::new(next.clone()))]).await;
-    let retired = TokenKeyRecord { state: TokenKeyState::Retiring, retiring_at: Some(at(9)), ..active.clone() };
+    let retired =
+        TokenKeyRecord { state: TokenKeyState::Retiring, retiring_at: Some(at(9)), ..active.clone() };
     let active_now = TokenKeyRecord { state: TokenKeyState::Active, active_at: Some(at(9)), ..next };
     let turn = || {
         vec![
@@ -91,7 +92,11 @@ async fn a_signing_key_reads_back_and_there_is_one_of_each(place: Place) {
         ]
     };
     put(&db, turn()).await;
-    assert_eq!(apply(&db, turn()).await, Err(StoreError::Conflict { what: "token key" }), "of another version");
+    assert_eq!(
+        apply(&db, turn()).await,
+        Err(StoreError::Conflict { what: "token key" }),
+        "of another version"
+    );
     let states: Vec<_> = db.token_keys().await.unwrap().into_iter().map(|k| (k.kid, k.state)).collect();
     let wanted = [("a".to_owned(), TokenKeyState::Retiring), ("c".to_owned(), TokenKeyState::Active)];
     assert_eq!(states, wanted);
@@ -106,10 +111,13 @@ async fn a_family_reads_back_and_changes_once_a_version(place: Place) {
     let db = place.open().await;
     let begun = family("a", at(10));
     let first = token(&begun, "aaaaaaaaaa");
-    put(&db, vec![
-        Change::InsertTokenFamily(Box::new(begun.clone())),
-        Change::InsertRefreshToken(Box::new(first.clone())),
-    ])
+    put(
+        &db,
+        vec![
+            Change::InsertTokenFamily(Box::new(begun.clone())),
+            Change::InsertRefreshToken(Box::new(first.clone())),
+        ],
+    )
     .await;
     let (row, read) = db.refresh_token(first.public_id).await.unwrap().unwrap();
     assert_eq!((read, row.generation, row.pepper_version), (begun.clone(), 1, PepperVersion(3)));
@@ -133,10 +141,13 @@ async fn a_family_reads_back_and_changes_once_a_version(place: Place) {
 async fn no_token_has_two_successors_whoever_is_faster(place: Place) {
     let db = Arc::new(place.open().await);
     let begun = family("race", at(10));
-    put(&db, vec![
-        Change::InsertTokenFamily(Box::new(begun.clone())),
-        Change::InsertRefreshToken(Box::new(token(&begun, "aaaaaaaaaa"))),
-    ])
+    put(
+        &db,
+        vec![
+            Change::InsertTokenFamily(Box::new(begun.clone())),
+            Change::InsertRefreshToken(Box::new(token(&begun, "aaaaaaaaaa"))),
+        ],
+    )
     .await;
     let mut racers = tokio::task::JoinSet::new();
     for racer in 0..16_u8 {
@@ -147,7 +158,8 @@ async fn no_token_has_two_successors_whoever_is_faster(place: Place) {
     while let Some(answer) = racers.join_next().await {
         answers.push(answer.unwrap());
     }
-    let rotated: Vec<&String> = answers.iter().filter_map(|a| a.strip_prefix("rotated ").map(|_| a)).collect();
+    let rotated: Vec<&String> =
+        answers.iter().filter_map(|a| a.strip_prefix("rotated ").map(|_| a)).collect();
     assert_eq!(rotated.len(), 1, "{answers:?}");
     assert_eq!(answers.iter().filter(|a| a.starts_with("again")).count(), 1, "{answers:?}");
     let told = answers.iter().find_map(|a| a.strip_prefix("again ")).unwrap();
@@ -196,7 +208,8 @@ async fn denials_grow_and_are_told(place: Place) {
     put(&db, vec![Change::DenyTokens(denial(5, 200))]).await;
     assert_eq!(db.token_denials(&[subject.clone()]).await.unwrap(), [denial(10, 200)]);
     let other = DenialSubject::key(&KeyId::parse("key_0123456789").unwrap());
-    put(&db, vec![Change::DenyTokens(Denial { subject: other.clone(), min_iat: at(1), until: at(50) })]).await;
+    put(&db, vec![Change::DenyTokens(Denial { subject: other.clone(), min_iat: at(1), until: at(50) })])
+        .await;
     let subjects = |denials: Vec<Denial>| denials.into_iter().map(|d| d.subject).collect::<Vec<_>>();
     assert_eq!(subjects(db.live_denials(at(20), None, 9).await.unwrap()), [subject.clone(), other.clone()]);
     assert_eq!(subjects(db.live_denials(at(20), Some(&subject), 9).await.unwrap()), [other]);
@@ -208,18 +221,17 @@ async fn denials_grow_and_are_told(place: Place) {
 async fn what_is_over_is_forgotten(place: Place) {
     let db = place.open().await;
     let (old, young) = (family("old", at(0)), family("young", at(1_000_000)));
-    let denial = Denial {
-        subject: DenialSubject::family(&old.id),
-        min_iat: at(1),
-        until: at(100),
-    };
-    put(&db, vec![
-        Change::InsertTokenFamily(Box::new(old.clone())),
-        Change::InsertRefreshToken(Box::new(token(&old, "aaaaaaaaaa"))),
-        Change::InsertTokenFamily(Box::new(young.clone())),
-        Change::InsertRefreshToken(Box::new(token(&young, "bbbbbbbbbb"))),
-        Change::DenyTokens(denial.clone()),
-    ])
+    let denial = Denial { subject: DenialSubject::family(&old.id), min_iat: at(1), until: at(100) };
+    put(
+        &db,
+        vec![
+            Change::InsertTokenFamily(Box::new(old.clone())),
+            Change::InsertRefreshToken(Box::new(token(&old, "aaaaaaaaaa"))),
+            Change::InsertTokenFamily(Box::new(young.clone())),
+            Change::InsertRefreshToken(Box::new(token(&young, "bbbbbbbbbb"))),
+            Change::DenyTokens(denial.clone()),
+        ],
+    )
     .await;
     assert_eq!(db.forget_tokens(old.expires_at, 10).await.unwrap(), 3);
     assert!(db.token_family(&old.id).await.unwrap().is_none());

@@ -28,6 +28,7 @@ use crate::{
     headers::{REQUEST_ID, X_REQUEST_ID},
     receive::{Head, Inbound},
     reply::ReplyBody,
+    sender::{self, SenderError},
     worker::Shared,
 };
 
@@ -110,6 +111,9 @@ pub enum AuthError {
     /// Not from here, or not now.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// The key is bound to somebody else.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
     /// The rest.
     #[error(transparent)]
     Buy(#[from] BuyError),
@@ -232,6 +236,7 @@ impl Counter<'_> {
             }
         };
         live.check_place(self.head.client_ip, self.head.at)?;
+        sender::certificate(&live, self.head)?;
         self.shared.services.tokens.count(&live, self.head.at)?;
         Ok(live)
     }

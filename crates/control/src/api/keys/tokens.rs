@@ -54,7 +54,7 @@ impl From<Family> for TokenFamilyView {
 
 /// Body of `POST /admin/v1/keys/{id}/tokens/revoke`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct RevokeTokens {
     /// One family; without it all of the key's, and every access token that it has bought so far.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ pub struct TokensRevoked {
     /// The key.
     pub key: String,
     /// Families that lived until now.
-    pub families: usize,
+    pub families: u32,
 }
 
 /// Living families of a key's tokens, the one that was renewed last first.
@@ -91,7 +91,7 @@ pub async fn revoke(
     let key = key_id(&id)?;
     let tokens = &state.services.tokens;
     let families = match &body.family {
-        None => tokens.end_all(&key, &operator.caller).await?,
+        None => u32::try_from(tokens.end_all(&key, &operator.caller).await?).unwrap_or(u32::MAX),
         Some(family) => {
             let bad = |e: claviger_domain::id::IdError| Problem::invalid("family", e.to_string());
             tokens.end(&key, &TokenFamilyId::parse(family).map_err(bad)?, &operator.caller).await?;

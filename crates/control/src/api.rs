@@ -257,7 +257,8 @@ fn of_upstreams() -> Vec<Operation> {
             "/credentials/usage",
             "Who still uses the provider's own keys: what it billed to each, beside what went through here",
             direct_use::usage,
-        ),
+        )
+        .or(StatusCode::CONFLICT),
         delete(Verb::CredentialRemove, "/credentials/{id}", "Take a credential out", credentials::remove),
     ]
 }

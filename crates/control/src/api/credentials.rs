@@ -29,7 +29,7 @@ pub struct AddCredential {
     /// What it is for: `traffic`, or `admin` for an Admin API key, which asks the account who used which key and serves no
     /// caller.
     #[serde(default = "traffic")]
-    #[schema(value_type = Purpose, default = "traffic", inline)]
+    #[schema(value_type = String, default = "traffic", pattern = "^(traffic|admin)$")]
     pub purpose: CredentialPurpose,
     /// The provider key.
     pub secret: String,
@@ -37,15 +37,6 @@ pub struct AddCredential {
 
 const fn traffic() -> CredentialPurpose {
     CredentialPurpose::Traffic
-}
-
-/// What a credential is for, as in the document.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "the document's face of the domain's `CredentialPurpose`")]
-enum Purpose {
-    Traffic,
-    Admin,
 }
 
 /// `POST /admin/v1/credentials`

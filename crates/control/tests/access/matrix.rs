@@ -20,8 +20,7 @@ use crate::house::{House, Person};
 const PEOPLE: usize = 7;
 
 /// Verbs that need no operation: what they name is done by a command alone, or by nobody yet.
-const WITHOUT_OPERATION: [Verb; 4] =
-    [Verb::CredentialUsage, Verb::KeyInspect, Verb::KeyPurge, Verb::SettingsShow];
+const WITHOUT_OPERATION: [Verb; 3] = [Verb::KeyInspect, Verb::KeyPurge, Verb::SettingsShow];
 
 #[test]
 fn every_verb_has_its_operation() {

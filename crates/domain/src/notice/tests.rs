@@ -72,8 +72,8 @@ fn all() -> Vec<Notice> {
             deadline: None,
         },
         Notice::UnusedRevoked { name: name(), unused_days: 180, last_used_at: None },
-        Notice::SigningRotation { name: name(), valid_from: NOW, until: NOW },
-        Notice::SigningOld { name: name(), until: NOW },
+        Notice::SigningRotation { name: name(), valid_from: at, until: at },
+        Notice::SigningOld { name: name(), until: at },
         Notice::WeeklyReport {
             report: ReportId::parse("rpt_1").unwrap(),
             from: Timestamp::from_secs(1_771_934_400),

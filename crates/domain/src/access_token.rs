@@ -43,6 +43,13 @@ impl Confirmation {
         self.x5t_s256.is_none() && self.jkt.is_none()
     }
 
+    /// Whether all that this demands was shown.
+    #[must_use]
+    pub fn is_met_by(&self, shown: &Self) -> bool {
+        let met = |wanted: &Option<String>, shown: &Option<String>| wanted.is_none() || wanted == shown;
+        met(&self.x5t_s256, &shown.x5t_s256) && met(&self.jkt, &shown.jkt)
+    }
+
     /// `token_type` in answers.
     #[must_use]
     pub const fn token_type(&self) -> &'static str {

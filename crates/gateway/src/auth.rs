@@ -4,6 +4,7 @@
 //! OAuth 2.0 as RFC 6749, 7009, 7662 and 8414 shape it, but for one thing: refusals stand in Anthropic's envelope, as all
 //! of the gateway's do, with OAuth's code in `error.details.oauth_error`.
 
+mod exchange;
 mod form;
 mod refused;
 mod view;
@@ -12,11 +13,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use claviger_claude_wire::answers::UNAUTHENTICATED_MESSAGE;
-use claviger_domain::{access_token::Confirmation, audit::Actor, grant::Forbidden};
+use claviger_domain::{
+    access_token::Confirmation,
+    audit::Actor,
+    dpop::DpopError,
+    grant::Forbidden,
+    proof::Proof,
+    token::side::{SideToken, SideUse},
+};
 use claviger_service::{
     Caller as Asker, ServiceError,
     grants::LiveGrant,
     tokens::{BuyError, Order},
+    workload::ExchangeError,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
@@ -103,8 +112,21 @@ pub enum AuthError {
     #[error("`{0}` is missing")]
     Missing(&'static str),
     /// Another grant.
-    #[error("`grant_type` must be one of: client_credentials, refresh_token")]
+    #[error(
+        "`grant_type` must be one of: client_credentials, refresh_token, {}, {}",
+        exchange::TOKEN_EXCHANGE,
+        exchange::JWT_BEARER
+    )]
     Grant,
+    /// A parameter, or this value of it, is not offered.
+    #[error("`{0}` is not supported, or not with this value")]
+    Unsupported(&'static str),
+    /// The sender is not the one that the key is bound to, or its proof is not good.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
+    /// The identity buys nothing.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     /// No working key was shown.
     #[error("{}", UNAUTHENTICATED_MESSAGE)]
     Client(#[from] AuthenticateError),
@@ -172,11 +194,15 @@ impl Counter<'_> {
         match self.form.get("grant_type") {
             None | Some("client_credentials") => {}
             Some("refresh_token") => return self.refresh().await,
+            Some(exchange::TOKEN_EXCHANGE) => return self.exchange().await,
+            Some(exchange::JWT_BEARER) => return self.assertion().await,
             Some(_) => return Err(AuthError::Grant),
         }
         let live = self.client().await?;
         let issuer = self.shared.issuer();
-        let order = self.order(&issuer);
+        let confirmation = sender::confirmation(self.shared, self.head, live.grant.key.public_id).await?;
+        demanded(&live, &confirmation)?;
+        let order = self.order(&issuer, confirmation);
         let bought = self.shared.services.tokens.buy(&live, &order, &self.asker(&live)).await?;
         Ok(view::bought(self.head, &bought))
     }
@@ -195,7 +221,8 @@ impl Counter<'_> {
         };
         let issuer = self.shared.issuer();
         let asker = self.asker_of(Actor::Anonymous);
-        let order = self.order(&issuer);
+        let confirmation = self.confirmation_of(shown).await?;
+        let order = self.order(&issuer, confirmation);
         let bought = self.shared.services.tokens.refresh(shown, &order, &asker).await?;
         Ok(view::bought(self.head, &bought))
     }
@@ -235,16 +262,24 @@ impl Counter<'_> {
                 prove_key(grants, brand, shown.text).await?
             }
         };
+        sender::certificate(&live, self.head)?;
         live.check_place(self.head.client_ip, self.head.at)?;
         sender::certificate(&live, self.head)?;
         self.shared.services.tokens.count(&live, self.head.at)?;
         Ok(live)
     }
 
-    fn order<'a>(&'a self, issuer: &'a str) -> Order<'a> {
+    /// Whoever renews proves to be whom the refresh token is bound to; a proof counts among the token's uses.
+    async fn confirmation_of(&self, shown: &[u8]) -> Result<Confirmation, AuthError> {
+        let brand = self.shared.config().brand;
+        let token = SideToken::parse(brand, SideUse::Refresh, shown).map_err(|_| BuyError::Unknown)?;
+        Ok(sender::confirmation(self.shared, self.head, token.public_id()).await?)
+    }
+
+    fn order<'a>(&'a self, issuer: &'a str, confirmation: Confirmation) -> Order<'a> {
         Order {
             scope: self.form.get("scope"),
-            confirmation: Confirmation::default(),
+            confirmation,
             issuer,
             ip: Some(self.head.client_ip),
         }
@@ -264,6 +299,18 @@ impl Counter<'_> {
             ..Asker::system()
         }
     }
+}
+
+/// What the key demands of its sender is demanded of the token, too: one that is bound to nobody would not be of use.
+fn demanded(live: &LiveGrant, shown: &Confirmation) -> Result<(), SenderError> {
+    let demanded = live.demanded();
+    if demanded.contains(Proof::Mtls) && shown.x5t_s256.is_none() {
+        return Err(SenderError::CertificateRequired);
+    }
+    if demanded.contains(Proof::Dpop) && shown.jkt.is_none() {
+        return Err(SenderError::Dpop(DpopError::Missing));
+    }
+    Ok(())
 }
 
 fn answer(head: &Head, status: StatusCode, body: &serde_json::Value) -> Response<ReplyBody> {

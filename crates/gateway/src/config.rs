@@ -22,6 +22,8 @@ pub struct GatewayConfig {
     /// The origin that callers use, such as `https://claude.example.com`, without a trailing slash. Where it
     /// is not set, URLs in answers are built from the request's `Host`.
     pub public_url: Option<String>,
+    /// Whether every proof of possession must hold a nonce of ours (RFC 9449, 8; no).
+    pub dpop_nonce_required: bool,
     /// Whether `traceparent`, `tracestate` and `baggage` go upstream (no: they may carry internal names).
     pub forward_trace_headers: bool,
     /// The longest that an answer waits for its record (2 s).
@@ -42,6 +44,7 @@ impl Default for GatewayConfig {
             stream: StreamSettings::default(),
             trusted_proxies: CidrList::default(),
             public_url: None,
+            dpop_nonce_required: false,
             forward_trace_headers: false,
             record_wait: Duration::from_secs(2),
             insecure_plaintext: false,

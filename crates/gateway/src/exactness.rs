@@ -5,6 +5,9 @@ use claviger_claude_wire::headers::{HOP_BY_HOP, TRACE, X_API_KEY, is_upstream_ac
 use claviger_domain::signature;
 use http::{HeaderMap, HeaderName, header};
 
+/// A proof of possession (RFC 9449): of the caller, towards the gateway.
+const DPOP: &str = "dpop";
+
 /// Which way something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -32,7 +35,7 @@ pub const EXCEPTIONS: [Exception; 18] = [
     Exception {
         name: "credential",
         direction: Direction::Request,
-        what: "x-api-key, authorization and proxy-authorization are taken out; the provider's key is put in, in the form that the client used",
+        what: "x-api-key, authorization, proxy-authorization and dpop are taken out; the provider's key is put in, in the form that the client used",
         why: "the provider key never leaves the gateway, the caller's never reaches the provider",
     },
     Exception {
@@ -155,6 +158,7 @@ pub fn passes_upstream(name: &HeaderName, forward_trace: bool) -> bool {
         _ => {
             let name = name.as_str();
             name != X_API_KEY
+                && name != DPOP
                 && !is_hop_by_hop(name)
                 && !signature::HEADERS.contains(&name)
                 && (forward_trace || !TRACE.contains(&name))

@@ -89,7 +89,7 @@ async fn run(
     let caller = authenticate(shared, &inbound).await;
     let mut caller = caller.inspect_err(|error| known.whose.named(error))?;
     known.whose = Whose::Key(caller.live.grant.key.public_id);
-    caller.proofs = caller.proofs.union(sender::certificate(&caller.live, &inbound.head)?);
+    caller.proofs = caller.proofs.union(sender::prove(shared, &inbound.head, &caller).await?);
     known.leaving = caller.live.told().map(|_| Arc::clone(&caller.live));
     known.rotating = rotating(&caller.live, inbound.head.at);
     laps.end(Stage::Authenticate);

@@ -32,6 +32,8 @@ pub struct Refusal {
     pub oauth_error: Option<&'static str>,
     /// `WWW-Authenticate` (RFC 6750, 3), where one says more than that a key is needed.
     pub challenge: Option<&'static str>,
+    /// `DPoP-Nonce` (RFC 9449, 8): the next proof must hold it.
+    pub dpop_nonce: Option<String>,
     /// For answers whose wait is computed.
     pub retry_after_secs: Option<u64>,
     /// The limit that binds.
@@ -52,6 +54,7 @@ impl Refusal {
             error_code: None,
             oauth_error: None,
             challenge: None,
+            dpop_nonce: None,
             retry_after_secs: None,
             headroom: None,
             reason,
@@ -109,6 +112,9 @@ pub fn refuse(refusal: &Refusal, whose: Refused<'_>) -> Response<ReplyBody> {
         headers::add_headroom(&mut headers, headroom);
     }
     let challenge = refusal.challenge.or((row.status == 401).then_some(CHALLENGE));
+    if let Some(nonce) = refusal.dpop_nonce.as_deref().and_then(|n| HeaderValue::from_str(n).ok()) {
+        headers.insert("dpop-nonce", nonce);
+    }
     if let Some(challenge) = challenge {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }

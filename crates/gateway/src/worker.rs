@@ -6,6 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use claviger_claude_wire::price::PriceTable;
 use claviger_domain::{
     clock::{Clock, Entropy},
+    dpop::NonceMaker,
     id::CredentialId,
 };
 use claviger_service::Services;
@@ -68,6 +69,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What is thought of each credential.
     pub health: HealthBoard,
+    /// Nonces for proofs of possession; `None`: there was no randomness to make them with.
+    pub dpop: Option<NonceMaker>,
     /// Memory for bodies.
     pub budget: BodyBudget,
 }
@@ -84,6 +87,7 @@ impl Shared {
             transport: deps.transport,
             simulator: deps.simulator,
             prices: ArcSwap::new(deps.prices),
+            dpop: NonceMaker::generate(deps.entropy.as_ref()).ok(),
             clock: deps.clock,
             entropy: deps.entropy,
             tracker: deps.tracker,

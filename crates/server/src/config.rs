@@ -114,6 +114,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Plain http beyond loopback.
     pub insecure_plaintext: bool,
+    /// Whether every DPoP proof must hold a nonce of ours.
+    pub dpop_require_nonce: bool,
     /// Whether trace headers go upstream.
     pub forward_trace_headers: bool,
     /// Price override.
@@ -278,6 +280,7 @@ impl Config {
             workers: args.workers.or(file.workers).unwrap_or_else(cores),
             drain_timeout: span(args.drain_timeout.or(file.drain_timeout), 30),
             insecure_plaintext: args.insecure_plaintext || file.insecure_plaintext.unwrap_or(false),
+            dpop_require_nonce: file.dpop.require_nonce.unwrap_or(false),
             forward_trace_headers: file.forward_trace_headers.unwrap_or(false),
             prices: file.prices.clone(),
             max_staleness: span(file.max_staleness, 10),

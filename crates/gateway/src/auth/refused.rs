@@ -7,7 +7,7 @@ use claviger_domain::{
 };
 use claviger_service::{ServiceError, tokens::BuyError};
 
-use super::AuthError;
+use super::{AuthError, exchange};
 use crate::refuse::Refusal;
 
 const INVALID_REQUEST: Option<&str> = Some("invalid_request");
@@ -33,6 +33,13 @@ impl From<AuthError> for Refusal {
             AuthError::Grant => {
                 Self { oauth_error: Some("unsupported_grant_type"), ..bad("auth_grant_unsupported") }
             }
+            AuthError::Unsupported(_) => bad("auth_unsupported"),
+            AuthError::Sender(error) => {
+                let oauth_error = error.oauth();
+                let refusal = Self::from(error);
+                Self { oauth_error, ..refusal }
+            }
+            AuthError::Exchange(error) => exchange::refused(error, text),
             AuthError::Client(error) => {
                 let refusal = Self::from(error);
                 let strange = refusal.answer == Answer::Unauthenticated;

@@ -44,7 +44,11 @@ pub(super) fn metadata(head: &Head, issuer: &str) -> Response<ReplyBody> {
         "jwks_uri": at(KEYS),
         "scopes_supported": scopes,
         "response_types_supported": [],
-        "grant_types_supported": ["client_credentials", "refresh_token"],
+        "grant_types_supported": [
+            "client_credentials", "refresh_token", super::exchange::TOKEN_EXCHANGE, super::exchange::JWT_BEARER,
+        ],
+        "dpop_signing_alg_values_supported": algorithms,
+        "tls_client_certificate_bound_access_tokens": true,
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": ["none"],

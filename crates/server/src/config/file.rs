@@ -49,6 +49,8 @@ pub struct FileConfig {
     pub tls: TlsSection,
     /// TLS of the control plane.
     pub control_tls: ControlTlsSection,
+    /// Proofs of possession.
+    pub dpop: DpopSection,
     /// Logs.
     pub log: LogSection,
     /// Bounds on clients.
@@ -137,6 +139,14 @@ pub struct TlsSection {
     pub client_ca: Option<PathBuf>,
     /// `optional` or `required`.
     pub client_auth: Option<ClientAuthWord>,
+}
+
+/// `[dpop]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DpopSection {
+    /// Whether every proof must hold a nonce of ours.
+    pub require_nonce: Option<bool>,
 }
 
 /// `[control_tls]`

@@ -133,6 +133,7 @@ pub fn gateway(config: &Config) -> GatewayConfig {
         brand: config.brand,
         trusted_proxies: config.trusted_proxies.clone(),
         public_url: config.public_url.as_deref().map(|u| u.trim_end_matches('/').to_owned()),
+        dpop_nonce_required: config.dpop_require_nonce,
         forward_trace_headers: config.forward_trace_headers,
         insecure_plaintext: config.insecure_plaintext,
         spool_dir: Some(config.data.join(BODIES)),

@@ -30,6 +30,7 @@ pub fn take_over(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
             &running.insecure_plaintext,
             &new.insecure_plaintext,
         ),
+        dpop_require_nonce: new.dpop_require_nonce,
         forward_trace_headers: new.forward_trace_headers,
         prices: new.prices,
         max_staleness: waiting.kept("max_staleness", &running.max_staleness, &new.max_staleness),

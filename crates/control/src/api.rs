@@ -138,6 +138,12 @@ fn of_rotations() -> Vec<Operation> {
             "Go back to the old key while it lives",
             rotations::roll_back,
         ),
+        post(
+            Verb::RotationRedeliver,
+            "/rotations/{id}/redeliver",
+            "Wrap a successor that nobody uses yet anew, with a new secret; only this answer ever shows its wrapping token",
+            rotations::redeliver,
+        ),
         get(
             Verb::WrappingShow,
             "/wrappings/{id}",
@@ -265,7 +271,12 @@ fn of_upstreams() -> Vec<Operation> {
 
 fn of_workloads() -> Vec<Operation> {
     vec![
-        post(Verb::IssuerAdd, "/issuers", "Add an issuer of other platforms' identities", workloads::add_issuer),
+        post(
+            Verb::IssuerAdd,
+            "/issuers",
+            "Add an issuer of other platforms' identities",
+            workloads::add_issuer,
+        ),
         get(Verb::IssuerList, "/issuers", "List issuers by creation", workloads::issuers),
         delete(
             Verb::IssuerRemove,

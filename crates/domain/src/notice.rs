@@ -12,6 +12,7 @@ use crate::{
     clock::Timestamp,
     id::{KeyId, NoticeId, OwnerId, ReportId, RotationId, WorkspaceId},
     key::{KeyRecord, RevocationReason, deprecation::DeprecationStage},
+    rotation::HoldReason,
 };
 
 /// How grave it is (row M4).
@@ -80,6 +81,10 @@ pub enum RotationStep {
     Cancelled,
     /// Gone back to the old key.
     RolledBack,
+    /// The successor waits in a new wrapping.
+    Redelivered,
+    /// The old key is kept beyond the overlap: nobody uses the successor.
+    Held,
 }
 
 impl RotationStep {
@@ -94,6 +99,8 @@ impl RotationStep {
             Self::Completed => "completed",
             Self::Cancelled => "cancelled",
             Self::RolledBack => "rolled_back",
+            Self::Redelivered => "redelivered",
+            Self::Held => "held",
         }
     }
 }
@@ -127,6 +134,9 @@ pub enum Notice {
         overlap_secs: u64,
         /// When the old key is planned to be gone.
         completion_at: Timestamp,
+        /// Why the old key is kept beyond the overlap, if it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold: Option<HoldReason>,
     },
     /// A key was moved down the ladder of deprecation (row R5).
     Deprecation {
@@ -310,6 +320,8 @@ impl Notice {
                 RotationStep::Completed => "rotation.completed",
                 RotationStep::Cancelled => "rotation.cancelled",
                 RotationStep::RolledBack => "rotation.rolled_back",
+                RotationStep::Redelivered => "rotation.redelivered",
+                RotationStep::Held => "rotation.held",
             },
             Self::Deprecation { .. } => "key.deprecated",
             Self::Revocation { .. } => "key.revoked",
@@ -331,7 +343,10 @@ impl Notice {
             | Self::Revocation { reason: RevocationReason::Compromised, .. }
             | Self::Revocation { immediate: true, .. } => Severity::Critical,
             Self::KeyExpiring { days, .. } if *days > 3 => Severity::Info,
-            Self::Rotation { step: RotationStep::Cancelled | RotationStep::RolledBack, .. }
+            Self::Rotation {
+                step: RotationStep::Cancelled | RotationStep::RolledBack | RotationStep::Held,
+                ..
+            }
             | Self::KeyExpiring { .. }
             | Self::Deprecation { .. }
             | Self::Revocation { .. }

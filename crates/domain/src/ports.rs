@@ -189,6 +189,9 @@ pub enum Change {
     UpdateWrapping(Box<WrappingRecord>),
     /// A key's certificate of revocation; a conflict when it has one.
     InsertCertificate(Box<CertificateRecord>),
+    /// The revocation of a child key that this transaction holds gets a certificate of its own, as those of other keys
+    /// do anyway.
+    Certify(KeyId),
     /// A review that waits, or was decided at once; a conflict when the key has one that waits.
     InsertReview(Box<ReviewRecord>),
     /// What has become of it.

@@ -6,10 +6,14 @@
 //!    └───────────┴───► cancelled  └──────────┴────► rolled_back
 //! ```
 //!
+//! The old key is never retired while its successor was not unwrapped and used, or is suspended: it is held
+//! ([`HoldReason`]), at most until its own expiry.
+//!
 //! The client chooses which key it uses, so adoption is measured and not imposed. What is to be done follows from what
 //! is stored and observed ([`decide`]); each answer is one step that is written in one transaction, so that a crash
 //! between two steps is resumed by deciding again.
 
+mod hold;
 mod take;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +27,8 @@ use crate::{
     },
 };
 
-pub use take::{Taken, cancel, roll_back, take};
+pub use hold::{Hold, HoldReason};
+pub use take::{Taken, cancel, redelivered, roll_back, take};
 
 /// How long both keys work unless something else is asked for: 7 days, in seconds.
 pub const DEFAULT_OVERLAP_SECS: u64 = 7 * 86_400;
@@ -123,6 +128,10 @@ pub struct RotationRecord {
     pub retiring_at: Option<Timestamp>,
     /// When it ended, in whichever way.
     pub ended_at: Option<Timestamp>,
+    /// What keeps the old key from being walked out.
+    pub hold: Option<Hold>,
+    /// The overlap was put off to this moment: the successor was delivered anew, or adopted late.
+    pub extended_to: Option<Timestamp>,
     /// Row version, for optimistic locking.
     pub version: i64,
 }
@@ -131,7 +140,13 @@ impl RotationRecord {
     /// When the overlap is over.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
-        deadline(self.started_at, self.overlap_secs)
+        self.extended_to.unwrap_or_else(|| deadline(self.started_at, self.overlap_secs))
+    }
+
+    /// When an overlap that begins now is over: never past the old key's own expiry.
+    fn deadline_from(&self, now: Timestamp, old: &KeyRecord) -> Timestamp {
+        let end = deadline(now, self.overlap_secs);
+        old.expires_at.map_or(end, |expires_at| end.min(expires_at))
     }
 
     /// When the old key is planned to be gone: once it has walked down the ladder, which begins when the overlap is over
@@ -190,9 +205,18 @@ pub enum RotationError {
     TooLate {
         /// Its state.
         state: RotationState,
-        /// `cancelled`, `rolled back`.
+        /// `cancelled`, `rolled back`, `delivered anew`.
         what: &'static str,
     },
+    /// The other key is dead: nothing is left to go on with.
+    #[error("the old key is {}: it cannot go on in the successor's place", .0.as_str())]
+    OldDead(KeyStatus),
+    /// Nothing can be delivered of a dead key.
+    #[error("the successor is {}: it cannot be delivered", .0.as_str())]
+    SuccessorDead(KeyStatus),
+    /// Whoever uses it would be cut off.
+    #[error("the successor is in use: it was delivered")]
+    InUse,
 }
 
 /// How long old and new key work together: as asked, at most until the old key expires.
@@ -264,6 +288,10 @@ pub enum Step {
     Close,
     /// The successor died: the old key goes on as if nothing had been.
     Abandon,
+    /// The old key is kept beyond the overlap, for its owner would be left with no key that works.
+    Hold(HoldReason),
+    /// What kept the old key is over.
+    Release,
 }
 
 impl Step {
@@ -279,11 +307,13 @@ impl Step {
             Self::Finish => Some("rotation.finish"),
             Self::Close => Some("rotation.close"),
             Self::Abandon => Some("rotation.abandon"),
+            Self::Hold(_) => Some("rotation.hold"),
+            Self::Release => Some("rotation.release"),
         }
     }
 
     /// The names of all steps.
-    pub const ALL_NAMES: [&'static str; 7] = [
+    pub const ALL_NAMES: [&'static str; 9] = [
         "rotation.deliver",
         "rotation.activate",
         "rotation.retire",
@@ -291,6 +321,8 @@ impl Step {
         "rotation.finish",
         "rotation.close",
         "rotation.abandon",
+        "rotation.hold",
+        "rotation.release",
     ];
 }
 
@@ -306,9 +338,12 @@ pub fn decide(rotation: &RotationRecord, seen: &Observed<'_>, now: Timestamp) ->
     if is_dead(seen.successor, now) {
         return Step::Abandon;
     }
-    match rotation.state {
-        RotationState::Created if seen.unwrapped => Step::Deliver,
-        RotationState::Created | RotationState::Delivered if seen.successor_used => Step::Activate,
+    if hold::is_over(rotation, seen, now) {
+        return Step::Release;
+    }
+    let step = match rotation.state {
+        RotationState::Created if seen.unwrapped => return Step::Deliver,
+        RotationState::Created | RotationState::Delivered if seen.successor_used => return Step::Activate,
         RotationState::Created | RotationState::Delivered => wait_or_retire(rotation.deadline(), now),
         RotationState::Overlapping => wait_or_retire(retirement(rotation, seen), now),
         RotationState::Retiring => match seen.old.deprecation.map(|d| d.due(now)) {
@@ -320,6 +355,10 @@ pub fn decide(rotation: &RotationRecord, seen: &Observed<'_>, now: Timestamp) ->
         RotationState::Finished | RotationState::Cancelled | RotationState::RolledBack => {
             Step::Wait(Timestamp::MAX)
         }
+    };
+    match step {
+        Step::Wait(_) => step,
+        nearer => hold::instead(rotation, seen, now).unwrap_or(nearer),
     }
 }
 
@@ -337,12 +376,15 @@ fn is_dead(key: &KeyRecord, now: Timestamp) -> bool {
     matches!(key.state, KeyState::Revoked | KeyState::Purged) || key.status(now) == KeyStatus::Expired
 }
 
-/// Whether a rotation can be cancelled: only before the successor is used.
+/// Whether a rotation can be cancelled: only before the successor is used, and while the old key lives.
 ///
 /// # Errors
-/// [`RotationError::TooLate`].
-pub const fn check_cancel(rotation: &RotationRecord) -> Result<(), RotationError> {
+/// [`RotationError::TooLate`], [`RotationError::OldDead`].
+pub fn check_cancel(rotation: &RotationRecord, old: &KeyRecord, now: Timestamp) -> Result<(), RotationError> {
     match rotation.state {
+        RotationState::Created | RotationState::Delivered if is_dead(old, now) => {
+            Err(RotationError::OldDead(old.status(now)))
+        }
         RotationState::Created | RotationState::Delivered => Ok(()),
         state @ (RotationState::Overlapping
         | RotationState::Retiring
@@ -355,7 +397,7 @@ pub const fn check_cancel(rotation: &RotationRecord) -> Result<(), RotationError
 /// Whether a rotation can be rolled back: while the old key lives, and never to a compromised one.
 ///
 /// # Errors
-/// [`RotationError::TooLate`], [`RotationError::Compromised`], [`RotationError::Dead`].
+/// [`RotationError::TooLate`], [`RotationError::Compromised`], [`RotationError::OldDead`].
 pub fn check_rollback(
     rotation: &RotationRecord,
     old: &KeyRecord,
@@ -367,7 +409,32 @@ pub fn check_rollback(
     if !rotation.state.is_open() {
         return Err(RotationError::TooLate { state: rotation.state, what: "rolled back" });
     }
-    if is_dead(old, now) { Err(RotationError::Dead(old.status(now))) } else { Ok(()) }
+    if is_dead(old, now) { Err(RotationError::OldDead(old.status(now))) } else { Ok(()) }
+}
+
+/// Whether a successor can be delivered anew: until it is used, whatever became of the old key meanwhile.
+///
+/// # Errors
+/// [`RotationError::TooLate`], [`RotationError::SuccessorDead`], [`RotationError::InUse`].
+pub fn check_redeliver(
+    rotation: &RotationRecord,
+    successor: &KeyRecord,
+    successor_used: bool,
+    now: Timestamp,
+) -> Result<(), RotationError> {
+    match rotation.state {
+        RotationState::Created | RotationState::Delivered | RotationState::Finished => {}
+        state @ (RotationState::Overlapping
+        | RotationState::Retiring
+        | RotationState::Cancelled
+        | RotationState::RolledBack) => {
+            return Err(RotationError::TooLate { state, what: "delivered anew" });
+        }
+    }
+    if is_dead(successor, now) {
+        return Err(RotationError::SuccessorDead(successor.status(now)));
+    }
+    if successor_used || rotation.activated_at.is_some() { Err(RotationError::InUse) } else { Ok(()) }
 }
 
 /// When an overlap of so many seconds is over.

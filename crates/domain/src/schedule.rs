@@ -74,6 +74,15 @@ impl Schedule {
         Ok(Self(Kind::Every { micros: secs * MICROS_PER_SEC }))
     }
 
+    /// By how much the beginning of a run may be put off at most, in microseconds: short intervals stay what they are.
+    #[must_use]
+    pub const fn most_jitter_micros(&self) -> i64 {
+        match &self.0 {
+            Kind::Every { micros } => *micros / 10,
+            Kind::Cron { .. } => MICROS_PER_DAY,
+        }
+    }
+
     /// The first slot after a moment; `None` when there is none in the calendar.
     #[must_use]
     pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {

@@ -168,6 +168,21 @@ impl Token {
         Ok(Self::seal(text))
     }
 
+    /// Makes another key under a public id that is there already: whatever had this id before is another key.
+    ///
+    /// # Errors
+    /// [`EntropyError`] when randomness cannot be had.
+    pub fn renew(
+        brand: Brand,
+        class: KeyClass,
+        id: PublicId,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, EntropyError> {
+        let mut renewed = Self::generate(brand, class, entropy)?.0;
+        renewed[PREFIX_LEN..PREFIX_LEN + PUBLIC_ID_LEN].copy_from_slice(&id.0);
+        Ok(Self::seal(renewed))
+    }
+
     /// Reads a token: length, prefix, charset and checksum, in one pass without allocating. Nothing is trimmed.
     ///
     /// # Errors

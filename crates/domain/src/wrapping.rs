@@ -56,8 +56,8 @@ pub enum WrappingError {
     /// Its time is over.
     #[error("this delivery has lapsed at {}: ask for a new one", .0.to_rfc3339())]
     Lapsed(Timestamp),
-    /// The key that it held is gone.
-    #[error("this delivery was withdrawn: its key does not work any more")]
+    /// The key that it held is gone, or waits in another delivery.
+    #[error("this delivery was withdrawn: its key was revoked, or delivered anew")]
     Withdrawn,
     /// No delivery lasts longer than a week.
     #[error("a delivery waits between 1 second and 7 days")]

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ServiceError, dependants};
 
+/// The action of the transaction that keeps a certificate, in audit records.
+pub(crate) const ISSUE: &str = "certificate.issue";
 /// How often keys are looked for that wait for their certificate.
 const PERIOD: Duration = Duration::from_secs(5);
 /// How many certificates one look makes at most before it looks again.
@@ -94,7 +96,7 @@ impl Certificates {
             created_at: now,
             body: body.to_string(),
         };
-        let mut event = AuditEvent::new(now, Actor::System, "certificate.issue", certificate.id.as_str())
+        let mut event = AuditEvent::new(now, Actor::System, ISSUE, certificate.id.as_str())
             .with("audit_number", revoked.audit_number)
             .with("verification_hash", hash);
         event.key = revoked.key.id.to_string();
@@ -132,7 +134,10 @@ impl Certificates {
     }
 
     /// Certifies what was revoked without a certificate: by jobs, or before a crash. How many.
-    pub(crate) async fn complete(&self) -> Result<u64, ServiceError> {
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`]; what was made stays made.
+    pub async fn complete(&self) -> Result<u64, ServiceError> {
         let mut made = 0;
         loop {
             let waiting = self.0.deps.store.uncertified_keys(PAGE).await?;

@@ -51,7 +51,8 @@ pub(crate) use self::{
     workload::FakeKeys,
 };
 use self::{
-    idempotency::Requests, lifecycle::LifecycleState, notices::NoticeState, operators::OperatorState, workload::WorkloadState,
+    idempotency::Requests, lifecycle::LifecycleState, notices::NoticeState, operators::OperatorState,
+    workload::WorkloadState,
 };
 use crate::{Background, Deps, Services, Settings, lock::lock};
 
@@ -290,6 +291,7 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
         | Change::InsertWrapping(_)
         | Change::UpdateWrapping(_)
         | Change::InsertCertificate(_)
+        | Change::Certify(_)
         | Change::InsertReview(_)
         | Change::UpdateReview(_)
         | Change::InsertTokenKey(_)
@@ -316,7 +318,10 @@ impl Store for FakeStore {
         state.requests.mark(&event)?;
         let (keys, tokens) = (state.keys.clone(), state.tokens.clone());
         let revoked = changes.iter().filter_map(|change| match change {
-            Change::UpdateKey(key) if key.revocation.is_some() => Some(key.id.clone()),
+            Change::UpdateKey(key) if key.revocation.is_some() && key.parent.is_none() => {
+                Some(key.id.clone())
+            }
+            Change::Certify(child) => Some(child.clone()),
             _ => None,
         });
         let revoked: Vec<KeyId> = revoked.collect();

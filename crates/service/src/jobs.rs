@@ -33,7 +33,7 @@ use crate::{
     policies::Policies,
     refusals::Refusals,
     reviews::Reviews,
-    rotation::Rotations,
+    rotation::{RotationJob, Rotations},
     scheduler::{Job, Scheduler},
     services::FreeDisk,
     signing::{Signing, SigningRotation},
@@ -52,6 +52,8 @@ const FIRST_RETENTION: Duration = Duration::from_secs(60);
 const SIGNING_SECS: i64 = 600;
 /// How often nonces are looked through.
 const NONCES: Duration = Duration::from_secs(5);
+/// How often rotations are looked through, in seconds.
+const ROTATION_SECS: i64 = 2;
 /// 09:00 on the first day of each quarter.
 const QUARTERLY: &str = "0 9 1 1,4,7,10 *";
 
@@ -68,6 +70,8 @@ pub struct Schedules {
     pub signing: Schedule,
     /// Steps of the keys that sign access tokens: every five minutes.
     pub token_keys: Schedule,
+    /// Steps of rotations, lapsed deliveries: every two seconds, whenever there is something to do.
+    pub rotations: Schedule,
 }
 
 impl Schedules {
@@ -82,6 +86,7 @@ impl Schedules {
             permission_review: Schedule::cron(QUARTERLY, zone)?,
             signing: Schedule::every(SIGNING_SECS)?,
             token_keys: Schedule::every(token_keys::EVERY_SECS)?,
+            rotations: Schedule::every(ROTATION_SECS)?,
         })
     }
 }
@@ -98,13 +103,16 @@ pub(crate) struct DurableParts {
     pub(crate) signing: Signing,
     pub(crate) direct_uses: DirectUses,
     pub(crate) tokens: Tokens,
+    pub(crate) rotations: Rotations,
 }
 
 /// THE list of durable jobs: one runner acts for each slot, after downtime too.
 pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
     let DurableParts { schedules, store, entropy, policies, keys, notices, reviews, signing, .. } = parts;
-    let (direct_uses, tokens) = (parts.direct_uses, parts.tokens);
+    let (direct_uses, tokens, rotations) = (parts.direct_uses, parts.tokens, parts.rotations);
     vec![
+        // Keys are rotated step by step, each step once; deliveries that have lapsed are emptied.
+        Arc::new(RotationJob { schedule: schedules.rotations, rotations }),
         // Owners hear of an expiry in time; what nobody uses is revoked.
         Arc::new(DailyCheck {
             schedule: schedules.daily_check,
@@ -141,7 +149,6 @@ pub struct Jobs {
     pub(crate) nonces: Nonces,
     pub(crate) signing: Signing,
     pub(crate) certificates: Certificates,
-    pub(crate) rotations: Rotations,
     pub(crate) scheduler: Scheduler,
     pub(crate) deliveries: Deliveries,
     pub(crate) disk: DiskWatch,
@@ -161,7 +168,6 @@ impl Jobs {
             nonces,
             signing: secrets,
             certificates,
-            rotations,
             scheduler,
             deliveries,
             disk,
@@ -175,9 +181,7 @@ impl Jobs {
         let disk = tracker.spawn(disk.run(stop.clone()));
         // Whoever revoked a key, and whatever died after it: the certificate follows.
         let certifying = tracker.spawn(certificates.run(stop.clone()));
-        // Keys are rotated step by step, each step once, whichever node takes it.
-        let rotating = tracker.spawn(rotations.run(stop.clone()));
-        // What is due by the calendar is run by whoever takes the lease.
+        // What is due is run by whoever takes the lease.
         let scheduler = tracker.spawn(scheduler.run(tracker.clone(), stop.clone()));
         // Notices go out, each channel by itself.
         let deliveries = tracker.spawn(deliveries.run(tracker.clone(), stop.clone()));
@@ -192,7 +196,7 @@ impl Jobs {
                 () = tokio::time::sleep(REFUSALS) => refusals.flush(clock.now(), false).await,
             }
         }
-        for job in [feed, signing, disk, certifying, rotating, scheduler, deliveries, retention, forgetting] {
+        for job in [feed, signing, disk, certifying, scheduler, deliveries, retention, forgetting] {
             if let Err(error) = job.await {
                 tracing::error!(%error, "a background loop ended badly");
             }

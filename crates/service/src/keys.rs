@@ -26,8 +26,8 @@ use serde::Deserialize;
 use self::end::EndOrder;
 use crate::{
     Caller, ServiceError,
+    ending::Endings,
     grants::Grants,
-    notices::Notices,
     policies::Policies,
     signing::{MadeSecret, Signing},
     tenants::Tenants,
@@ -176,7 +176,7 @@ pub(crate) struct KeyDeps {
     pub(crate) brand: Brand,
     pub(crate) tenants: Tenants,
     pub(crate) policies: Policies,
-    pub(crate) notices: Notices,
+    pub(crate) endings: Endings,
     pub(crate) wrappings: Wrappings,
     pub(crate) signing: Signing,
     pub(crate) grants: Grants,

@@ -3,6 +3,7 @@
 
 mod dependants;
 mod digests;
+mod ending;
 #[cfg(test)]
 mod fake;
 mod holder_rates;

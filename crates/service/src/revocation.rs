@@ -18,11 +18,16 @@ use serde_json::Value;
 
 use crate::{
     Caller, ServiceError,
-    certificates::Certificates,
+    certificates::{self, Certificates},
     dependants,
     grants::{Grants, REVOCATION_GRACE_US},
     keys::{Keys, end::EndOrder},
 };
+
+/// The action of the first transaction, which refuses the key, in audit records.
+pub(crate) const REVOKE: &str = "key.revoke";
+/// What a revocation consists of: the actions of its transactions, in their order. Crash tests go through them.
+pub const STEPS: [&str; 2] = [REVOKE, certificates::ISSUE];
 
 /// How much longer than the grace is waited for calls that were cut to be gone.
 const CUT_US: u64 = 5_000_000;
@@ -96,9 +101,6 @@ impl Revocations {
             Some(applied) => self.certify(&ended.key, applied).await,
             None => self.known(&ended.key.id).await?,
         };
-        if !children.is_empty() {
-            self.0.certificates.soon();
-        }
         if order.wait {
             self.settled(&ended.key.id, &children, seq).await;
         }

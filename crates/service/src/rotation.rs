@@ -1,8 +1,10 @@
 //! Rotating client keys: a successor is made and handed over wrapped, its adoption is watched, and the old key is
 //! walked down the ladder of deprecation until it is revoked.
 
+mod redelivery;
 mod runner;
 mod standing;
+mod writing;
 
 use std::sync::Arc;
 
@@ -10,11 +12,8 @@ use claviger_domain::{
     audit::AuditEvent,
     clock::{Clock, Entropy, Timestamp},
     id::{KeyId, RotationId},
-    key::{
-        KeyRecord, KeyState, Revocation,
-        transition::{KeyVerb, decide},
-    },
-    notice::{About, Notice, RotationStep},
+    key::{KeyRecord, KeyState},
+    notice::RotationStep,
     ports::{Change, LedgerStore, Store, StoreError, lifecycle::RotationFilter},
     rotation::{
         RotationError, RotationRecord, RotationState, Taken, cancel, check_cancel, check_rollback, overlap,
@@ -24,11 +23,13 @@ use claviger_domain::{
 };
 use serde_json::{Value, json};
 
+pub(crate) use runner::RotationJob;
 pub use standing::{Share, Standing};
 
+use self::writing::Write;
 use crate::{
-    Caller, ServiceError, dependants, digests, grants::Grants, notices::Notices, policies::Policies,
-    signing::Signing, wrapping::Wrappings,
+    Caller, ServiceError, certificates::Certificates, digests, ending::Endings, grants::Grants,
+    notices::Notices, policies::Policies, signing::Signing, wrapping::Wrappings,
 };
 
 /// How often a change is decided anew when someone else changed the rows meanwhile.
@@ -73,6 +74,8 @@ pub(crate) struct RotationDeps {
     pub(crate) wrappings: Wrappings,
     pub(crate) signing: Signing,
     pub(crate) notices: Notices,
+    pub(crate) endings: Endings,
+    pub(crate) certificates: Certificates,
 }
 
 /// Rotations of client keys. Cheap to clone.
@@ -137,6 +140,8 @@ impl Rotations {
             activated_at: None,
             retiring_at: None,
             ended_at: None,
+            hold: None,
+            extended_to: None,
             version: 1,
         };
         let event = event_of(caller, now, "key.rotate", &rotation)
@@ -216,13 +221,14 @@ impl Rotations {
         Ok(self.0.store.rotations(&RotationFilter { limit, ..filter.clone() }).await?)
     }
 
-    /// Gives a rotation up before the successor is used: it dies, the old key goes on.
+    /// Gives a rotation up before the successor is used, while the old key lives: the successor dies, the old key goes
+    /// on.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`], [`ServiceError::Conflict`] once the successor was used.
+    /// [`ServiceError::NotFound`], [`ServiceError::Conflict`] once the successor was used, or the old key is dead.
     pub async fn cancel(&self, id: &RotationId, caller: &Caller) -> Result<RotationRecord, ServiceError> {
         self.end(id, "rotation.cancel", caller, |rotation, old, successor, now| {
-            check_cancel(rotation)?;
+            check_cancel(rotation, old, now)?;
             Ok(cancel(rotation, old, successor, now))
         })
         .await
@@ -254,7 +260,7 @@ impl Rotations {
             let taken = ending(&rotation, &old, &successor, now).map_err(refused)?;
             let mut ended = taken.rotation.clone();
             let event = event_of(caller, now, action, &rotation);
-            match self.write(&rotation, &old, taken, event).await {
+            match self.write(Write { before: &rotation, old: &old, taken, event, hold: None }).await {
                 Ok(()) => {
                     ended.version += 1;
                     return Ok(ended);
@@ -264,103 +270,6 @@ impl Rotations {
             }
         }
         Err(ServiceError::conflict("rotation", "it is being changed by someone else all the time"))
-    }
-
-    /// Writes one step: rotation, keys, the delivery of a successor that dies, notices and audit record together.
-    async fn write(
-        &self,
-        before: &RotationRecord,
-        old: &KeyRecord,
-        taken: Taken,
-        event: AuditEvent,
-    ) -> Result<(), StepError> {
-        let deps = &*self.0;
-        let after = &taken.rotation;
-        let ends_without = matches!(after.state, RotationState::Cancelled | RotationState::RolledBack);
-        // The old key's users hear no more of a successor, so its row is written even when nothing in it changes.
-        let old_row = taken.old.clone().or_else(|| ends_without.then(|| old.clone()));
-        let mut rows: Vec<KeyRecord> = old_row.into_iter().chain(taken.successor.clone()).collect();
-        let children = self.children_that_die(&rows, event.at).await?;
-        let mut changes = vec![Change::UpdateRotation(Box::new(after.clone()))];
-        if ends_without {
-            changes.extend(deps.wrappings.withdraw(&before.successor).await?);
-        }
-        changes.extend(self.notices(before, old, &taken)?);
-        let ids: Vec<&str> = children.iter().map(|child| child.id.as_str()).collect();
-        let event = if ids.is_empty() { event } else { event.with(dependants::CHILDREN, ids) };
-        let event = digests::with(event, Some(&canonical(before)), Some(&canonical(after)))
-            .with("state", after.state.as_str());
-        rows.extend(children);
-        changes.extend(rows.iter().cloned().map(|key| Change::UpdateKey(Box::new(key))));
-        let applied = match deps.store.apply(changes, event).await {
-            Ok(applied) => applied,
-            Err(StoreError::Conflict { .. }) => return Err(StepError::Overtaken),
-            Err(error) => return Err(StepError::Service(error.into())),
-        };
-        for mut key in rows {
-            key.version += 1;
-            if key.revocation.is_some() {
-                deps.grants.key_changed(&key, applied.seq);
-            } else {
-                deps.grants.key_outdated(&key.id, applied.seq);
-            }
-        }
-        Ok(())
-    }
-
-    /// Living children of those keys that are revoked, revoked likewise.
-    async fn children_that_die(
-        &self,
-        rows: &[KeyRecord],
-        now: Timestamp,
-    ) -> Result<Vec<KeyRecord>, ServiceError> {
-        let mut dying = Vec::new();
-        for key in rows {
-            let Some(Revocation { reason, immediate, .. }) = key.revocation else { continue };
-            let verb = KeyVerb::Revoke { reason, immediate };
-            let living = self.0.store.living_children(&key.id, now).await?;
-            dying.extend(living.iter().filter_map(|child| decide(child, &verb, now).ok()));
-        }
-        Ok(dying)
-    }
-
-    /// What people are told of a step.
-    fn notices(
-        &self,
-        before: &RotationRecord,
-        old: &KeyRecord,
-        taken: &Taken,
-    ) -> Result<Vec<Change>, ServiceError> {
-        let mut notices = Vec::new();
-        let after = &taken.rotation;
-        if before.state != after.state {
-            notices.push(self.notice(after, old, step_of(after.state))?);
-        }
-        let deprecation = taken.old.as_ref().and_then(|key| key.deprecation);
-        if let Some(reached) = deprecation.filter(|_| after.state == RotationState::Retiring) {
-            let (name, stage) = (old.name.clone(), reached.stage);
-            let notice = Notice::Deprecation { name, stage, next_at: Some(reached.next_at()) };
-            notices.push(self.0.notices.raise(About::key(old), notice)?);
-        }
-        Ok(notices)
-    }
-
-    fn notice(
-        &self,
-        rotation: &RotationRecord,
-        old: &KeyRecord,
-        step: RotationStep,
-    ) -> Result<Change, ServiceError> {
-        let notice = Notice::Rotation {
-            rotation: rotation.id.clone(),
-            step,
-            old_key_id: rotation.old.clone(),
-            new_key_id: rotation.successor.clone(),
-            reason: rotation.reason.clone(),
-            overlap_secs: rotation.overlap_secs,
-            completion_at: rotation.completion_at(),
-        };
-        self.0.notices.raise(About::key(old), notice)
     }
 
     async fn key(&self, id: &KeyId) -> Result<KeyRecord, ServiceError> {
@@ -409,6 +318,9 @@ fn refused(error: RotationError) -> ServiceError {
         RotationError::Dead(_)
         | RotationError::Compromised
         | RotationError::Suspended
+        | RotationError::OldDead(_)
+        | RotationError::SuccessorDead(_)
+        | RotationError::InUse
         | RotationError::Deprecated
         | RotationError::Child => ServiceError::conflict("key", error),
         RotationError::TooLate { .. } => ServiceError::conflict("rotation", error),
@@ -448,6 +360,9 @@ fn canonical(rotation: &RotationRecord) -> Value {
         "activated_at": micros(rotation.activated_at),
         "delivered_at": micros(rotation.delivered_at),
         "ended_at": micros(rotation.ended_at),
+        "extended_to": micros(rotation.extended_to),
+        "hold": rotation.hold.map(|hold| hold.why.as_str()),
+        "hold_since": micros(rotation.hold.map(|hold| hold.since)),
         "id": rotation.id.as_str(),
         "old": rotation.old.as_str(),
         "overlap_secs": rotation.overlap_secs,

@@ -23,10 +23,10 @@ use crate::{Caller, ServiceError, lock::lock};
 
 /// How often the store is asked what is due.
 const LOOK: Duration = Duration::from_secs(1);
-/// A runner that is not heard of for so long has died.
-const LEASE_MICROS: i64 = 60 * MICROS_PER_SEC;
-/// How often a running job's lease is renewed.
-const RENEW: Duration = Duration::from_secs(20);
+/// A runner that is not heard of for so long has died, unless its job says otherwise.
+const LEASE: Duration = Duration::from_secs(60);
+/// A running job's lease is renewed so many times within it.
+const RENEWALS: u32 = 3;
 /// How often a slot is begun before it is given up.
 const ATTEMPTS: u32 = 5;
 /// The pause before the second try; it doubles with each.
@@ -41,6 +41,15 @@ pub trait Job: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// When it is due.
     fn schedule(&self) -> &Schedule;
+    /// A runner that is not heard of for so long has died.
+    fn lease(&self) -> Duration {
+        LEASE
+    }
+    /// Whether there is anything to do at all. It is asked before the lease is taken, so that a job which is due every
+    /// few seconds writes nothing while there is nothing to do; its slot then stays due.
+    async fn is_wanted(&self) -> Result<bool, ServiceError> {
+        Ok(true)
+    }
     /// Does it for one slot; what was done, in a few words.
     async fn run(&self, turn: &Turn) -> Result<String, ServiceError>;
 }
@@ -103,7 +112,10 @@ impl Scheduler {
             let mut bytes = [0; 4];
             // Without randomness all begin on time, at once.
             let chance = entropy.fill(&mut bytes).map_or(0, |()| u32::from_le_bytes(bytes));
-            Planned { job, jitter_micros: i64::from(chance % MAX_JITTER_MICROS) }
+            let job: Arc<dyn Job> = job;
+            let jitter_micros =
+                i64::from(chance % MAX_JITTER_MICROS).min(job.schedule().most_jitter_micros());
+            Planned { job, jitter_micros }
         };
         let jobs = jobs.into_iter().map(planned).collect();
         Self(Arc::new(Inner { store, clock, node, jobs, busy: Mutex::default() }))
@@ -169,7 +181,7 @@ impl Scheduler {
         }
         let slot = seen.running_slot.unwrap_or(now);
         let next = seen.next_run_at;
-        let lease = self.claim(seen, slot, next).await?.ok_or_else(runs)?;
+        let lease = self.claim(seen, planned.job.lease(), slot, next).await?.ok_or_else(runs)?;
         let event = caller.event(now, "job.run", name);
         self.0.store.apply(vec![Change::HoldLease(lease.clone())], event).await?;
         let answer = planned.job.run(&Turn { lease: lease.clone(), now }).await;
@@ -207,7 +219,11 @@ impl Scheduler {
                 Due::No => {}
                 Due::Move(next) => self.0.store.move_job(&record, next).await?,
                 Due::Run { slot, next } => {
-                    let lease = self.claim(record, slot, next).await?;
+                    // What a dead runner left is brought to its end.
+                    if record.running_slot.is_none() && !self.is_wanted(planned.job.as_ref()).await {
+                        continue;
+                    }
+                    let lease = self.claim(record, planned.job.lease(), slot, next).await?;
                     claimed.extend(lease.map(|lease| (Arc::clone(&planned.job), lease)));
                 }
             }
@@ -215,14 +231,22 @@ impl Scheduler {
         Ok(claimed)
     }
 
+    async fn is_wanted(&self, job: &dyn Job) -> bool {
+        job.is_wanted().await.unwrap_or_else(|error| {
+            tracing::warn!(job = job.name(), %error, "whether a job has anything to do cannot be seen");
+            false
+        })
+    }
+
     async fn claim(
         &self,
         seen: JobRecord,
+        lease: Duration,
         slot: Timestamp,
         next_run_at: Timestamp,
     ) -> Result<Option<JobLease>, StoreError> {
         let now = self.0.clock.now();
-        let (owner, until) = (self.0.node.clone(), now.plus_micros(LEASE_MICROS));
+        let (owner, until) = (self.0.node.clone(), lapse(now, lease));
         self.0.store.claim_job(&JobClaim { seen, slot, owner, until, next_run_at, now }).await
     }
 
@@ -231,7 +255,7 @@ impl Scheduler {
         let turn = Turn { lease, now: self.0.clock.now() };
         let end = tokio::select! {
             answer = job.run(&turn) => Some(self.end_of(job.name(), &turn.lease, answer)),
-            () = self.keep(&turn.lease) => None,
+            () = self.keep(&turn.lease, job.lease()) => None,
             () = stop.cancelled() => {
                 Some(JobEnd::Again { at: self.0.clock.now(), outcome: "stopped".to_owned() })
             }
@@ -266,10 +290,10 @@ impl Scheduler {
     }
 
     /// Returns when the lease is lost.
-    async fn keep(&self, lease: &JobLease) {
+    async fn keep(&self, lease: &JobLease, length: Duration) {
         loop {
-            tokio::time::sleep(RENEW).await;
-            let until = self.0.clock.now().plus_micros(LEASE_MICROS);
+            tokio::time::sleep(length / RENEWALS).await;
+            let until = lapse(self.0.clock.now(), length);
             match self.0.store.renew_job(lease, until).await {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -278,6 +302,10 @@ impl Scheduler {
             }
         }
     }
+}
+
+fn lapse(now: Timestamp, lease: Duration) -> Timestamp {
+    now.plus_micros(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::{
     children::{ChildDeps, Children},
     deliveries::{Deliveries, DeliveryDeps},
     direct_use::{DirectUseDeps, DirectUses},
+    ending::Endings,
     feed::Feed,
     grants::Grants,
     health::Health,
@@ -292,7 +293,6 @@ impl Services {
             nonces: services.nonces.clone(),
             signing: services.signing.clone(),
             certificates: services.certificates.clone(),
-            rotations: services.rotations.clone(),
             scheduler: services.scheduler.clone(),
             deliveries: services.deliveries.clone(),
             disk,
@@ -313,6 +313,7 @@ impl Services {
         let notices = Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy));
         let wrappings = wrappings(deps, &grants, &refusals, &notices);
         let signing = signing(deps, &grants, &notices);
+        let endings = Endings::new(Arc::clone(store), notices.clone(), grants.clone());
         let keys = Keys::new(KeyDeps {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
@@ -320,11 +321,13 @@ impl Services {
             brand: deps.brand,
             tenants: tenants.clone(),
             policies: policies.clone(),
-            notices: notices.clone(),
+            endings: endings.clone(),
             wrappings: wrappings.clone(),
             signing: signing.clone(),
             grants: grants.clone(),
         });
+        let rotations =
+            rotations(deps, (&policies, &grants, &wrappings, &signing, &notices), endings, &certificates);
         let deliveries = deliveries(deps);
         let reviews = reviews(deps, &policies, &grants);
         let upstreams = upstreams(deps, &tenants, &routes);
@@ -336,7 +339,7 @@ impl Services {
             scheduler: scheduler(
                 deps,
                 recorder.chain().clone(),
-                (&keys, &reviews, &signing, &direct_uses, &tokens),
+                (&keys, &reviews, &signing, &direct_uses, &tokens, &rotations),
                 &policies,
                 &notices,
             ),
@@ -369,7 +372,7 @@ impl Services {
                 certificates: certificates.clone(),
             }),
             certificates,
-            rotations: rotations(deps, &policies, &grants, (&wrappings, &signing), &notices),
+            rotations,
             wrappings,
             keys,
             reviews,
@@ -444,10 +447,9 @@ fn approvals(deps: &Deps, operators: &Operators) -> Approvals {
 
 fn rotations(
     deps: &Deps,
-    policies: &Policies,
-    grants: &Grants,
-    (wrappings, signing): (&Wrappings, &Signing),
-    notices: &Notices,
+    (policies, grants, wrappings, signing, notices): (&Policies, &Grants, &Wrappings, &Signing, &Notices),
+    endings: Endings,
+    certificates: &Certificates,
 ) -> Rotations {
     Rotations::new(RotationDeps {
         store: Arc::clone(&deps.store),
@@ -460,6 +462,8 @@ fn rotations(
         wrappings: wrappings.clone(),
         signing: signing.clone(),
         notices: notices.clone(),
+        endings,
+        certificates: certificates.clone(),
     })
 }
 
@@ -561,7 +565,14 @@ fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) -> Channels
 fn scheduler(
     deps: &Deps,
     node: NodeId,
-    (keys, reviews, signing, direct_uses, tokens): (&Keys, &Reviews, &Signing, &DirectUses, &Tokens),
+    (keys, reviews, signing, direct_uses, tokens, rotations): (
+        &Keys,
+        &Reviews,
+        &Signing,
+        &DirectUses,
+        &Tokens,
+        &Rotations,
+    ),
     policies: &Policies,
     notices: &Notices,
 ) -> Scheduler {
@@ -576,6 +587,7 @@ fn scheduler(
         signing: signing.clone(),
         direct_uses: direct_uses.clone(),
         tokens: tokens.clone(),
+        rotations: rotations.clone(),
     };
     let jobs = deps.settings.schedules.clone().map(|schedules| durable(parts(schedules))).unwrap_or_default();
     Scheduler::new(Arc::clone(&deps.store), Arc::clone(&deps.clock), deps.entropy.as_ref(), node, jobs)

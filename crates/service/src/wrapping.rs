@@ -22,7 +22,7 @@ use claviger_domain::{
     wrapping::{Opened, WrappingError, WrappingRecord, ttl_secs},
 };
 use serde_json::{Value, json};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
     Caller, ServiceError, digests,
@@ -30,6 +30,7 @@ use crate::{
     lock::lock,
     notices::Notices,
     refusals::{RefusalSubject, Refusals},
+    scheduler::Turn,
 };
 
 /// Look-ups of wrapping tokens at once.
@@ -63,8 +64,6 @@ struct Inner {
     deps: WrappingDeps,
     lookups: Semaphore,
     incidents: Mutex<HashMap<PublicId, Repeated>>,
-    /// Told when a delivery was opened.
-    opened: Notify,
 }
 
 /// Openings of a delivery after the first.
@@ -99,8 +98,8 @@ impl Wrapped {
 
 impl Wrappings {
     pub(crate) fn new(deps: WrappingDeps) -> Self {
-        let (lookups, incidents, opened) = (Semaphore::new(LOOKUPS), Mutex::default(), Notify::new());
-        Self(Arc::new(Inner { deps, lookups, incidents, opened }))
+        let (lookups, incidents) = (Semaphore::new(LOOKUPS), Mutex::default());
+        Self(Arc::new(Inner { deps, lookups, incidents }))
     }
 
     /// Wraps a key for so many seconds; a day unless something else is asked for.
@@ -164,10 +163,7 @@ impl Wrappings {
             let event = event_of(caller, now, "key.unwrap", &record);
             let event = digests::with(event, Some(&canonical(&record)), Some(&canonical(&opened)));
             match deps.store.apply(vec![Change::UpdateWrapping(Box::new(opened))], event).await {
-                Ok(_) => {
-                    self.0.opened.notify_one();
-                    return Ok(Unwrapped { id: key.id, key: secret });
-                }
+                Ok(_) => return Ok(Unwrapped { id: key.id, key: secret }),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -190,19 +186,20 @@ impl Wrappings {
         Ok((record, state))
     }
 
-    /// Resolves when a delivery was opened.
-    pub(crate) async fn opened(&self) {
-        self.0.opened.notified().await;
-    }
-
     /// The change that takes the key out of a delivery that nobody has opened; `None`: there is none.
     pub(crate) async fn withdraw(&self, key: &KeyId) -> Result<Option<Change>, ServiceError> {
         let found = self.0.deps.store.wrapping_of(key).await?.filter(|w| !w.sealed.is_empty());
         Ok(found.map(emptied))
     }
 
-    /// Empties deliveries that have lapsed; how many.
-    pub(crate) async fn sweep(&self) -> Result<usize, ServiceError> {
+    /// Whether a delivery has lapsed that still holds its key.
+    pub(crate) async fn has_lapsed(&self) -> Result<bool, ServiceError> {
+        let deps = &self.0.deps;
+        Ok(!deps.store.lapsed_wrappings(deps.clock.now(), 1).await?.is_empty())
+    }
+
+    /// Empties deliveries that have lapsed, under the lease of this turn if there is one; how many.
+    pub(crate) async fn sweep(&self, turn: Option<&Turn>) -> Result<usize, ServiceError> {
         let deps = &self.0.deps;
         let now = deps.clock.now();
         let lapsed = deps.store.lapsed_wrappings(now, SWEPT).await?;
@@ -212,8 +209,13 @@ impl Wrappings {
         let ids: Vec<&str> = lapsed.iter().map(|w| w.id.as_str()).collect();
         let event = AuditEvent::new(now, Actor::System, "wrapping.lapse", "").with("wrappings", json!(ids));
         let count = lapsed.len();
-        deps.store.apply(lapsed.into_iter().map(emptied).collect(), event).await?;
-        Ok(count)
+        let changes = turn.map(Turn::hold).into_iter().chain(lapsed.into_iter().map(emptied)).collect();
+        match deps.store.apply(changes, event).await {
+            Ok(_) => Ok(count),
+            // One of them was emptied by someone else: the next look finds the others.
+            Err(StoreError::Conflict { .. }) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn find(&self, token: &SideToken, caller: &Caller) -> Result<WrappingRecord, ServiceError> {

@@ -89,6 +89,8 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::InsertWrapping(wrapping) => wrappings::insert(tx, wrapping).await,
         Change::UpdateWrapping(wrapping) => wrappings::update(tx, wrapping).await,
         Change::InsertCertificate(certificate) => certificates::insert(tx, certificate).await,
+        // Once its place in feed and audit log is known.
+        Change::Certify(_) => Ok(()),
         Change::InsertReview(review) => reviews::insert(tx, review).await,
         Change::UpdateReview(review) => reviews::update(tx, review).await,
         Change::InsertTokenKey(key) => tokens::insert_key(tx, key).await,
@@ -144,6 +146,7 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::InsertWrapping(_)
         | Change::UpdateWrapping(_)
         | Change::InsertCertificate(_)
+        | Change::Certify(_)
         | Change::InsertReview(_)
         | Change::UpdateReview(_)
         | Change::InsertTokenFamily(_)

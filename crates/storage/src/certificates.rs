@@ -80,7 +80,8 @@ pub(crate) async fn insert(tx: &mut Tx, certificate: &CertificateRecord) -> Resu
     tx.execute(CERTIFIED, args![certificate.key.as_str()]).await.map(drop)
 }
 
-/// Notes where each revocation stands that this transaction holds, so that its certificate is made, whatever dies.
+/// Notes where each revocation stands that this transaction holds, so that its certificate is made, whatever dies. Child
+/// keys come and go by the thousand: they get one only where somebody asked for it.
 pub(crate) async fn expect(
     tx: &mut Tx,
     changes: &[Change],
@@ -90,8 +91,12 @@ pub(crate) async fn expect(
     for change in changes {
         if let Change::UpdateKey(key) = change
             && key.revocation.is_some()
+            && key.parent.is_none()
         {
             tx.execute(AWAIT, args![key.id.as_str(), seq, audit_number]).await?;
+        }
+        if let Change::Certify(child) = change {
+            tx.execute(AWAIT, args![child.as_str(), seq, audit_number]).await?;
         }
     }
     Ok(())

@@ -84,7 +84,7 @@ statements! {
     /// The feed's number, and the key with its workspace and its open rotation as of that number: one statement sees
     /// one state.
     GET_FOR_GRANT = concat!(
-        "SELECT f.seq, w.archived_us, r.successor_id, r.started_us, r.overlap_secs, \
+        "SELECT f.seq, w.archived_us, r.successor_id, r.started_us, r.overlap_secs, r.extended_us, \
          COALESCE(p.body, d.body) AS demands, ", columns!("k."),
         " FROM feed_head f LEFT JOIN api_keys k ON k.id = $1 LEFT JOIN workspaces w ON w.id = k.workspace_id \
          LEFT JOIN rotations r ON r.old_key_id = $1 AND r.ended_us IS NULL \
@@ -176,7 +176,8 @@ fn demands(row: &Row) -> Result<Proofs, Unreadable> {
 fn succession(row: &Row) -> Result<Option<Succession>, Unreadable> {
     let Some(successor) = opt_key(row, "successor_id")? else { return Ok(None) };
     let overlap_secs = u64::try_from(row.int("overlap_secs")?).map_err(|_| Unreadable("overlap_secs"))?;
-    Ok(Some(Succession { successor, deadline: deadline(row.time("started_us")?, overlap_secs) }))
+    let agreed = deadline(row.time("started_us")?, overlap_secs);
+    Ok(Some(Succession { successor, deadline: row.opt_time("extended_us")?.unwrap_or(agreed) }))
 }
 
 pub(crate) async fn list(db: &Db, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {

@@ -33,6 +33,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("unexpired", include_str!("../migrations/0014_unexpired.sql")),
     ("workload", include_str!("../migrations/0015_workload.sql")),
     ("tokens", include_str!("../migrations/0016_tokens.sql")),
+    ("holds", include_str!("../migrations/0017_holds.sql")),
 ];
 
 statements! {

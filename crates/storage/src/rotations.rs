@@ -3,7 +3,7 @@
 use claviger_domain::{
     id::{KeyId, OwnerId, RotationId, WorkspaceId},
     ports::{StoreError, lifecycle::RotationFilter},
-    rotation::{RotationRecord, RotationState},
+    rotation::{Hold, HoldReason, RotationRecord, RotationState},
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 macro_rules! columns {
     () => {
         "id, old_key_id, successor_id, owner_id, workspace_id, reason, state, overlap_secs, started_us, \
-         delivered_us, activated_us, retiring_us, ended_us, version"
+         delivered_us, activated_us, retiring_us, ended_us, hold_why, hold_us, extended_us, version"
     };
 }
 
@@ -36,10 +36,10 @@ statements! {
     );
     INSERT = concat!(
         "INSERT INTO rotations (", columns!(), ") \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
     );
     UPDATE = "UPDATE rotations SET state = $3, delivered_us = $4, activated_us = $5, retiring_us = $6, ended_us = $7, \
-              version = version + 1 WHERE id = $1 AND version = $2";
+              hold_why = $8, hold_us = $9, extended_us = $10, version = version + 1 WHERE id = $1 AND version = $2";
 }
 
 pub(crate) async fn get(db: &Db, id: &RotationId) -> Result<Option<RotationRecord>, StoreError> {
@@ -76,6 +76,11 @@ fn rotation(row: &Row) -> Result<RotationRecord, Unreadable> {
         activated_at: row.opt_time("activated_us")?,
         retiring_at: row.opt_time("retiring_us")?,
         ended_at: row.opt_time("ended_us")?,
+        hold: match row.opt_time("hold_us")? {
+            Some(since) => Some(Hold { why: row.parsed("hold_why", HoldReason::parse)?, since }),
+            None => None,
+        },
+        extended_to: row.opt_time("extended_us")?,
         version: row.int("version")?,
     })
 }
@@ -96,6 +101,9 @@ pub(crate) async fn insert(tx: &mut Tx, rotation: &RotationRecord) -> Result<(),
         rotation.activated_at,
         rotation.retiring_at,
         rotation.ended_at,
+        rotation.hold.map(|hold| hold.why.as_str()),
+        rotation.hold.map(|hold| hold.since),
+        rotation.extended_to,
         rotation.version,
     ];
     tx.execute(INSERT, args)
@@ -113,6 +121,9 @@ pub(crate) async fn update(tx: &mut Tx, rotation: &RotationRecord) -> Result<(),
         rotation.activated_at,
         rotation.retiring_at,
         rotation.ended_at,
+        rotation.hold.map(|hold| hold.why.as_str()),
+        rotation.hold.map(|hold| hold.since),
+        rotation.extended_to,
     ];
     expect_one(tx.execute(UPDATE, args).await?, "rotation")
 }

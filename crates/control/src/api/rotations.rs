@@ -10,10 +10,10 @@ use claviger_service::rotation::{Share, Standing};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{page::Page, time::Moment};
+use super::{keys::rotate::StartedView, page::Page, time::Moment};
 use crate::{
-    answer::{One, Versioned},
-    extract::{Operator, Paging, Path, Query},
+    answer::{One, Secret, Versioned},
+    extract::{Body, Operator, Paging, Path, Query},
     problem::Problem,
     state::ControlState,
 };
@@ -49,6 +49,12 @@ pub struct RotationView {
     pub retiring_at: Option<Moment>,
     /// When it ended.
     pub ended_at: Option<Moment>,
+    /// Why the old key is kept beyond the overlap: `undelivered`, `unused`, `suspended`; `null`: it is not.
+    pub hold: Option<String>,
+    /// What that means, and what leads on.
+    pub hold_reason: Option<String>,
+    /// Since when it is kept so.
+    pub held_since: Option<Moment>,
     /// Row version.
     pub version: i64,
 }
@@ -70,6 +76,9 @@ impl From<RotationRecord> for RotationView {
             activated_at: r.activated_at.map(Moment),
             retiring_at: r.retiring_at.map(Moment),
             ended_at: r.ended_at.map(Moment),
+            hold: r.hold.map(|hold| hold.why.as_str().to_owned()),
+            hold_reason: r.hold.map(|hold| hold.why.means().to_owned()),
+            held_since: r.hold.map(|hold| Moment(hold.since)),
             version: r.version,
         }
     }
@@ -231,4 +240,26 @@ pub async fn roll_back(
 ) -> Result<One<RotationView>, Problem> {
     let id = rotation_id("id", &id)?;
     Ok(One(state.services.rotations.roll_back(&id, &operator.caller).await?.into()))
+}
+
+/// Body of `POST /admin/v1/rotations/{id}/redeliver`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redeliver {
+    /// How long the new key waits to be unwrapped, in seconds; a day when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub wrap_ttl_secs: Option<u64>,
+}
+
+/// `POST /admin/v1/rotations/{id}/redeliver`
+pub async fn redeliver(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+    Body(body): Body<Redeliver>,
+) -> Result<Secret<StartedView>, Problem> {
+    let id = rotation_id("id", &id)?;
+    let started = state.services.rotations.redeliver(&id, body.wrap_ttl_secs, &operator.caller).await?;
+    Ok(Secret(started.into()))
 }

@@ -151,8 +151,16 @@ fn trial(channel: &str) -> Content {
 }
 
 fn rotation(notice: &Notice) -> Content {
-    let Notice::Rotation { rotation, step, old_key_id, new_key_id, reason, overlap_secs, completion_at } =
-        notice
+    let Notice::Rotation {
+        rotation,
+        step,
+        old_key_id,
+        new_key_id,
+        reason,
+        overlap_secs,
+        completion_at,
+        hold,
+    } = notice
     else {
         return Content {
             headline: String::new(),
@@ -162,18 +170,20 @@ fn rotation(notice: &Notice) -> Content {
         };
     };
     let (headline, paragraph, next) = step_means(*step);
+    let held = hold.map(|why| ("hold", "Held because", why.as_str().into()));
+    let facts = [
+        ("rotation", "Rotation", rotation.as_str().into()),
+        ("step", "Step", step.as_str().into()),
+        ("old_key_id", "Old key", old_key_id.as_str().into()),
+        ("new_key_id", "New key", new_key_id.as_str().into()),
+        ("reason", "Reason", reason.as_str().into()),
+        ("overlap_period", "Overlap", span(*overlap_secs).into()),
+        ("completion_date", "Completion", moment(*completion_at)),
+    ];
     Content {
         headline: format!("Rotation of {old_key_id} {headline}"),
         paragraph: paragraph.to_owned(),
-        facts: vec![
-            ("rotation", "Rotation", rotation.as_str().into()),
-            ("step", "Step", step.as_str().into()),
-            ("old_key_id", "Old key", old_key_id.as_str().into()),
-            ("new_key_id", "New key", new_key_id.as_str().into()),
-            ("reason", "Reason", reason.as_str().into()),
-            ("overlap_period", "Overlap", span(*overlap_secs).into()),
-            ("completion_date", "Completion", moment(*completion_at)),
-        ],
+        facts: facts.into_iter().chain(held).collect(),
         next: next.to_owned(),
     }
 }
@@ -214,6 +224,17 @@ const fn step_means(step: RotationStep) -> (&'static str, &'static str, &'static
             "was rolled back",
             "The old key is in full force again; the successor is revoked.",
             "Put the old key back in place, then rotate again.",
+        ),
+        RotationStep::Redelivered => (
+            "was delivered anew",
+            "The successor waits in a new wrapping. What was handed over before opens nothing.",
+            "Unwrap the successor and put it in the old key's place.",
+        ),
+        RotationStep::Held => (
+            "cannot go on",
+            "The overlap is over, but nobody uses the successor. The old key works on until its own expiry, so that its \
+             owner is not left without a key.",
+            "See why with `claviger rotation status`, then have the successor unwrapped and put in place.",
         ),
     }
 }

@@ -47,12 +47,14 @@ fn all() -> Vec<Notice> {
         reason: "scheduled".to_owned(),
         overlap_secs: 7 * 86_400,
         completion_at: at,
+        hold: (step == RotationStep::Held).then_some(HoldReason::Unused),
     };
     let name = || "build <ci> & \"co\"".to_owned();
     vec![
         Notice::KeyExpiring { name: name(), expires_at: at, days: 1 },
         rotation(RotationStep::Started),
         rotation(RotationStep::RolledBack),
+        rotation(RotationStep::Held),
         Notice::Deprecation { name: name(), stage: DeprecationStage::FinalWarning, next_at: Some(at) },
         Notice::Revocation {
             name: name(),

@@ -108,6 +108,8 @@ verbs! {
     RotationCancel = "rotation.cancel", Change, Workspace;
     /// Go back to the old key.
     RotationRollback = "rotation.rollback", Change, Workspace;
+    /// Wrap a successor that nobody uses yet anew.
+    RotationRedeliver = "rotation.redeliver", Grant, Workspace;
     /// Look at a wrapping token without opening it.
     WrappingShow = "wrapping.show", Read, Workspace;
     /// List certificates of revocation.

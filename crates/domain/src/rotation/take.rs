@@ -1,6 +1,6 @@
 //! What a step writes: the changed rotation and the changed keys, together in one transaction.
 
-use super::{RotationRecord, RotationState, Step};
+use super::{Hold, RotationRecord, RotationState, Step};
 use crate::{
     clock::Timestamp,
     key::{
@@ -24,19 +24,25 @@ pub struct Taken {
 /// Takes a step; `None` for waiting.
 #[must_use]
 pub fn take(rotation: &RotationRecord, old: &KeyRecord, step: Step, now: Timestamp) -> Option<Taken> {
-    let changed = |state| RotationRecord { state, ..rotation.clone() };
+    // Whatever goes on is held no more.
+    let changed = |state| RotationRecord { state, hold: None, ..rotation.clone() };
     let taken = match step {
         Step::Wait(_) => return None,
         Step::Deliver => {
             let rotation = RotationRecord { delivered_at: Some(now), ..changed(RotationState::Delivered) };
-            Taken { rotation, old: None, successor: None }
+            late(rotation, old, now)
         }
         Step::Activate => {
             let delivered_at = rotation.delivered_at.or(Some(now));
             let changed = changed(RotationState::Overlapping);
             let rotation = RotationRecord { delivered_at, activated_at: Some(now), ..changed };
+            late(rotation, old, now)
+        }
+        Step::Hold(why) => {
+            let rotation = RotationRecord { hold: Some(Hold { why, since: now }), ..rotation.clone() };
             Taken { rotation, old: None, successor: None }
         }
+        Step::Release => Taken { rotation: changed(rotation.state), old: None, successor: None },
         Step::Retire => {
             let rotation = RotationRecord { retiring_at: Some(now), ..changed(RotationState::Retiring) };
             let deprecation = old.deprecation.or(Some(Deprecation::begin(now)));
@@ -71,6 +77,28 @@ pub fn take(rotation: &RotationRecord, old: &KeyRecord, step: Step, now: Timesta
     Some(taken)
 }
 
+/// Who adopts a successor when the overlap is over has as long as was agreed from then on. The old key's row is then
+/// written unchanged, so that its callers hear of it.
+fn late(rotation: RotationRecord, old: &KeyRecord, now: Timestamp) -> Taken {
+    if now < rotation.deadline() {
+        return Taken { rotation, old: None, successor: None };
+    }
+    let extended_to = Some(rotation.deadline_from(now, old));
+    Taken { rotation: RotationRecord { extended_to, ..rotation }, old: Some(old.clone()), successor: None }
+}
+
+/// The rotation once its successor waits in a new wrapping. The overlap begins anew; what has ended stays ended.
+/// [`super::check_redeliver`] comes first.
+#[must_use]
+pub fn redelivered(rotation: &RotationRecord, old: &KeyRecord, now: Timestamp) -> RotationRecord {
+    if !rotation.state.is_open() {
+        return rotation.clone();
+    }
+    let extended_to = Some(rotation.deadline_from(now, old).max(rotation.deadline()));
+    let state = RotationState::Created;
+    RotationRecord { state, delivered_at: None, hold: None, extended_to, ..rotation.clone() }
+}
+
 /// Gives a rotation up: the successor dies, the old key goes on. [`super::check_cancel`] comes first.
 #[must_use]
 pub fn cancel(rotation: &RotationRecord, old: &KeyRecord, successor: &KeyRecord, now: Timestamp) -> Taken {
@@ -92,7 +120,7 @@ fn ended(
 ) -> Taken {
     let restored = KeyRecord { deprecation: None, ..old.clone() };
     Taken {
-        rotation: RotationRecord { state, ended_at: Some(now), ..rotation.clone() },
+        rotation: RotationRecord { state, ended_at: Some(now), hold: None, ..rotation.clone() },
         old: old.deprecation.is_some().then_some(restored),
         successor,
     }

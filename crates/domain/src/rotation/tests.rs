@@ -69,6 +69,8 @@ impl World {
             activated_at: None,
             retiring_at: None,
             ended_at: None,
+            hold: None,
+            extended_to: None,
             version: 1,
         };
         Self { rotation, old, successor, old_last_used: Some(START), successor_used: false, unwrapped: false }
@@ -95,7 +97,7 @@ impl World {
     }
 
     fn keep(&mut self, taken: Taken) {
-        self.rotation = taken.rotation;
+        self.rotation = RotationRecord { version: self.rotation.version + 1, ..taken.rotation };
         self.old = taken.old.unwrap_or_else(|| self.old.clone());
         self.successor = taken.successor.unwrap_or_else(|| self.successor.clone());
     }
@@ -141,8 +143,92 @@ fn the_overlap_ends_even_if_nobody_moves() {
     let mut world = World::new();
     let end = world.rotation.deadline();
     assert_eq!(end, at_hour(7 * 24));
+    world.successor_used = true;
+    assert_eq!(world.turn(at_hour(1)), Step::Activate);
+    world.old_last_used = Some(end.plus_micros(-1));
     assert_eq!(world.turn(end.plus_micros(-1)), Step::Wait(end));
     assert_eq!(world.turn(end), Step::Retire);
+}
+
+#[test]
+fn an_old_key_is_kept_until_its_own_expiry_while_nobody_has_the_successor() {
+    let mut world = World::new();
+    let (end, expiry) = (world.rotation.deadline(), at_hour(90 * 24));
+    assert_eq!(world.turn(end), Step::Hold(HoldReason::Undelivered));
+    assert_eq!(world.rotation.hold, Some(Hold { why: HoldReason::Undelivered, since: end }));
+    assert_eq!(world.turn(end), Step::Wait(expiry), "told once");
+    assert!(World::works(&world.old, at_hour(89 * 24)), "no rung was taken");
+    assert_eq!(world.turn(expiry), Step::Close);
+    assert_eq!((world.rotation.state, world.rotation.hold), (RotationState::Finished, None));
+    assert!(World::works(&world.successor, expiry));
+}
+
+#[test]
+fn who_adopts_the_successor_late_has_the_whole_overlap_from_then_on() {
+    let mut world = World::new();
+    let late = at_hour(20 * 24);
+    world.turn(late);
+    world.unwrapped = true;
+    assert_eq!(world.turn(late), Step::Deliver);
+    assert_eq!((world.rotation.hold, world.rotation.deadline()), (None, at_hour(27 * 24)));
+    assert_eq!(world.turn(at_hour(27 * 24)), Step::Hold(HoldReason::Unused));
+    world.successor_used = true;
+    assert_eq!(world.turn(at_hour(86 * 24)), Step::Activate);
+    assert_eq!(world.rotation.deadline(), at_hour(90 * 24), "not past the old key's own expiry");
+}
+
+#[test]
+fn no_rung_is_taken_while_the_successor_is_suspended() {
+    let mut world = World::new();
+    world.successor_used = true;
+    world.turn(at_hour(1));
+    world.successor.state = KeyState::Suspended;
+    assert_eq!(world.turn(at_hour(48)), Step::Hold(HoldReason::Suspended));
+    world.successor.state = KeyState::Active;
+    assert_eq!(world.turn(at_hour(49)), Step::Release);
+    assert_eq!(world.turn(at_hour(49)), Step::Retire);
+    world.successor.state = KeyState::Suspended;
+    assert_eq!(world.turn(at_hour(49)), Step::Wait(at_hour(50)), "nothing is due");
+    for hour in [50, 500] {
+        world.turn(at_hour(hour));
+        assert!(World::works(&world.old, at_hour(hour)));
+    }
+    world.successor.state = KeyState::Active;
+    assert_eq!(world.turn(at_hour(500)), Step::Release);
+    assert_eq!(world.turn(at_hour(500)), Step::Rung(DeprecationStage::Limited));
+}
+
+#[test]
+fn a_successor_is_delivered_anew_until_it_is_used() {
+    let mut world = World::new();
+    let now = at_hour(8 * 24);
+    world.turn(now);
+    let check = |world: &World, used| check_redeliver(&world.rotation, &world.successor, used, now);
+    assert_eq!(check(&world, false), Ok(()));
+    assert_eq!(check(&world, true), Err(RotationError::InUse), "used, but not seen yet");
+    world.rotation = redelivered(&world.rotation, &world.old, now);
+    let is = (world.rotation.state, world.rotation.hold, world.rotation.deadline());
+    assert_eq!(is, (RotationState::Created, None, at_hour(15 * 24)));
+    world.successor_used = true;
+    world.turn(now);
+    let late = RotationError::TooLate { state: RotationState::Overlapping, what: "delivered anew" };
+    assert_eq!(check(&world, true), Err(late));
+    let mut dead = World::new();
+    dead.successor.state = KeyState::Revoked;
+    assert_eq!(check(&dead, false), Err(RotationError::SuccessorDead(KeyStatus::Revoked)));
+    let mut closed = World::new();
+    closed.old.state = KeyState::Revoked;
+    closed.turn(now);
+    assert_eq!(check(&closed, false), Ok(()), "its owner has no other key");
+    assert_eq!(redelivered(&closed.rotation, &closed.old, now), closed.rotation, "ended is ended");
+}
+
+#[test]
+fn a_rotation_is_not_cancelled_once_the_old_key_is_dead() {
+    let mut world = World::new();
+    world.old.state = KeyState::Revoked;
+    let refused = check_cancel(&world.rotation, &world.old, at_hour(1));
+    assert_eq!(refused, Err(RotationError::OldDead(KeyStatus::Revoked)));
 }
 
 #[test]
@@ -205,7 +291,7 @@ fn rolling_back_takes_the_old_key_off_the_ladder() {
     world.turn(at_hour(1));
     world.turn(at_hour(40));
     assert_eq!(world.old.status(at_hour(40)), KeyStatus::Deprecated);
-    assert!(check_cancel(&world.rotation).is_err());
+    assert!(check_cancel(&world.rotation, &world.old, at_hour(40)).is_err());
     let taken = roll_back(&world.rotation, &world.old, &world.successor, at_hour(41));
     world.keep(taken);
     assert_eq!(world.old.status(at_hour(41)), KeyStatus::Active);
@@ -216,6 +302,11 @@ fn rolling_back_takes_the_old_key_off_the_ladder() {
 #[derive(Debug, Clone)]
 enum Happening {
     Turn,
+    /// A runner decides, and dies before its transaction.
+    Crash,
+    /// Another runner writes what it decided on before something else happened: the row's version keeps it out.
+    Overtaken,
+    Redeliver,
     Unwrap,
     UseOld,
     UseSuccessor,
@@ -225,11 +316,16 @@ enum Happening {
     RevokeSuccessor,
     Suspend,
     Resume,
+    SuspendSuccessor,
+    ResumeSuccessor,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         8 => Just(Happening::Turn),
+        2 => Just(Happening::Crash),
+        2 => Just(Happening::Overtaken),
+        1 => Just(Happening::Redeliver),
         2 => Just(Happening::Unwrap),
         3 => Just(Happening::UseOld),
         3 => Just(Happening::UseSuccessor),
@@ -240,6 +336,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::RevokeSuccessor),
         1 => Just(Happening::Suspend),
         1 => Just(Happening::Resume),
+        1 => Just(Happening::SuspendSuccessor),
+        1 => Just(Happening::ResumeSuccessor),
     ]
 }
 
@@ -250,13 +348,32 @@ impl World {
             Happening::Turn => {
                 self.turn(now);
             }
+            Happening::Crash => drop(take(&self.rotation, &self.old, self.decide(now), now)),
+            Happening::Overtaken => {
+                let stale = self.clone();
+                self.turn(now);
+                let late = take(&stale.rotation, &stale.old, stale.decide(now), now);
+                // The store takes one write a version.
+                if let Some(late) = late.filter(|late| late.rotation.version == self.rotation.version) {
+                    self.keep(late);
+                }
+            }
+            Happening::Redeliver => {
+                let refused =
+                    check_redeliver(&self.rotation, &self.successor, self.successor_used, now).is_err();
+                if !refused {
+                    self.rotation = redelivered(&self.rotation, &self.old, now);
+                    self.rotation.version += 1;
+                    self.unwrapped = false;
+                }
+            }
             Happening::Unwrap => self.unwrapped = true,
             Happening::UseOld if Self::works(&self.old, now) => self.old_last_used = Some(now),
             Happening::UseSuccessor if self.unwrapped && Self::works(&self.successor, now) => {
                 self.successor_used = true;
             }
             Happening::UseOld | Happening::UseSuccessor => {}
-            Happening::Cancel if check_cancel(&self.rotation).is_ok() => {
+            Happening::Cancel if check_cancel(&self.rotation, &self.old, now).is_ok() => {
                 let taken = cancel(&self.rotation, &self.old, &self.successor, now);
                 self.keep(taken);
             }
@@ -274,6 +391,8 @@ impl World {
             }
             Happening::Suspend => self.old = key_step(&self.old, KeyVerb::Suspend),
             Happening::Resume => self.old = key_step(&self.old, KeyVerb::Resume),
+            Happening::SuspendSuccessor => self.successor = key_step(&self.successor, KeyVerb::Suspend),
+            Happening::ResumeSuccessor => self.successor = key_step(&self.successor, KeyVerb::Resume),
         }
     }
 }
@@ -291,7 +410,14 @@ proptest! {
             hour = (hour + hours).max(0);
             let now = at_hour(hour);
             touched |= matches!(what, Happening::RevokeOld(_) | Happening::RevokeSuccessor);
+            let before = world.clone();
             world.happen(&what, now);
+            // Never by us that nothing works: what takes the old key away leaves a successor that somebody has.
+            let ours = matches!(what, Happening::Turn | Happening::Overtaken | Happening::Crash);
+            if ours && World::works(&before.old, now) && !World::works(&world.old, now) {
+                prop_assert!(world.rotation.activated_at.is_some());
+                prop_assert!(World::works(&world.successor, now));
+            }
             let dead = |key: &KeyRecord| key.state == KeyState::Revoked;
             // Never revived.
             prop_assert!(dead(&world.old) || !old_dead);
@@ -315,12 +441,13 @@ proptest! {
         world.unwrapped = used;
         world.successor_used = used;
         let mut hour = start;
-        while world.rotation.state.is_open() && hour < 24 * 60 {
+        while world.rotation.state.is_open() && hour < 24 * 120 {
             while !matches!(world.turn(at_hour(hour)), Step::Wait(_)) {}
             hour += step;
         }
         prop_assert_eq!(world.rotation.state, RotationState::Finished);
-        prop_assert_eq!(world.old.state, KeyState::Revoked);
+        // While nobody had the successor the old key went on to its own expiry.
+        prop_assert_eq!(world.old.state, if used { KeyState::Revoked } else { KeyState::Active });
         prop_assert_eq!(world.successor.state, KeyState::Active);
     }
 }

@@ -1,7 +1,7 @@
 //! `claviger key rotate`, `claviger rotation …`
 
 use clap::{Args, Subcommand};
-use claviger_control::api::keys::rotate::RotateKey;
+use claviger_control::api::{keys::rotate::RotateKey, rotations::Redeliver};
 use serde_json::{Value, json};
 
 use super::{
@@ -25,6 +25,15 @@ pub enum RotationCommand {
     Cancel {
         /// Its id
         id: String,
+    },
+    /// Wrap a new key that nobody uses yet anew: what was handed over before opens nothing
+    #[command(visible_alias = "deliver")]
+    Redeliver {
+        /// Its id
+        id: String,
+        /// How long the new key waits to be unwrapped: 1s to 7d [default: 24h]
+        #[arg(long, value_name = "SPAN")]
+        wrap_ttl: Option<Span>,
     },
     /// Go back to the old key while it lives: the new key dies
     Rollback {
@@ -66,6 +75,7 @@ pub struct ListArgs {
 const COLUMNS: Columns = &[
     ("ID", "id"),
     ("STATE", "state"),
+    ("HOLD", "hold"),
     ("OLD", "old"),
     ("SUCCESSOR", "successor"),
     ("STARTED", "started_at"),
@@ -89,6 +99,7 @@ pub fn run(context: &Context, command: RotationCommand) -> Result<(), CliError> 
         RotationCommand::List(args) => list(context, args),
         RotationCommand::Status { id } => status(context, &id),
         RotationCommand::Cancel { id } => end(context, &id, "cancel"),
+        RotationCommand::Redeliver { id, wrap_ttl } => redeliver(context, &id, wrap_ttl),
         RotationCommand::Rollback { id } => end(context, &id, "rollback"),
     }
 }
@@ -119,6 +130,25 @@ pub fn rotate(context: &Context, args: RotateArgs) -> Result<(), CliError> {
         args.id,
         text("deadline"),
         text("rotation"),
+    ));
+    Ok(())
+}
+
+fn redeliver(context: &Context, id: &str, wrap_ttl: Option<Span>) -> Result<(), CliError> {
+    let body = Redeliver { wrap_ttl_secs: wrap_ttl.map(Span::secs) };
+    let path = format!("/admin/v1/rotations/{}/redeliver", segment(id));
+    let begun = context.client()?.post(&path, &body)?;
+    if context.out.json {
+        context.out.value(&begun);
+        return Ok(());
+    }
+    let text = |field: &str| begun[field].as_str().unwrap_or_default();
+    context.out.line(text("wrapping_token"));
+    context.out.note(&format!(
+        "{id}: {} waits in a new wrapping until {}. Whoever it is for runs `claviger unwrap TOKEN`, once. What was handed \
+         over before opens nothing.",
+        text("successor"),
+        text("expires_at"),
     ));
     Ok(())
 }

@@ -6,9 +6,10 @@ mod kills;
 mod steps;
 mod story;
 
+use claviger_testkit::eventually;
 use serde_json::{Value, json};
 
-use self::ground::{Ground, on_both};
+use self::ground::{Ground, STEP, on_both};
 use crate::{
     house::Key,
     streams::Listener,
@@ -19,6 +20,7 @@ on_both!(
     a_key_is_replaced_step_by_step_and_its_callers_hear_of_it,
     a_wrapped_key_opens_once_and_a_second_time_is_an_incident,
     a_rotation_is_cancelled_or_rolled_back_while_the_old_key_lives,
+    a_successor_that_nobody_took_is_delivered_anew_and_the_old_key_kept_until_then,
 );
 
 fn told(answer: &Answer) -> [Option<&str>; 4] {
@@ -125,6 +127,34 @@ fn a_wrapped_key_opens_once_and_a_second_time_is_an_incident(ground: Ground) {
     let unknown = node.json(&["key", "create", "--name", "other", "--wrapped"]);
     node.json(&["key", "revoke", unknown["id"].as_str().unwrap()]);
     assert_eq!(unwrap_at_the_gateway(&ground, unknown["wrapping_token"].as_str().unwrap()).status, 410);
+}
+
+fn a_successor_that_nobody_took_is_delivered_anew_and_the_old_key_kept_until_then(ground: Ground) {
+    let node = &ground.node;
+    let old = node.key(&["--expires-in", "90d"]);
+    let begun = node.json(&["key", "rotate", &old.id, "--overlap", "1d", "--wrap-ttl", "1h"]);
+    let rotation = begun["rotation"].as_str().unwrap().to_owned();
+    ground.pass_hours(24 * 30);
+    let held = eventually("a hold", STEP, || Some(ground.status(&rotation)).filter(|s| !s["hold"].is_null()));
+    assert_eq!((&held["state"], &held["hold"]), (&json!("created"), &json!("undelivered")));
+    assert!(held["hold_reason"].as_str().unwrap().contains("rotation redeliver"), "{held}");
+    assert_eq!(ground.ask(&old).status, 200, "it is not walked out");
+    let notices = node.json(&["notice", "list"]);
+    let told = notices.as_array().unwrap().iter().filter(|n| n["kind"] == "rotation.held").count();
+    assert_eq!(told, 1, "{notices}");
+
+    let anew = node.json(&["rotation", "redeliver", &rotation]);
+    assert_eq!((&anew["rotation"], &anew["successor"]), (&begun["rotation"], &begun["successor"]));
+    assert_eq!(node.cli(&["unwrap", begun["wrapping_token"].as_str().unwrap()]).code, 4);
+    let out = node.json(&["unwrap", anew["wrapping_token"].as_str().unwrap()]);
+    let new = Key { id: String::new(), key: out["key"].as_str().unwrap().to_owned() };
+    assert_eq!((ground.ask(&new).status, ground.ask(&old).status), (200, 200));
+    assert!(ground.until(&rotation, "overlapping")["hold"].is_null());
+    let late = node.cli(&["rotation", "redeliver", &rotation]);
+    assert_eq!(late.code, 4, "{}", late.stdout);
+    ground.pass_hours(26);
+    ground.until(&rotation, "retiring");
+    assert_eq!(node.cli(&["audit", "verify"]).code, 0);
 }
 
 fn a_rotation_is_cancelled_or_rolled_back_while_the_old_key_lives(ground: Ground) {

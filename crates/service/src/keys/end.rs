@@ -1,19 +1,16 @@
-//! The end of a key, in one transaction: the key, its children, what was wrapped and not opened, the notice, the audit
-//! record.
+//! The end of a key by somebody's order: an operator's, or a job's.
 
 use claviger_domain::{
     id::KeyId,
     key::{
-        KeyRecord, RevocationReason,
+        KeyRecord, Revocation, RevocationReason,
         transition::{KeyVerb, TransitionError, decide},
     },
-    notice::{About, Notice},
-    ports::{Applied, Change, StoreError},
-    wrapping::WrappingRecord,
+    ports::{Applied, StoreError},
 };
 
 use super::{Keys, TRIES, key_event};
-use crate::{Caller, ServiceError, dependants};
+use crate::{Caller, ServiceError, revocation};
 
 /// That and how a key shall end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +39,12 @@ impl Keys {
         order: &EndOrder,
         caller: &Caller,
     ) -> Result<Ended, ServiceError> {
+        let deps = &*self.0;
         for _ in 0..TRIES {
-            let key = self.0.store.key(id).await?.ok_or_else(|| ServiceError::not_found("key", id))?;
+            let key = deps.store.key(id).await?.ok_or_else(|| ServiceError::not_found("key", id))?;
+            let now = deps.clock.now();
+            let revocation = Revocation { at: now, reason: order.reason, immediate: order.immediate };
             let verb = KeyVerb::Revoke { reason: order.reason, immediate: order.immediate };
-            let now = self.0.clock.now();
             let ended = match decide(&key, &verb, now) {
                 Ok(ended) => ended,
                 Err(TransitionError::Already(_)) => {
@@ -55,56 +54,20 @@ impl Keys {
                     return Err(ServiceError::conflict("key", error));
                 }
             };
-            let living = self.0.store.living_children(id, now).await?;
-            let children: Vec<KeyRecord> =
-                living.iter().filter_map(|child| decide(child, &verb, now).ok()).collect();
-            let ids: Vec<&str> = children.iter().map(|child| child.id.as_str()).collect();
-            let event = key_event(caller, now, "key.revoke", &key)
+            let mut ending = deps.endings.of(ended, revocation, &order.affected, now).await?;
+            let event = key_event(caller, now, revocation::REVOKE, &key)
                 .with("immediate", order.immediate)
                 .with("reason", order.reason.as_str());
-            let event = if ids.is_empty() { event } else { event.with(dependants::CHILDREN, ids) };
-            let changes = self.last_changes(&ended, &children, order).await?;
-            match self.0.store.apply(changes, event).await {
-                Ok(applied) => return Ok(self.ended(ended, children, applied)),
+            let event = ending.noted(event);
+            match deps.store.apply(ending.take_changes(), event).await {
+                Ok(applied) => {
+                    let (key, children) = deps.endings.written(ending, &applied);
+                    return Ok(Ended { key, children, applied: Some(applied) });
+                }
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(ServiceError::conflict("key", "it is being changed by someone else all the time"))
-    }
-
-    async fn last_changes(
-        &self,
-        ended: &KeyRecord,
-        children: &[KeyRecord],
-        order: &EndOrder,
-    ) -> Result<Vec<Change>, ServiceError> {
-        let mut changes = vec![Change::UpdateKey(Box::new(ended.clone()))];
-        changes.extend(children.iter().map(|child| Change::UpdateKey(Box::new(child.clone()))));
-        if let Some(wrapping) = self.0.store.wrapping_of(&ended.id).await?
-            && !wrapping.sealed.is_empty()
-        {
-            let emptied = WrappingRecord { sealed: Vec::new(), ..wrapping };
-            changes.push(Change::UpdateWrapping(Box::new(emptied)));
-        }
-        let mut affected: Vec<String> = children.iter().map(|c| format!("child key {}", c.id)).collect();
-        affected.extend(order.affected.iter().cloned());
-        let notice = Notice::Revocation {
-            name: ended.name.clone(),
-            reason: order.reason,
-            immediate: order.immediate,
-            affected,
-        };
-        changes.push(self.0.notices.raise(About::key(ended), notice)?);
-        Ok(changes)
-    }
-
-    /// This node refuses from here on; immediate revocations have cut what was in flight when this returns.
-    fn ended(&self, mut key: KeyRecord, mut children: Vec<KeyRecord>, applied: Applied) -> Ended {
-        for one in std::iter::once(&mut key).chain(&mut children) {
-            one.version += 1;
-            self.0.grants.key_changed(one, applied.seq);
-        }
-        Ended { key, children, applied: Some(applied) }
     }
 }

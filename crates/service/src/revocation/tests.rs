@@ -90,11 +90,40 @@ async fn children_die_with_their_parent_in_the_same_transaction() {
     }
     let certificate = body(&revoked.certificate.unwrap());
     assert_eq!(certificate["affected_services"][0], format!("child key {}", child.id));
-    services.certificates.complete().await.unwrap();
-    let of_child = services.certificates.of_key(&child.id).await.unwrap().unwrap();
-    let of_child = body(&of_child);
-    assert_eq!(of_child["audit"], certificate["audit"]);
-    assert!(of_child["compliance_notes"].as_str().unwrap().ends_with(&format!("child of {}", parent.id)));
+    assert_eq!(
+        services.certificates.complete().await.unwrap(),
+        0,
+        "a child's end is in its parent's certificate"
+    );
+    assert_eq!(services.certificates.of_key(&child.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_child_is_certified_only_where_somebody_revokes_it_by_itself() {
+    let house = House::new().await;
+    let parent = key(&house, "parent").await;
+    let services = &house.services;
+    let one = child(&house, &parent).await;
+    let caller = Caller::system();
+    // Whoever orders it dies before the certificate is made.
+    services.keys.revoke(&one.id, RevocationReason::UserRequest, false, &caller).await.unwrap();
+    assert_eq!(services.certificates.complete().await.unwrap(), 1);
+    let made = body(&services.certificates.of_key(&one.id).await.unwrap().unwrap());
+    assert!(made["compliance_notes"].as_str().unwrap().ends_with(&format!("child of {}", parent.id)));
+    let ended = KeyRecord {
+        state: KeyState::Revoked,
+        revocation: Some(claviger_domain::key::Revocation {
+            at: house.clock.now(),
+            reason: RevocationReason::UserRequest,
+            immediate: true,
+        }),
+        ..child(&house, &parent).await
+    };
+    // As its process does when it exits.
+    let ended = KeyRecord { version: ended.version + 1, ..ended };
+    let event = Caller::system().event(house.clock.now(), "child.revoke", "");
+    house.store.apply(vec![Change::UpdateKey(Box::new(ended))], event).await.unwrap();
+    assert_eq!(services.certificates.complete().await.unwrap(), 0);
 }
 
 #[tokio::test]

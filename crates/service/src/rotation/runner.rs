@@ -1,73 +1,131 @@
 //! Taking the steps that are due. Each is one transaction decided by what is stored and observed, so that whoever
 //! dies between two of them, or is overtaken by another node, loses nothing: the next turn decides again.
+//!
+//! It is a durable job: whoever holds its lease acts, and every transaction fails without it.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use claviger_domain::{
     clock::Timestamp,
-    id::KeyId,
+    id::{KeyId, RotationId},
+    key::KeyRecord,
     ports::lifecycle::RotationFilter,
     rotation::{Observed, RotationRecord, RotationState, Step, decide, take},
+    schedule::Schedule,
 };
-use tokio_util::sync::CancellationToken;
 
-use super::{Rotations, StepError, event_of};
-use crate::{Caller, ServiceError};
+use super::{Rotations, StepError, Write, event_of};
+use crate::{
+    Caller, ServiceError,
+    scheduler::{Job, Turn},
+};
 
-/// How often open rotations are looked through.
-const TURN: Duration = Duration::from_secs(2);
-/// How often lapsed deliveries are looked for, in turns.
-const SWEEP_TURNS: u32 = 15;
 /// Rotations a page.
 const PAGE: u32 = 200;
 /// The longest way from a start to an end, and some more.
 const MOST_STEPS: usize = 16;
+/// Whoever is not heard of for so long has died, and another runner goes on.
+const LEASE: Duration = Duration::from_secs(15);
 
-impl Rotations {
-    /// Takes due steps until `stop`: every two seconds, and when a delivery was opened.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut turn: u32 = 0;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(TURN) => {}
-                () = self.0.wrappings.opened() => {}
-            }
-            if let Err(error) = self.advance_all().await {
-                tracing::warn!(%error, "rotations could not be advanced");
-            }
-            turn = turn.wrapping_add(1);
-            if turn.is_multiple_of(SWEEP_TURNS)
-                && let Err(error) = self.0.wrappings.sweep().await
-            {
-                tracing::warn!(%error, "lapsed deliveries could not be emptied");
-            }
-        }
+/// The durable job that takes rotations on.
+pub(crate) struct RotationJob {
+    pub(crate) schedule: Schedule,
+    pub(crate) rotations: Rotations,
+}
+
+#[async_trait]
+impl Job for RotationJob {
+    fn name(&self) -> &'static str {
+        "rotations"
     }
 
-    /// Takes every step that is due now; how many were taken.
+    fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    fn lease(&self) -> Duration {
+        LEASE
+    }
+
+    async fn is_wanted(&self) -> Result<bool, ServiceError> {
+        Ok(self.rotations.0.wrappings.has_lapsed().await? || self.rotations.is_any_due().await?)
+    }
+
+    async fn run(&self, turn: &Turn) -> Result<String, ServiceError> {
+        let emptied = self.rotations.0.wrappings.sweep(Some(turn)).await?;
+        let taken = self.rotations.advance_all(Some(turn)).await?;
+        Ok(format!("{taken} steps, {emptied} lapsed deliveries emptied"))
+    }
+}
+
+/// A step that is due, and the key that goes as it was seen.
+struct DueStep {
+    step: Step,
+    name: &'static str,
+    old: KeyRecord,
+    now: Timestamp,
+}
+
+impl Rotations {
+    /// Takes every step that is due now, under the lease of this turn if there is one; how many were taken. A rotation
+    /// that cannot be advanced keeps no other from it.
     ///
     /// # Errors
-    /// [`ServiceError::Unavailable`]; what was taken stays taken.
-    pub async fn advance_all(&self) -> Result<usize, ServiceError> {
-        let mut taken = 0;
+    /// The last failure, when there were only failures.
+    pub async fn advance_all(&self, turn: Option<&Turn>) -> Result<usize, ServiceError> {
+        let (mut taken, mut failed) = (0, None);
         let mut after = None;
         loop {
-            let filter = RotationFilter { open: true, after, limit: PAGE, ..RotationFilter::default() };
-            let page = self.0.store.rotations(&filter).await?;
+            let page = self.open_page(after).await?;
             for rotation in &page {
-                taken += self.advance(rotation.clone()).await?;
+                match self.advance(rotation.clone(), turn).await {
+                    Ok(steps) => taken += steps,
+                    Err(error) => {
+                        tracing::warn!(rotation = %rotation.id, %error, "a rotation could not be advanced");
+                        failed = Some(error);
+                    }
+                }
             }
             after = page.last().map(|last| last.id.clone());
             if page.len() < PAGE as usize {
-                return Ok(taken);
+                return match failed {
+                    Some(error) if taken == 0 => Err(error),
+                    Some(_) | None => Ok(taken),
+                };
             }
         }
     }
 
-    pub(super) async fn advance(&self, mut rotation: RotationRecord) -> Result<usize, ServiceError> {
+    /// Whether there is a step to be taken now.
+    async fn is_any_due(&self) -> Result<bool, ServiceError> {
+        let mut after = None;
+        loop {
+            let page = self.open_page(after).await?;
+            for rotation in &page {
+                if self.due(rotation).await?.is_some() {
+                    return Ok(true);
+                }
+            }
+            after = page.last().map(|last| last.id.clone());
+            if page.len() < PAGE as usize {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn open_page(&self, after: Option<RotationId>) -> Result<Vec<RotationRecord>, ServiceError> {
+        let filter = RotationFilter { open: true, after, limit: PAGE, ..RotationFilter::default() };
+        Ok(self.0.store.rotations(&filter).await?)
+    }
+
+    pub(super) async fn advance(
+        &self,
+        mut rotation: RotationRecord,
+        turn: Option<&Turn>,
+    ) -> Result<usize, ServiceError> {
         for steps in 0..MOST_STEPS {
-            match self.step(&rotation).await {
+            match self.step(&rotation, turn).await {
                 Ok(true) => rotation = self.rotation(&rotation.id).await?,
                 Ok(false) | Err(StepError::Overtaken) => return Ok(steps),
                 Err(StepError::Service(error)) => return Err(error),
@@ -77,7 +135,29 @@ impl Rotations {
     }
 
     /// Takes one step, if one is due.
-    async fn step(&self, rotation: &RotationRecord) -> Result<bool, StepError> {
+    async fn step(&self, rotation: &RotationRecord, turn: Option<&Turn>) -> Result<bool, StepError> {
+        let Some(DueStep { step, name, old, now }) = self.due(rotation).await? else { return Ok(false) };
+        let Some(taken) = take(rotation, &old, step, now) else { return Ok(false) };
+        let event = event_of(&Caller::system(), now, name, rotation);
+        let event = match step {
+            Step::Rung(stage) => event.with("stage", stage.as_str()),
+            Step::Hold(why) => event.with("why", why.as_str()),
+            Step::Wait(_)
+            | Step::Deliver
+            | Step::Activate
+            | Step::Retire
+            | Step::Finish
+            | Step::Close
+            | Step::Abandon
+            | Step::Release => event,
+        };
+        let hold = turn.map(Turn::hold);
+        self.write(Write { before: rotation, old: &old, taken, event, hold }).await?;
+        Ok(true)
+    }
+
+    /// The step that is due now, if one is.
+    async fn due(&self, rotation: &RotationRecord) -> Result<Option<DueStep>, ServiceError> {
         let (old, successor) = (self.key(&rotation.old).await?, self.key(&rotation.successor).await?);
         let waits = matches!(rotation.state, RotationState::Created | RotationState::Delivered);
         let seen = Observed {
@@ -93,15 +173,7 @@ impl Rotations {
         };
         let now = self.0.clock.now();
         let step = decide(rotation, &seen, now);
-        let (Some(name), Some(taken)) = (step.name(), take(rotation, &old, step, now)) else {
-            return Ok(false);
-        };
-        let mut event = event_of(&Caller::system(), now, name, rotation);
-        if let Step::Rung(stage) = step {
-            event = event.with("stage", stage.as_str());
-        }
-        self.write(rotation, &old, taken, event).await?;
-        Ok(true)
+        Ok(step.name().map(|name| DueStep { step, name, old, now }))
     }
 
     /// When a key or a child of it was last used.

@@ -81,12 +81,12 @@ async fn of_many_who_open_at_once_one_gets_the_key() {
 async fn a_lapsed_delivery_is_gone_and_swept() {
     let house = House::new().await;
     let (_, wrapped) = wrapped(&house).await;
-    assert_eq!(house.services.wrappings.sweep().await.unwrap(), 0);
+    assert_eq!(house.services.wrappings.sweep(None).await.unwrap(), 0);
     house.clock.advance(Duration::from_secs(86_400));
     assert!(matches!(refused(&house, &wrapped.token, "").await, ServiceError::Gone { .. }));
-    assert_eq!(house.services.wrappings.sweep().await.unwrap(), 1);
+    assert_eq!(house.services.wrappings.sweep(None).await.unwrap(), 1);
     assert!(lock(&house.store.state).lifecycle.wrappings[0].sealed.is_empty());
-    assert_eq!(house.services.wrappings.sweep().await.unwrap(), 0);
+    assert_eq!(house.services.wrappings.sweep(None).await.unwrap(), 0);
     assert_eq!(incidents(&house), 0);
 }
 

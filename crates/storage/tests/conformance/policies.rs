@@ -25,6 +25,7 @@ on_both!(
     an_owner_never_has_more_keys_than_allowed_however_many_ask_at_once,
     a_line_of_successors_counts_once_and_children_not_at_all,
     a_revoked_key_waits_for_one_certificate,
+    a_revoked_child_waits_for_a_certificate_only_where_it_was_asked_for,
     living_children_are_those_that_work,
 );
 
@@ -178,6 +179,25 @@ async fn a_revoked_key_waits_for_one_certificate(place: Place) {
     apply(&db, vec![Change::UpdateKey(Box::new(purged))]).await.unwrap();
     assert!(db.uncertified_keys(10).await.unwrap().is_empty());
     assert_eq!(db.certificates(&filter).await.unwrap(), [one]);
+}
+
+async fn a_revoked_child_waits_for_a_certificate_only_where_it_was_asked_for(place: Place) {
+    let db = place.open().await;
+    let samples = Samples::new(6);
+    let (owner, workspace) = home(&db, &samples).await;
+    let parent = living(&samples, &owner, &workspace);
+    apply(&db, vec![insert(&parent)]).await.unwrap();
+    let mut asked_for = Vec::new();
+    for asks in [false, true] {
+        let child = KeyRecord { parent: Some(parent.id.clone()), ..living(&samples, &owner, &workspace) };
+        apply(&db, vec![insert(&child)]).await.unwrap();
+        let mut changes = vec![Change::UpdateKey(Box::new(revoked(&child)))];
+        changes.extend(asks.then(|| Change::Certify(child.id.clone())));
+        apply(&db, changes).await.unwrap();
+        asked_for.extend(asks.then_some(child.id));
+    }
+    let waiting = db.uncertified_keys(10).await.unwrap();
+    assert_eq!(waiting.into_iter().map(|w| w.key.id).collect::<Vec<_>>(), asked_for);
 }
 
 async fn living_children_are_those_that_work(place: Place) {

@@ -10,7 +10,7 @@ use claviger_domain::{
         children::ChildStore,
         lifecycle::{LifecycleStore, RotationFilter},
     },
-    rotation::{RotationRecord, RotationState, Succession},
+    rotation::{Hold, HoldReason, RotationRecord, RotationState, Succession},
     token::PublicId,
     wrapping::{Opened, WrappingRecord},
 };
@@ -54,6 +54,8 @@ fn rotation(name: &str, old: &KeyRecord, successor: &KeyRecord, secs: i64) -> Ro
         activated_at: None,
         retiring_at: None,
         ended_at: None,
+        hold: None,
+        extended_to: None,
         version: 1,
     }
 }
@@ -89,6 +91,8 @@ async fn a_rotation_reads_back_and_changes_once_a_version(place: Place) {
     assert_eq!(db.rotation(&begun.id).await.unwrap(), Some(begun.clone()));
     let delivered =
         RotationRecord { state: RotationState::Delivered, delivered_at: Some(at(6)), ..begun.clone() };
+    let hold = Some(Hold { why: HoldReason::Unused, since: at(7) });
+    let delivered = RotationRecord { hold, extended_to: Some(at(900)), ..delivered };
     let (a, b) = tokio::join!(update(&db, delivered.clone()), update(&db, delivered.clone()));
     assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1, "{a:?} {b:?}");
     assert_eq!(a.and(b), Err(StoreError::Conflict { what: "rotation" }));
@@ -140,6 +144,9 @@ async fn a_grant_knows_the_open_rotation_of_its_key(place: Place) {
     let expected = Succession { successor: keys[1].id.clone(), deadline: at(605) };
     assert_eq!(succession(&keys[0]).await, Some(expected));
     assert_eq!(succession(&keys[1]).await, None);
+    update(&db, RotationRecord { extended_to: Some(at(700)), ..begun.clone() }).await.unwrap();
+    assert_eq!(succession(&keys[0]).await.unwrap().deadline, at(700));
+    let begun = RotationRecord { version: 2, ..begun };
     update(&db, RotationRecord { ended_at: Some(at(9)), state: RotationState::Finished, ..begun })
         .await
         .unwrap();

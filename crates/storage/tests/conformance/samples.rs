@@ -99,7 +99,8 @@ impl Samples {
             hours: None,
             on_disconnect: OnDisconnect::Drain,
             require: claviger_domain::proof::Proofs::NONE.with(claviger_domain::proof::Proof::Signature),
-            bind_mtls: claviger_domain::binding::CertificateBindings::parse(&["spiffe://example.org/x"]).unwrap(),
+            bind_mtls: claviger_domain::binding::CertificateBindings::parse(&["spiffe://example.org/x"])
+                .unwrap(),
         };
         KeyRecord {
             id: public_id.key_id().unwrap(),

@@ -1,7 +1,7 @@
 //! `POST /admin/v1/keys/{id}/rotate`
 
 use axum::extract::State;
-use claviger_service::rotation::NewRotation;
+use claviger_service::rotation::{NewRotation, Started};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -47,6 +47,18 @@ pub struct StartedView {
     pub deadline: Moment,
 }
 
+impl From<Started> for StartedView {
+    fn from(started: Started) -> Self {
+        Self {
+            rotation: started.rotation.id.to_string(),
+            successor: started.successor.id.to_string(),
+            wrapping_token: String::from_utf8_lossy(started.token.expose()).into_owned(),
+            expires_at: Moment(started.wrapping_expires_at),
+            deadline: Moment(started.rotation.deadline()),
+        }
+    }
+}
+
 /// Makes a key's successor and begins to replace the key by it.
 pub async fn rotate(
     State(state): State<ControlState>,
@@ -60,11 +72,5 @@ pub async fn rotate(
         wrap_ttl_secs: body.wrap_ttl_secs,
     };
     let started = state.services.rotations.start(&key_id(&id)?, &new, &operator.caller).await?;
-    Ok(Secret(StartedView {
-        rotation: started.rotation.id.to_string(),
-        successor: started.successor.id.to_string(),
-        wrapping_token: String::from_utf8_lossy(started.token.expose()).into_owned(),
-        expires_at: Moment(started.wrapping_expires_at),
-        deadline: Moment(started.rotation.deadline()),
-    }))
+    Ok(Secret(started.into()))
 }

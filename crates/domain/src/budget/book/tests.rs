@@ -126,7 +126,11 @@ fn what_was_spent_before_a_budget_was_made_counts_and_is_not_told() {
 fn expected_mode_prints_by_how_much_calls_in_flight_can_pass_the_limit() {
     let mut book = Book::default();
     let now = Timestamp::from_secs(10);
-    book.put(BudgetRecord { mode: BudgetMode::Expected, ..record("bdg_all", BudgetSubject::All, 100) }, now, 0);
+    book.put(
+        BudgetRecord { mode: BudgetMode::Expected, ..record("bdg_all", BudgetSubject::All, 100) },
+        now,
+        0,
+    );
     let ask = Ask { likely: pico(50), worst: pico(70) };
     let first = book.reserve(&party("a"), None, ask, now).unwrap();
     let second = book.reserve(&party("a"), None, ask, now).unwrap();

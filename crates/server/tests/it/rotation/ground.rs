@@ -11,8 +11,8 @@ use crate::{
     wire::{self, Answer, say},
 };
 
-/// Steps are looked for every two seconds.
-const STEP: Duration = Duration::from_secs(30);
+/// Steps are looked for every two seconds; the lease of a runner that was killed lapses within 15.
+pub const STEP: Duration = Duration::from_secs(45);
 
 pub struct Ground {
     pub node: Claviger,

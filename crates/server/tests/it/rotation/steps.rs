@@ -10,6 +10,7 @@ use std::{
 };
 
 use claviger_domain::{
+    audit::AuditEvent,
     clock::Clock,
     id::RotationId,
     key::{KeyState, RevocationReason},
@@ -32,6 +33,8 @@ use claviger_service::{
 use claviger_storage::{Database, Durability, Options};
 use claviger_testkit::{ManualClock, SeededEntropy, data_folder};
 use tokio_util::task::TaskTracker;
+
+mod orders;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 /// More waits than any one step has.
@@ -98,6 +101,14 @@ struct Node {
 }
 
 impl Place {
+    fn new(address: String) -> Self {
+        Self { address, clock: ManualClock::default(), seed: 1.into() }
+    }
+
+    fn in_folder(folder: &tempfile::TempDir) -> Self {
+        Self::new(folder.path().join("claviger.db").to_string_lossy().into_owned())
+    }
+
     async fn start(&self) -> Node {
         self.seed.set(self.seed.get() + 1);
         let options = Options { durability: Durability::Process, ..Options::default() };
@@ -144,7 +155,7 @@ impl<F: Future + Unpin> Future for Mortal<F> {
 /// Takes whatever is due with a death at every wait, one after the other, until one turn comes to its end.
 async fn advance_through_deaths(place: &Place, node: &mut Node) {
     for waits in 0..MOST_WAITS {
-        let turn = Box::pin(node.services.rotations.advance_all());
+        let turn = Box::pin(node.services.rotations.advance_all(None));
         if Mortal(turn, waits).await.is_some() {
             return;
         }
@@ -171,23 +182,37 @@ async fn state(node: &Node, id: &RotationId) -> RotationState {
 /// How often each step was taken.
 async fn steps(node: &Node) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
-    for record in node.store.audit_after(-1, 1_000).await.unwrap() {
-        if Step::ALL_NAMES.contains(&record.event.action.as_str()) {
-            *counts.entry(record.event.action).or_default() += 1;
+    for event in events(node).await {
+        if Step::ALL_NAMES.contains(&event.action.as_str()) {
+            *counts.entry(event.action).or_default() += 1;
         }
     }
     counts
+}
+
+/// The whole audit log.
+async fn events(node: &Node) -> Vec<AuditEvent> {
+    let (mut all, mut last) = (Vec::new(), -1);
+    loop {
+        let page = node.store.audit_after(last, 1_000).await.unwrap();
+        let Some(newest) = page.last() else { return all };
+        last = newest.number;
+        all.extend(page.into_iter().map(|record| record.event));
+    }
 }
 
 async fn every_step_is_taken_once(place: &Place) {
     let caller = Caller::system();
     let mut node = place.start().await;
 
-    // From the start to the end: deliver, retire (nobody uses it, the overlap ends), three rungs, finish.
+    // From the start to the end: deliver, activate, retire, three rungs, finish.
     let finished = begin(place, &node).await;
     node.services.wrappings.unwrap(finished.token.expose(), &caller).await.unwrap();
     advance_through_deaths(place, &mut node).await;
     assert_eq!(state(&node, &finished.rotation.id).await, RotationState::Delivered);
+    mark_used(place, &finished).await;
+    advance_through_deaths(place, &mut node).await;
+    assert_eq!(state(&node, &finished.rotation.id).await, RotationState::Overlapping);
     place.clock.advance(HOUR * 24 * 7);
     advance_through_deaths(place, &mut node).await;
     assert_eq!(state(&node, &finished.rotation.id).await, RotationState::Retiring);
@@ -216,15 +241,27 @@ async fn every_step_is_taken_once(place: &Place) {
     advance_through_deaths(place, &mut node).await;
     assert_eq!(state(&node, &left.rotation.id).await, RotationState::Cancelled);
 
-    // A successor is used.
+    // A successor is suspended when the overlap is over, and resumed; another one nobody opens.
     let used = begin(place, &node).await;
     mark_used(place, &used).await;
     advance_through_deaths(place, &mut node).await;
+    let unopened = begin(place, &node).await;
+    node.services.keys.suspend(&used.rotation.successor, &caller).await.unwrap();
+    place.clock.advance(HOUR * 24 * 7);
+    advance_through_deaths(place, &mut node).await;
     assert_eq!(state(&node, &used.rotation.id).await, RotationState::Overlapping);
+    assert_eq!(state(&node, &unopened.rotation.id).await, RotationState::Created);
+    node.services.keys.resume(&used.rotation.successor, &caller).await.unwrap();
+    advance_through_deaths(place, &mut node).await;
+    assert_eq!(state(&node, &used.rotation.id).await, RotationState::Retiring);
 
     let taken = steps(&node).await;
     for name in Step::ALL_NAMES {
-        let expected = if name == "rotation.deprecate" { 3 } else { 1 };
+        let expected = match name {
+            "rotation.deprecate" => 3,
+            "rotation.activate" | "rotation.retire" | "rotation.hold" => 2,
+            _ => 1,
+        };
         assert_eq!(taken.get(name), Some(&expected), "{name}: {taken:?}");
     }
     node.store.close().await;
@@ -248,13 +285,11 @@ async fn mark_used(place: &Place, started: &Started) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {
     let folder = data_folder();
-    let address = folder.path().join("claviger.db").to_string_lossy().into_owned();
-    every_step_is_taken_once(&Place { address, clock: ManualClock::default(), seed: 1.into() }).await;
+    every_step_is_taken_once(&Place::in_folder(&folder)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres() {
     let Some(database) = claviger_testkit::postgres().await else { return };
-    let address = database.url().to_owned();
-    every_step_is_taken_once(&Place { address, clock: ManualClock::default(), seed: 1.into() }).await;
+    every_step_is_taken_once(&Place::new(database.url().to_owned())).await;
 }

@@ -92,6 +92,13 @@ fn word(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}")).to_owned()
 }
 
+/// How often somebody was told that a key runs out.
+fn warnings(ground: &Ground, key: &Key) -> usize {
+    let notices = ground.node.json(&["notice", "list", "--limit", "1000"]);
+    let is = |n: &&Value| n["kind"] == "key.expiring" && n["key"] == key.id.as_str();
+    notices.as_array().unwrap().iter().filter(is).count()
+}
+
 fn one_key_lives_from_its_birth_to_its_certificate(mut ground: Ground) {
     // A strict policy, and the first operator: from now on nobody administers without having logged in.
     ground.node.json(&["policy", "set", "--max-keys", "3", "--require-ip", "--require-mfa"]);
@@ -115,12 +122,10 @@ fn one_key_lives_from_its_birth_to_its_certificate(mut ground: Ground) {
         ann.log_in(&ground);
         ground.node.json(&["job", "run", "daily_check"]);
         told += 1;
-        let notices = ground.node.json(&["notice", "list", "--limit", "1000"]);
-        let warnings = notices.as_array().unwrap().iter();
-        let warnings = warnings.filter(|n| n["kind"] == "key.expiring" && n["key"] == old.id.as_str());
-        assert_eq!(warnings.count(), told, "after {days} more days: {notices}");
+        assert_eq!(warnings(&ground, &old), told, "after {days} more days");
         ground.node.json(&["job", "run", "daily_check"]);
     }
+    assert_eq!(warnings(&ground, &old), 4, "no other day, and none twice");
     ground.pass_hours(1);
     ann.prove(&ground, &["key", "update", &old.id, "--expires-in", "30d"]);
 

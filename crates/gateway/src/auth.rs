@@ -133,9 +133,6 @@ pub enum AuthError {
     /// Not from here, or not now.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// The key is bound to somebody else.
-    #[error(transparent)]
-    Sender(#[from] SenderError),
     /// The rest.
     #[error(transparent)]
     Buy(#[from] BuyError),
@@ -264,7 +261,6 @@ impl Counter<'_> {
         };
         sender::certificate(&live, self.head)?;
         live.check_place(self.head.client_ip, self.head.at)?;
-        sender::certificate(&live, self.head)?;
         self.shared.services.tokens.count(&live, self.head.at)?;
         Ok(live)
     }

@@ -46,7 +46,6 @@ impl From<AuthError> for Refusal {
                 Self { oauth_error: strange.then_some("invalid_client"), ..refusal }
             }
             AuthError::Forbidden(error) => forbidden(error, text),
-            AuthError::Sender(error) => Self { oauth_error: Some("invalid_client"), ..error.into() },
             AuthError::Buy(error) => buy(error, text),
         }
     }

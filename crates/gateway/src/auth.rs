@@ -273,12 +273,7 @@ impl Counter<'_> {
     }
 
     fn order<'a>(&'a self, issuer: &'a str, confirmation: Confirmation) -> Order<'a> {
-        Order {
-            scope: self.form.get("scope"),
-            confirmation,
-            issuer,
-            ip: Some(self.head.client_ip),
-        }
+        Order { scope: self.form.get("scope"), confirmation, issuer, ip: Some(self.head.client_ip) }
     }
 
     fn asker(&self, live: &LiveGrant) -> Asker {

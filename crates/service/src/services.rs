@@ -1,13 +1,13 @@
 //! The handles that gateway and control plane receive, and how they are started.
 
+mod parts;
+
 use std::{path::PathBuf, sync::Arc};
 
 use claviger_domain::{
     access_token::key_life::KeyPlan,
-    audit::{Actor, AuditEvent},
     clock::{Clock, Entropy},
     direct_use::ProviderAccount,
-    id::NodeId,
     ports::{LedgerStore, Sealer, Store, notices::Courier, signing::NonceStore, workload::KeyFetcher},
     token::Brand,
 };
@@ -17,43 +17,41 @@ use tokio_util::task::TaskTracker;
 use crate::{
     ServiceError,
     admission::Admission,
-    approvals::{ApprovalDeps, Approvals},
-    audit::{Audit, CHAIN_OPEN},
+    approvals::Approvals,
+    audit::Audit,
     bootstrap::Bootstrap,
-    certificates::{CertificateDeps, Certificates},
-    channels::{ChannelDeps, Channels},
+    certificates::Certificates,
+    channels::Channels,
     checkpoints::{CheckpointSink, Checkpoints},
-    children::{ChildDeps, Children},
-    deliveries::{Deliveries, DeliveryDeps},
-    direct_use::{DirectUseDeps, DirectUses},
+    children::Children,
+    deliveries::Deliveries,
+    direct_use::DirectUses,
     ending::Endings,
     feed::Feed,
     grants::Grants,
     health::Health,
     idempotency::Idempotency,
-    jobs::{DiskWatch, DurableParts, Jobs, Retention, Schedules, durable},
-    keys::{KeyDeps, Keys},
+    jobs::{DiskWatch, Jobs, Retention, Schedules},
+    keys::Keys,
     nonces::Nonces,
     notices::Notices,
-    operators::{OperatorDeps, Operators},
+    operators::Operators,
     policies::Policies,
-    recorder::{
-        Aside, Recorder, Target, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans,
-    },
+    recorder::{Aside, Recorder, Target, Writer},
     refusals::Refusals,
     resources::Resources,
-    reviews::{ReviewDeps, Reviews},
-    revocation::{RevocationDeps, Revocations},
-    rotation::{RotationDeps, Rotations},
+    reviews::Reviews,
+    revocation::Revocations,
+    rotation::Rotations,
     routes::Routes,
     scheduler::Scheduler,
-    signing::{Signing, SigningDeps},
+    signing::Signing,
     tenants::Tenants,
-    tokens::{TokenDeps, Tokens},
-    upstreams::{UpstreamDeps, Upstreams},
+    tokens::Tokens,
+    upstreams::Upstreams,
     usage::Usage,
-    workload::{WorkloadDeps, Workloads},
-    wrapping::{WrappingDeps, Wrappings},
+    workload::Workloads,
+    wrapping::Wrappings,
 };
 
 /// How many bytes are free where the data lives; `None`: cannot be told, which closes nothing.
@@ -227,7 +225,7 @@ impl Services {
         let secrets = making.run().await?;
         let aside = Aside::new(deps.settings.spool_dir.clone(), deps.settings.spool_max_bytes);
         let target = Target { ledger: Arc::clone(&ledger), aside: Arc::new(aside) };
-        let (head, chain) = open_chain(&deps, &target).await?;
+        let (head, chain) = parts::open_chain(&deps, &target).await?;
 
         let health = Health::new();
         let checkpoint_due = Arc::new(Notify::new());
@@ -239,7 +237,7 @@ impl Services {
             Arc::clone(&checkpoint_due),
             Arc::clone(&target.aside),
         );
-        let writer = writer(&deps, &recorder, target, head);
+        let writer = parts::writer(&deps, &recorder, target, head);
         let grants = Grants::new(
             (Arc::clone(&store), Arc::clone(&sealer)),
             Arc::clone(&clock),
@@ -248,13 +246,7 @@ impl Services {
             settings.max_staleness_us,
         );
         let routes = Routes::new(Arc::clone(&store), Arc::clone(&sealer));
-        let certificates = Certificates::new(CertificateDeps {
-            store: Arc::clone(&store),
-            ledger: Arc::clone(&ledger),
-            clock: Arc::clone(&clock),
-            entropy: Arc::clone(&entropy),
-            key: secrets.certificate_key,
-        });
+        let certificates = parts::certificates(&deps, secrets.certificate_key);
         let parts = Parts { grants, routes, recorder, health: health.clone(), certificates };
         let services = Self::assemble(&deps, parts);
         let mut feed = Feed {
@@ -309,34 +301,27 @@ impl Services {
             Tenants::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy), grants.clone());
         let refusals = Refusals::new(Arc::clone(store));
         let policies = Policies::new(Arc::clone(store), Arc::clone(clock), tenants.clone());
-        let operators = operators(deps, &tenants, &grants, &refusals);
+        let operators = parts::operators(deps, &tenants, &grants, &refusals);
         let notices = Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy));
-        let wrappings = wrappings(deps, &grants, &refusals, &notices);
-        let signing = signing(deps, &grants, &notices);
+        let wrappings = parts::wrappings(deps, &grants, &refusals, &notices);
+        let signing = parts::signing(deps, &grants, &notices);
         let endings = Endings::new(Arc::clone(store), notices.clone(), grants.clone());
-        let keys = Keys::new(KeyDeps {
-            store: Arc::clone(store),
-            clock: Arc::clone(clock),
-            entropy: Arc::clone(&deps.entropy),
-            brand: deps.brand,
-            tenants: tenants.clone(),
-            policies: policies.clone(),
-            endings: endings.clone(),
-            wrappings: wrappings.clone(),
-            signing: signing.clone(),
-            grants: grants.clone(),
-        });
-        let rotations =
-            rotations(deps, (&policies, &grants, &wrappings, &signing, &notices), endings, &certificates);
-        let deliveries = deliveries(deps);
-        let reviews = reviews(deps, &policies, &grants);
-        let upstreams = upstreams(deps, &tenants, &routes);
-        let direct_uses = direct_uses(deps, &upstreams, &routes);
-        let tokens = tokens(deps, &grants, &refusals, &notices);
+        let keys = parts::keys(deps, (&tenants, &policies, &wrappings, &signing, &grants), &endings);
+        let rotations = parts::rotations(
+            deps,
+            (&policies, &grants, &wrappings, &signing, &notices),
+            endings,
+            &certificates,
+        );
+        let deliveries = parts::deliveries(deps);
+        let reviews = parts::reviews(deps, &policies, &grants);
+        let upstreams = parts::upstreams(deps, &tenants, &routes);
+        let direct_uses = parts::direct_uses(deps, &upstreams, &routes);
+        let tokens = parts::tokens(deps, &grants, &refusals, &notices);
         Self {
-            channels: channels(deps, &tenants, &deliveries),
+            channels: parts::channels(deps, &tenants, &deliveries),
             deliveries,
-            scheduler: scheduler(
+            scheduler: parts::scheduler(
                 deps,
                 recorder.chain().clone(),
                 (&keys, &reviews, &signing, &direct_uses, &tokens, &rotations),
@@ -344,33 +329,12 @@ impl Services {
                 &notices,
             ),
             tokens,
-            approvals: approvals(deps, &operators),
+            approvals: parts::approvals(deps, &operators),
             operators,
             admission: Admission::new(Arc::clone(clock)),
-            children: Children::new(ChildDeps {
-                store: Arc::clone(store),
-                clock: Arc::clone(clock),
-                entropy: Arc::clone(&deps.entropy),
-                brand: deps.brand,
-                grants: grants.clone(),
-            }),
-            workloads: Workloads::new(WorkloadDeps {
-                store: Arc::clone(store),
-                clock: Arc::clone(clock),
-                entropy: Arc::clone(&deps.entropy),
-                brand: deps.brand,
-                grants: grants.clone(),
-                keys: keys.clone(),
-                refusals: refusals.clone(),
-                fetcher: Arc::clone(&deps.key_fetcher),
-            }),
-            revocations: Revocations::new(RevocationDeps {
-                store: Arc::clone(store),
-                ledger: Arc::clone(&deps.ledger),
-                keys: keys.clone(),
-                grants: grants.clone(),
-                certificates: certificates.clone(),
-            }),
+            children: parts::children(deps, &grants),
+            workloads: parts::workloads(deps, &grants, &keys, &refusals),
+            revocations: parts::revocations(deps, &keys, &grants, &certificates),
             certificates,
             rotations,
             wrappings,
@@ -396,22 +360,6 @@ impl Services {
     }
 }
 
-fn writer(
-    deps: &Deps,
-    recorder: &Recorder,
-    target: Target,
-    head: claviger_domain::ports::ChainHead,
-) -> Writer {
-    Writer::new(WriterParts {
-        shared: recorder.shared(),
-        target,
-        clock: Arc::clone(&deps.clock),
-        spool_dir: deps.settings.spool_dir.clone(),
-        spool_max_bytes: deps.settings.spool_max_bytes,
-        head,
-    })
-}
-
 /// What is made first, because much else stands on it.
 struct Parts {
     grants: Grants,
@@ -419,193 +367,4 @@ struct Parts {
     recorder: Recorder,
     health: Health,
     certificates: Certificates,
-}
-
-fn operators(deps: &Deps, tenants: &Tenants, grants: &Grants, refusals: &Refusals) -> Operators {
-    Operators::new(OperatorDeps {
-        store: Arc::clone(&deps.store),
-        sealer: Arc::clone(&deps.sealer),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        brand: deps.brand,
-        tracker: deps.tracker.clone(),
-        tenants: tenants.clone(),
-        grants: grants.clone(),
-        refusals: refusals.clone(),
-    })
-}
-
-fn approvals(deps: &Deps, operators: &Operators) -> Approvals {
-    Approvals::new(ApprovalDeps {
-        store: Arc::clone(&deps.store),
-        sealer: Arc::clone(&deps.sealer),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        operators: operators.clone(),
-    })
-}
-
-fn rotations(
-    deps: &Deps,
-    (policies, grants, wrappings, signing, notices): (&Policies, &Grants, &Wrappings, &Signing, &Notices),
-    endings: Endings,
-    certificates: &Certificates,
-) -> Rotations {
-    Rotations::new(RotationDeps {
-        store: Arc::clone(&deps.store),
-        ledger: Arc::clone(&deps.ledger),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        brand: deps.brand,
-        policies: policies.clone(),
-        grants: grants.clone(),
-        wrappings: wrappings.clone(),
-        signing: signing.clone(),
-        notices: notices.clone(),
-        endings,
-        certificates: certificates.clone(),
-    })
-}
-
-fn upstreams(deps: &Deps, tenants: &Tenants, routes: &Routes) -> Upstreams {
-    Upstreams::new(UpstreamDeps {
-        store: Arc::clone(&deps.store),
-        sealer: Arc::clone(&deps.sealer),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        brand: deps.brand,
-        tenants: tenants.clone(),
-        routes: routes.clone(),
-    })
-}
-
-fn reviews(deps: &Deps, policies: &Policies, grants: &Grants) -> Reviews {
-    Reviews::new(ReviewDeps {
-        store: Arc::clone(&deps.store),
-        ledger: Arc::clone(&deps.ledger),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        policies: policies.clone(),
-        grants: grants.clone(),
-    })
-}
-
-fn direct_uses(deps: &Deps, upstreams: &Upstreams, routes: &Routes) -> DirectUses {
-    DirectUses::new(DirectUseDeps {
-        store: Arc::clone(&deps.store),
-        ledger: Arc::clone(&deps.ledger),
-        clock: Arc::clone(&deps.clock),
-        account: Arc::clone(&deps.account),
-        routes: routes.clone(),
-        upstreams: upstreams.clone(),
-    })
-}
-
-fn wrappings(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notices) -> Wrappings {
-    Wrappings::new(WrappingDeps {
-        store: Arc::clone(&deps.store),
-        sealer: Arc::clone(&deps.sealer),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        brand: deps.brand,
-        grants: grants.clone(),
-        refusals: refusals.clone(),
-        notices: notices.clone(),
-    })
-}
-
-fn signing(deps: &Deps, grants: &Grants, notices: &Notices) -> Signing {
-    Signing::new(SigningDeps {
-        store: Arc::clone(&deps.store),
-        sealer: Arc::clone(&deps.sealer),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        brand: deps.brand,
-        grants: grants.clone(),
-        notices: notices.clone(),
-    })
-}
-
-fn tokens(deps: &Deps, grants: &Grants, refusals: &Refusals, notices: &Notices) -> Tokens {
-    Tokens::new(TokenDeps {
-        store: Arc::clone(&deps.store),
-        sealer: Arc::clone(&deps.sealer),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        brand: deps.brand,
-        grants: grants.clone(),
-        refusals: refusals.clone(),
-        notices: notices.clone(),
-        plan: deps.settings.token_keys,
-    })
-}
-
-fn deliveries(deps: &Deps) -> Deliveries {
-    Deliveries::new(DeliveryDeps {
-        store: Arc::clone(&deps.store),
-        sealer: Arc::clone(&deps.sealer),
-        courier: Arc::clone(&deps.courier),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-    })
-}
-
-fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) -> Channels {
-    Channels::new(ChannelDeps {
-        store: Arc::clone(&deps.store),
-        sealer: Arc::clone(&deps.sealer),
-        clock: Arc::clone(&deps.clock),
-        entropy: Arc::clone(&deps.entropy),
-        tenants: tenants.clone(),
-        deliveries: deliveries.clone(),
-    })
-}
-
-/// The durable jobs and whoever runs them on this node.
-fn scheduler(
-    deps: &Deps,
-    node: NodeId,
-    (keys, reviews, signing, direct_uses, tokens, rotations): (
-        &Keys,
-        &Reviews,
-        &Signing,
-        &DirectUses,
-        &Tokens,
-        &Rotations,
-    ),
-    policies: &Policies,
-    notices: &Notices,
-) -> Scheduler {
-    let parts = |schedules| DurableParts {
-        schedules,
-        store: Arc::clone(&deps.store),
-        entropy: Arc::clone(&deps.entropy),
-        policies: policies.clone(),
-        keys: keys.clone(),
-        notices: notices.clone(),
-        reviews: reviews.clone(),
-        signing: signing.clone(),
-        direct_uses: direct_uses.clone(),
-        tokens: tokens.clone(),
-        rotations: rotations.clone(),
-    };
-    let jobs = deps.settings.schedules.clone().map(|schedules| durable(parts(schedules))).unwrap_or_default();
-    Scheduler::new(Arc::clone(&deps.store), Arc::clone(&deps.clock), deps.entropy.as_ref(), node, jobs)
-}
-
-/// Drains, opens, settles, closes: in this order, each step may be the last before a crash.
-async fn open_chain(
-    deps: &Deps,
-    target: &Target,
-) -> Result<(claviger_domain::ports::ChainHead, NodeId), ServiceError> {
-    let (ledger, clock) = (&deps.ledger, deps.clock.as_ref());
-    if let Some(dir) = &deps.settings.spool_dir {
-        drain_leftovers(target, dir).await?;
-    }
-    let chain = NodeId::generate(deps.entropy.as_ref())?;
-    let event = AuditEvent::new(clock.now(), Actor::System, CHAIN_OPEN, chain.as_str());
-    ledger.open_chain(&chain, event).await?;
-    let head = settle_orphans(target, clock, &chain).await?;
-    close_dead_chains(ledger, clock, &chain).await?;
-    Ok((head, chain))
 }

@@ -343,7 +343,7 @@ pub struct TestTrust {
 
 /// What a token would get.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct TrialView {
+pub struct TrustTrialView {
     /// Whether it would buy something.
     pub ok: bool,
     /// The issuer that it names, by its name here; `null`: it is not configured.
@@ -367,7 +367,7 @@ pub struct VerdictView {
     pub mismatch: Option<String>,
 }
 
-impl From<Trial> for TrialView {
+impl From<Trial> for TrustTrialView {
     fn from(trial: Trial) -> Self {
         let rules: Vec<_> = trial
             .rules
@@ -393,7 +393,7 @@ pub async fn test(
     State(state): State<ControlState>,
     _operator: Operator,
     Body(body): Body<TestTrust>,
-) -> Result<Json<TrialView>, Problem> {
+) -> Result<Json<TrustTrialView>, Problem> {
     let trial = state.services.workloads.try_token(body.token.trim().as_bytes()).await?;
     Ok(Json(trial.into()))
 }

@@ -31,10 +31,11 @@ fn every_verb_has_its_operation() {
     }
 }
 
-/// What there is to be named: a workspace, and a key in it.
+/// What there is to be named: a workspace, a key in it, and the key's rotation.
 struct Things {
     workspace: String,
     key: String,
+    rotation: String,
 }
 
 /// Something of the kind that the path speaks of, there or not.
@@ -43,7 +44,7 @@ fn path_of(operation: &Operation, things: &Things) -> String {
     let id = match first {
         "keys" => things.key.as_str(),
         "workspaces" => things.workspace.as_str(),
-        "rotations" => "rot_0",
+        "rotations" => things.rotation.as_str(),
         "certificates" => "crt_0",
         "approvals" => "apr_0",
         "operator-tokens" | "break-glass" => "opt_0",
@@ -109,7 +110,11 @@ async fn every_operation_answers_every_role_as_the_rule_says() {
     };
     make("/owners", json!({"name": "o"})).await;
     let workspace = make("/workspaces", json!({"name": "one"})).await;
-    let things = Things { workspace, key: make("/keys", json!({"name": "k", "workspace": "one"})).await };
+    let key = make("/keys", json!({"name": "k", "workspace": "one"})).await;
+    let (status, begun) =
+        house.ask(None, Method::POST, &format!("/keys/{key}/rotate"), Some(json!({}))).await;
+    assert_eq!(status, 201, "{begun}");
+    let things = Things { workspace, key, rotation: begun["rotation"].as_str().unwrap().to_owned() };
     let one = things.workspace.as_str();
     let ann = house.first("ann").await;
     let mut table: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

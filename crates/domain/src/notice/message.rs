@@ -111,22 +111,8 @@ fn content(record: &NoticeRecord) -> Content {
             ],
             next: "Whoever needs access again gets a new key.".to_owned(),
         },
-        Notice::SigningRotation { name, valid_from, until } => Content {
-            headline: format!("The signing secret of key \"{name}\" is replaced"),
-            paragraph: "Its successor is made and both are accepted. Adapters fetch it by themselves."
-                .to_owned(),
-            facts: vec![
-                ("valid_from", "The new one is to be used from", moment(*valid_from)),
-                ("until", "The old one is refused from", moment(*until)),
-            ],
-            next: "Who signs by hand fetches it: GET /v1/claviger/signing-secret, signed".to_owned(),
-        },
-        Notice::SigningOld { name, until } => Content {
-            headline: format!("Key \"{name}\" still signs with its old secret"),
-            paragraph: "From the time below on its signed requests are refused.".to_owned(),
-            facts: vec![("until", "The old one is refused from", moment(*until))],
-            next: format!("Give its holder the new one: claviger key signing rotate {key}"),
-        },
+        Notice::SigningRotation { name, valid_from, until } => signing_rotation(name, *valid_from, *until),
+        Notice::SigningOld { name, until } => signing_old(name, *until, key),
         Notice::WeeklyReport { report, from, until, summary } => Content {
             headline: "Weekly rotation report".to_owned(),
             paragraph: summary.clone(),
@@ -138,6 +124,27 @@ fn content(record: &NoticeRecord) -> Content {
             next: "Read it again with: claviger report weekly".to_owned(),
         },
         Notice::Trial { channel } => trial(channel),
+    }
+}
+
+fn signing_rotation(name: &str, valid_from: Timestamp, until: Timestamp) -> Content {
+    Content {
+        headline: format!("The signing secret of key \"{name}\" is replaced"),
+        paragraph: "Its successor is made and both are accepted. Adapters fetch it by themselves.".to_owned(),
+        facts: vec![
+            ("valid_from", "The new one is to be used from", moment(valid_from)),
+            ("until", "The old one is refused from", moment(until)),
+        ],
+        next: "Who signs by hand fetches it: GET /v1/claviger/signing-secret, signed".to_owned(),
+    }
+}
+
+fn signing_old(name: &str, until: Timestamp, key: &str) -> Content {
+    Content {
+        headline: format!("Key \"{name}\" still signs with its old secret"),
+        paragraph: "From the time below on its signed requests are refused.".to_owned(),
+        facts: vec![("until", "The old one is refused from", moment(until))],
+        next: format!("Give its holder the new one: claviger key signing rotate {key}"),
     }
 }
 

@@ -159,7 +159,7 @@ impl Workloads {
             }
         };
         let used = shown.proven.as_ref();
-        self.mint(rule, pins, (used, &identity), wish, caller).await
+        self.mint(rule, pins, (used, &identity), (wish, caller)).await
     }
 
     async fn proven(&self, known: &Known, text: &[u8]) -> Result<(Proven, IssuerRecord), AssertionError> {
@@ -186,8 +186,7 @@ impl Workloads {
         rule: &TrustRecord,
         pins: BTreeMap<String, String>,
         (used, identity): (Option<&Proven>, &Identity<'_>),
-        wish: &Wish,
-        caller: &Caller,
+        (wish, caller): (&Wish, &Caller),
     ) -> Result<Bought, ExchangeError> {
         let deps = &self.0.deps;
         let parent = deps.store.key(&rule.key).await.map_err(ServiceError::from)?;

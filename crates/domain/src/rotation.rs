@@ -356,10 +356,10 @@ pub fn decide(rotation: &RotationRecord, seen: &Observed<'_>, now: Timestamp) ->
             Step::Wait(Timestamp::MAX)
         }
     };
-    match step {
-        Step::Wait(_) => step,
-        nearer => hold::instead(rotation, seen, now).unwrap_or(nearer),
+    if matches!(step, Step::Wait(_)) {
+        return step;
     }
+    hold::instead(rotation, seen, now).unwrap_or(step)
 }
 
 /// When an adopted successor lets the old key go: after a quiet time, at the latest when the overlap is over.

@@ -158,12 +158,15 @@ fn after_scheme(value: &[u8]) -> Result<Shown<'_>, AuthFailure> {
     if text.is_empty() { Err(AuthFailure::Malformed) } else { Ok(Shown { text, scheme }) }
 }
 
+/// A key's id, and the key.
+type BasicKey = (String, Zeroizing<Vec<u8>>);
+
 /// The key and its id in `Authorization: Basic` (RFC 6749, 2.3.1); `None`: not by that scheme. Neither has a character
 /// that would be escaped.
 ///
 /// # Errors
 /// [`AuthFailure::Malformed`].
-pub fn basic_key(headers: &HeaderMap) -> Result<Option<(String, Zeroizing<Vec<u8>>)>, AuthFailure> {
+pub fn basic_key(headers: &HeaderMap) -> Result<Option<BasicKey>, AuthFailure> {
     let mut values = headers.get_all(header::AUTHORIZATION).into_iter();
     let Some(value) = values.next().map(http::HeaderValue::as_bytes) else { return Ok(None) };
     let Some((scheme, rest)) = value.split_at_checked(6) else { return Ok(None) };

@@ -117,7 +117,7 @@ fn shape_attacks(house: &House) -> Vec<(&'static str, String, TokenError)> {
         ),
         (
             "the other base64 alphabet",
-            format!("{}.{}.{}", p[0], p[1], format!("+/{}", &p[2][2..])),
+            format!("{}.{}.+/{}", p[0], p[1], &p[2][2..]),
             jose(JoseError::Encoding(Part::Signature)),
         ),
         (

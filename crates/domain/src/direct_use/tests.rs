@@ -48,7 +48,7 @@ fn what_was_billed_beyond_the_ledger_passed_us_by() {
     let rows = compare(&keys, &bills, &[carried(&record, 9, 70, 40), carried(&record, 10, 30, 8)], &sealed);
     assert_eq!(rows.len(), 3);
     assert_eq!(rows[0].api_key.as_ref().unwrap().id, "apikey_1");
-    assert_eq!(rows[0].credentials, [record.id.clone()]);
+    assert_eq!(rows[0].credentials, std::slice::from_ref(&record.id));
     assert_eq!((rows[0].billed, rows[0].direct), (tokens(130, 48), tokens(30, 0)));
     assert_eq!((rows[0].last_seen, rows[0].last_direct), (Some(10), Some(9)));
     assert_eq!((rows[1].api_key.as_ref(), rows[1].direct), (None, tokens(5, 5)));

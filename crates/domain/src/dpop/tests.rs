@@ -46,9 +46,10 @@ fn made(key: &SigningKey, header: &Value, claims: &Value) -> String {
     });
     for (whole, changes) in [(&mut head, header), (&mut body, claims)] {
         for (name, value) in changes.as_object().unwrap() {
-            match value {
-                Value::Null => drop(whole.as_object_mut().unwrap().remove(name)),
-                other => whole[name] = other.clone(),
+            if value.is_null() {
+                whole.as_object_mut().unwrap().remove(name);
+            } else {
+                whole[name] = value.clone();
             }
         }
     }

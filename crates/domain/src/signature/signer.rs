@@ -26,7 +26,7 @@ pub struct Signer {
 }
 
 enum Key {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Ed25519([u8; 32]),
 }
 
@@ -60,7 +60,7 @@ impl Signer {
     pub fn new(record: &SigningRecord, material: &[u8]) -> Option<Self> {
         let key = match record.kind {
             SigningKind::Hmac if material.is_empty() => return None,
-            SigningKind::Hmac => Key::Hmac(hmac::Key::new(hmac::HMAC_SHA256, material)),
+            SigningKind::Hmac => Key::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, material))),
             SigningKind::Ed25519 => Key::Ed25519(material.try_into().ok()?),
         };
         Some(Self {

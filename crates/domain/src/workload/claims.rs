@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Pattern {
 /// objects; a claim whose own name has a `/` in it is found, too. Numbers and truths are compared as JSON writes them.
 #[must_use]
 pub fn values(claims: &Object, name: &str) -> Vec<String> {
-    found(claims.members(), name).map(|value| texts(value)).unwrap_or_default()
+    found(claims.members(), name).map(texts).unwrap_or_default()
 }
 
 fn found<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {

@@ -52,9 +52,10 @@ fn claims() -> Value {
 fn with(changes: Value) -> Value {
     let mut all = claims();
     for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => drop(all.as_object_mut().unwrap().remove(name)),
-            other => all[name] = other.clone(),
+        if value.is_null() {
+            all.as_object_mut().unwrap().remove(name);
+        } else {
+            all[name] = value.clone();
         }
     }
     all

@@ -1,5 +1,5 @@
 //! The way of a request through a gateway in this process, with a store that waits or fails when it is told to.
-#![expect(clippy::unwrap_used, reason = "a test stops where something unexpected happens")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops where something unexpected happens")]
 
 mod access_tokens;
 mod broken_answers;

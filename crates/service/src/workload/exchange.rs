@@ -226,9 +226,11 @@ impl Workloads {
             event = event.with("pinned", serde_json::to_value(&pins).unwrap_or_default());
             changes.push(Change::UpdateTrust(Box::new(rule.pinned(pins))));
         }
-        let applied = deps.store.apply(changes, event).await.map_err(|error| match error {
-            StoreError::OverCap { allowed, .. } => ExchangeError::Full(allowed),
-            other => ServiceError::from(other).into(),
+        let applied = deps.store.apply(changes, event).await.map_err(|error| {
+            if let StoreError::OverCap { allowed, .. } = error {
+                return ExchangeError::Full(allowed);
+            }
+            ServiceError::from(error).into()
         })?;
         deps.grants.key_changed(&key, applied.seq);
         if learnt {
@@ -283,12 +285,15 @@ impl Workloads {
     }
 }
 
+/// A rule that admits an identity, and what it pins of it.
+type Admission<'a> = (&'a TrustRecord, BTreeMap<String, String>);
+
 /// The first rule that admits the identity; else why each that could have did not.
 fn choose<'a>(
     known: &'a Known,
     named: Option<&str>,
     identity: &Identity<'_>,
-) -> Result<(&'a TrustRecord, BTreeMap<String, String>), Vec<(String, Mismatch)>> {
+) -> Result<Admission<'a>, Vec<(String, Mismatch)>> {
     let mut reasons = Vec::new();
     let meant = |rule: &&TrustRecord| named.is_none_or(|n| rule.id.as_str() == n || rule.name == n);
     for rule in known.rules.iter().filter(meant) {

@@ -1,5 +1,9 @@
 //! What the ports promise, held against both engines. PostgreSQL: the server that `CLAVIGER_TEST_POSTGRES_URL` names.
-#![expect(clippy::unwrap_used, reason = "a test that fails shall stop where it stands and say so")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that fails shall stop where it stands and say so"
+)]
 
 mod children;
 mod control;

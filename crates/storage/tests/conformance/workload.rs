@@ -68,8 +68,8 @@ async fn issuers_and_rules_read_back_and_go_by_version(place: Place) {
         Change::InsertTrust(Box::new(rule.clone())),
     ];
     apply(&db, first).await.unwrap();
-    assert_eq!(db.issuers().await.unwrap(), [issuer.clone()]);
-    assert_eq!(db.trust_rules().await.unwrap(), [rule.clone()]);
+    assert_eq!(db.issuers().await.unwrap(), std::slice::from_ref(&issuer));
+    assert_eq!(db.trust_rules().await.unwrap(), std::slice::from_ref(&rule));
 
     let again =
         IssuerRecord { id: IssuerId::parse("iss_2").unwrap(), name: "other".to_owned(), ..issuer.clone() };

@@ -1,5 +1,9 @@
 //! One promise, held by everyone who remembers nonces: memory, Redis, and the database on both engines.
-#![expect(clippy::unwrap_used, reason = "a test that fails shall stop where it stands and say so")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that fails shall stop where it stands and say so"
+)]
 
 mod redis;
 mod replay;

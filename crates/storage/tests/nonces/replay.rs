@@ -49,7 +49,7 @@ fn passes(memory: &mut NonceMemory, used: &NonceUse, arrived: i64, judged: i64) 
     if (used.made_at_secs - arrived).abs() > SKEW_SECS || used.check(Timestamp::from_secs(judged)).is_err() {
         return Ok(false);
     }
-    match memory.take(used).expect("room") {
+    match memory.take(used).unwrap() {
         NonceVerdict::Fresh => Ok(true),
         NonceVerdict::Replayed => Ok(false),
         NonceVerdict::Lost(loss) => Err(loss),

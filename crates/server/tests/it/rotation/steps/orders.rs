@@ -90,7 +90,7 @@ async fn orders_on_rotations(place: &Place) {
     });
     drop(cancelled.await);
     assert_eq!(state(&node, &rotation.id).await, RotationState::Cancelled);
-    assert_eq!(living(&node, &key.id).await, [key.id.clone()]);
+    assert_eq!(living(&node, &key.id).await, std::slice::from_ref(&key.id));
     assert_eq!(count(&node, "rotation.cancel", &key.id).await, 1);
     assert_eq!(certificates(&node).await, 1);
 
@@ -102,7 +102,7 @@ async fn orders_on_rotations(place: &Place) {
     });
     drop(back.await);
     assert_eq!(state(&node, &second.rotation.id).await, RotationState::RolledBack);
-    assert_eq!(living(&node, &key.id).await, [key.id.clone()]);
+    assert_eq!(living(&node, &key.id).await, std::slice::from_ref(&key.id));
     assert_eq!((count(&node, "rotation.rollback", &key.id).await, certificates(&node).await), (1, 2));
     node.store.close().await;
 }

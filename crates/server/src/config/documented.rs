@@ -110,6 +110,7 @@ fn other_text(text: &str) -> String {
         "json" => "human".to_owned(),
         "fsync" => "process".to_owned(),
         "memory" => "database".to_owned(),
+        "EdDSA" => "ES256".to_owned(),
         "info" => "debug".to_owned(),
         "cvg" => "abc".to_owned(),
         "starttls" => "implicit".to_owned(),

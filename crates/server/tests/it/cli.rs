@@ -45,6 +45,8 @@ fn the_help_names_every_command() {
       review       What keys may do and do not use
       certificate  What proves that a key was revoked
       policy       What workspaces demand of their keys
+      issuer       Issuers of other platforms' identities
+      trust        Which of their identities buy short-lived keys
       limits       Limits and what is left of them
       usage        Requests, tokens and cost
       audit        The record of what happened, and its proof
@@ -57,7 +59,9 @@ fn the_help_names_every_command() {
       token        Print a short-lived key, for programs that ask a helper for one
       whoami       Say what a key may do and what is left of its limits
       env          Write a key into a program's .env file, or check what the program misses
+      sign         Print the headers that sign a request, without asking anyone
       scan         Find keys that stand in files
+      cert         A small certificate authority for trying mutual TLS; not for production
       backup       Copy the database and the master key to a folder
       status       How the running claviger does
       completions  Print a completion script

@@ -91,8 +91,8 @@ async fn an_untouched_log_holds_and_says_what_is_not_yet_proven() {
     let verdict = log.against().await;
     assert_eq!(verdict.bad, None);
     assert!(verdict.ok);
-    // Control: 3 secrets, owner, workspace; 2 × open, close of the first, an owner. Data: 5 and 5.
-    assert_eq!((verdict.records, verdict.unproven), (9 + 10, 3));
+    // Control: 3 secrets, owner, workspace, a key of tokens; 2 × open, close of the first, an owner. Data: 5 and 5.
+    assert_eq!((verdict.records, verdict.unproven), (10 + 10, 3));
     let signed = log.house.background.jobs.checkpoints.sign().await.unwrap().unwrap();
     let verdict = log.verify().await;
     assert_eq!((verdict.ok, verdict.unproven), (true, 0));

@@ -82,6 +82,7 @@ fn keys_are_made_shown_and_revoked_in_one_shape() {
       "allow_ip": [
         "10.0.0.0/8"
       ],
+      "bind_mtls": [],
       "class": "live",
       "created_at": "TIME",
       "endpoints": [
@@ -111,6 +112,7 @@ fn keys_are_made_shown_and_revoked_in_one_shape() {
       "on_disconnect": "drain",
       "owner": "own_…",
       "parent": null,
+      "require": [],
       "revocation_reason": null,
       "revoked_at": null,
       "rotated_from": null,
@@ -154,6 +156,7 @@ fn defaults_of_a_key_are_as_documented() {
     insta::assert_snapshot!(pretty(&made), @r#"
     {
       "allow_ip": [],
+      "bind_mtls": [],
       "class": "live",
       "created_at": "TIME",
       "endpoints": [],
@@ -178,6 +181,7 @@ fn defaults_of_a_key_are_as_documented() {
       "on_disconnect": "cancel",
       "owner": "own_…",
       "parent": null,
+      "require": [],
       "revocation_reason": null,
       "revoked_at": null,
       "rotated_from": null,

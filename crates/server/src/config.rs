@@ -15,11 +15,10 @@ use clap::Args;
 use claviger_domain::{address::CidrList, jose::Algorithm, token::Brand};
 
 use file::{FileConfig, FileError};
-pub use outgoing::NonceWord;
 use outgoing::{JobTimes, NonceSettings, SmtpChannel};
 use value::Size;
 pub use value::Span;
-pub use value::{ClientAuthWord, Durability, LogFormat};
+pub use value::{ClientAuthWord, Durability, LogFormat, NonceWord};
 
 /// What `serve` takes on the command line and from the environment.
 #[derive(Debug, Default, Clone, Args)]

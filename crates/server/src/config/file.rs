@@ -9,10 +9,7 @@ use std::{
 use claviger_domain::{address::CidrList, jose::Algorithm, token::Brand};
 use serde::{Deserialize, Deserializer};
 
-use super::{
-    outgoing::NonceWord,
-    value::{ClientAuthWord, Durability, LogFormat, Size, Span},
-};
+use super::value::{ClientAuthWord, Durability, LogFormat, NonceWord, Size, Span};
 
 /// What a configuration file may say.
 #[derive(Debug, Default, Clone, Deserialize)]

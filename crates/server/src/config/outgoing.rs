@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use claviger_domain::notice::channel::{SmtpSecurity, SmtpTarget};
 use claviger_service::jobs::Schedules;
 
-use serde::Deserialize;
-
 use super::{
     ConfigError,
     file::{JobsSection, NoncesSection, SmtpSection},
+    value::NonceWord,
 };
 
 /// The mail channel of the settings.
@@ -31,19 +30,6 @@ pub struct JobTimes {
     pub weekly_report: String,
     /// The zone that they are meant in.
     pub time_zone: String,
-}
-
-/// Who remembers signed requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NonceWord {
-    /// This process.
-    #[default]
-    Memory,
-    /// Redis or Valkey.
-    Redis,
-    /// The database.
-    Database,
 }
 
 /// Who remembers signed requests, and how many.

@@ -36,6 +36,19 @@ pub enum ClientAuthWord {
     Required,
 }
 
+/// Who remembers signed requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NonceWord {
+    /// This process.
+    #[default]
+    Memory,
+    /// Redis or Valkey.
+    Redis,
+    /// The database.
+    Database,
+}
+
 /// A span of time: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);

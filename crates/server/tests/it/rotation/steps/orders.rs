@@ -68,10 +68,14 @@ async fn orders_on_rotations(place: &Place) {
     let begun = order_through_deaths(place, &mut node, async |services| {
         services.rotations.start(&key.id, &new, &caller).await
     });
-    // Whoever did not hear the answer is told that it was done.
+    // Whether the last death came before or after the commit: it is answered, or was done already.
     if let Err(why) = begun.await {
         assert!(why.to_string().contains("open already"), "{why}");
     }
+    // Whoever did not hear the answer and asks again is told that it was done.
+    let again = node.services.rotations.start(&key.id, &new, &caller).await;
+    let why = again.err().map(|why| why.to_string()).unwrap_or_default();
+    assert!(why.contains("open already"), "{why}");
     assert_eq!((rotations_of(&node, &key.id).await, living(&node, &key.id).await.len()), (1, 2));
     let filter = RotationFilter { key: Some(key.id.clone()), limit: 1, ..RotationFilter::default() };
     let rotation = node.store.rotations(&filter).await.unwrap().remove(0);

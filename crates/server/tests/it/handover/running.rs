@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::Command,
@@ -160,9 +159,11 @@ fn a_key_whose_exec_was_killed_is_dead_within_ninety_seconds() {
         return claviger_testkit::skip("libfaketime is not installed");
     };
     let offset = tempfile::NamedTempFile::new().unwrap();
+    // Replaced at once: half a file is no time.
     let set = |text: &str| {
-        let mut file = fs::File::create(offset.path()).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        let next = offset.path().with_extension("next");
+        fs::write(&next, text).unwrap();
+        fs::rename(&next, offset.path()).unwrap();
     };
     set("+0");
     let mut node = Claviger::new()

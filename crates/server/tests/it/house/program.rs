@@ -150,9 +150,13 @@ impl Process {
         self.wait(within)
     }
 
+    /// Its end, with all that it printed gathered.
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         let ended = end_of(&mut self.child, within);
-        ended.unwrap_or_else(|| panic!("still running after {within:?}: {:?}", self.errors()))
+        let ended = ended.unwrap_or_else(|| panic!("still running after {within:?}: {:?}", self.errors()));
+        let gathered = || [&self.out, &self.errors].iter().all(|lines| Arc::strong_count(lines) == 1);
+        eventually("all that it printed", within, || gathered().then_some(()));
+        ended
     }
 
     pub fn kill(&mut self) {

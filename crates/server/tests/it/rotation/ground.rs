@@ -85,7 +85,10 @@ impl Ground {
     /// The gateway's clock goes on by so many hours.
     pub fn pass_hours(&self, hours: u64) {
         self.hours.set(self.hours.get() + hours);
-        fs::write(self.offset.path(), format!("+{}h", self.hours.get())).unwrap();
+        // At once: a clock that was read from a half-written file would have jumped back.
+        let next = self.offset.path().with_extension("next");
+        fs::write(&next, format!("+{}h", self.hours.get())).unwrap();
+        fs::rename(&next, self.offset.path()).unwrap();
     }
 
     /// How many hours the gateway's clock is ahead.

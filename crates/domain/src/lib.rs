@@ -1,7 +1,14 @@
 //! The rules of Claviger: values and decisions, with no IO, no async runtime, no ambient time and no
-//! ambient randomness. To be read in this order: [`clock`], [`id`], [`secret`], [`token`], [`mac`], [`money`],
-//! [`permission`], [`address`], [`limit`], [`key`], [`grant`], [`tenancy`], [`upstream`], [`ledger`], [`audit`],
-//! [`schedule`], [`notice`], [`ports`].
+//! ambient randomness. To be read in this order:
+//!
+//! 1. the ground: [`clock`], [`id`], [`secret`], [`token`], [`mac`], [`money`];
+//! 2. what a key is and may do: [`permission`], [`address`], [`limit`], [`proof`], [`key`], [`grant`], [`tenancy`],
+//!    [`policy`], [`budget`];
+//! 3. who calls: [`jose`], [`access_token`], [`refresh`], [`signature`], [`binding`], [`dpop`], [`workload`];
+//! 4. where a call goes and what is kept of it: [`upstream`], [`direct_use`], [`ledger`], [`audit`];
+//! 5. a key's later life: [`schedule`], [`notice`], [`report`], [`review`], [`wrapping`], [`rotation`],
+//!    [`certificate`], and who administers it: [`operator`];
+//! 6. what all this asks of the outside: [`ports`].
 
 pub mod access_token;
 pub mod address;

@@ -78,6 +78,12 @@ fn of_keys() -> Vec<Operation> {
         ),
         post(Verb::KeyResume, "/keys/{id}/resume", "Let a suspended key work again", keys::state::resume),
         post(Verb::KeyRevoke, "/keys/{id}/revoke", "Refuse a key for ever", keys::revoke::revoke),
+        post(
+            Verb::KeyPurge,
+            "/keys/{id}/purge",
+            "Forget what could still prove a revoked or expired key; its record stays",
+            keys::state::purge,
+        ),
         get(
             Verb::KeyLimits,
             "/keys/{id}/limits",
@@ -422,6 +428,7 @@ fn of_the_process() -> Vec<Operation> {
     vec![
         post(Verb::BackupMake, "/backup", "Copy the database and what opens it", backup::backup),
         get(Verb::StatusShow, "/status", "How the process does", status::status),
+        get(Verb::SettingsShow, "/settings", "Show the settings in force, without secrets", status::settings),
         get(Access::Anyone, "/openapi.json", "This document", document::openapi),
     ]
 }

@@ -27,6 +27,8 @@ pub trait Process: Send + Sync + 'static {
     /// # Errors
     /// The reason, for the operator.
     fn check_upstream(&self, base_url: &str) -> Result<(), String>;
+    /// The settings in force, by their names in the file and without secrets, and the file that they were read from.
+    fn settings(&self) -> Value;
     /// Version, addresses, start time: what `status` shows beside the parts.
     fn describe(&self) -> Value;
 }

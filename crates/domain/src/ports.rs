@@ -482,6 +482,8 @@ pub trait Store:
     async fn key_for_grant(&self, id: PublicId) -> Result<(i64, Option<GrantRow>), StoreError>;
     /// Keys, by creation.
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError>;
+    /// How many keys work at this time, deprecated ones among them.
+    async fn working_keys(&self, now: Timestamp) -> Result<u64, StoreError>;
     /// How much keys were used; keys never used are missing.
     async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError>;
     /// How many requests of this key were recorded since `since`, per bucket: (work, look). For day quotas after a start.

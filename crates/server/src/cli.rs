@@ -33,6 +33,7 @@ mod review;
 mod rotation;
 mod scan;
 mod serve;
+mod settings;
 mod sign;
 mod status;
 mod token;
@@ -177,6 +178,9 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// How the running claviger does
     Status,
+    /// The settings that it runs with
+    #[command(subcommand)]
+    Settings(settings::SettingsCommand),
     /// Print a completion script
     Completions(completions::CompletionsArgs),
     /// Print the document that describes the admin API (OpenAPI 3.1)
@@ -282,6 +286,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Sign(args) => sign::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
         Command::Status => status::run(&context),
+        Command::Settings(command) => settings::run(&context, &command),
         Command::Completions(args) => completions::run(&args),
         Command::Openapi => openapi::run(),
     };

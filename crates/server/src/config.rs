@@ -2,6 +2,7 @@
 //! the file, the file over the default.
 
 pub mod file;
+mod in_force;
 pub mod outgoing;
 pub mod value;
 

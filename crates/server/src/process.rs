@@ -23,6 +23,7 @@ use claviger_storage::Database;
 use claviger_upstream::{Probe, ProviderKey, Target, Transport, probe};
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::{config::Config, wiring::vault};
 
@@ -42,6 +43,8 @@ pub struct Running {
     pub gateway: Gateway,
     /// The settings in force at the start.
     pub config: Config,
+    /// Those in force now.
+    pub in_force: watch::Receiver<Config>,
     /// The way to upstreams.
     pub transport: Arc<Transport>,
     /// Time.
@@ -69,6 +72,11 @@ impl Process for Running {
 
     fn check_upstream(&self, base_url: &str) -> Result<(), String> {
         Target::parse(base_url, self.config.insecure_plaintext).map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    fn settings(&self) -> Value {
+        let config = self.in_force.borrow().clone();
+        json!({"file": config.file, "settings": config.in_force()})
     }
 
     fn describe(&self) -> Value {

@@ -25,6 +25,7 @@ use claviger_upstream::{AdminApi, Documents};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -127,11 +128,13 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let scheme = if certificate.is_some() { "https" } else { "http" };
     let control_url = format!("{scheme}://{}", control.local_addr()?);
 
+    let (settings, in_force) = watch::channel(start.config.clone());
     let running = Arc::new(Running {
         database: Arc::clone(&vault.database),
         services: services.clone(),
         gateway: gateway.clone(),
         config: start.config.clone(),
+        in_force,
         transport,
         clock: Arc::clone(&clock),
         gateway_url: gateway_url.clone(),
@@ -151,7 +154,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     start.out.line(&format!("ready gateway={gateway_url} control={control_url}"));
     notify_ready();
 
-    let last = until_stopped(&start, &gateway, certificate.as_ref()).await?;
+    let last = until_stopped(&start, &gateway, certificate.as_ref(), &settings).await?;
     tracing::info!(
         drain_secs = last.drain_timeout.as_secs(),
         "stopping: no new calls, those in flight may finish"
@@ -328,6 +331,7 @@ async fn until_stopped(
     start: &Start,
     gateway: &Gateway,
     certificate: Option<&Certificate>,
+    in_force: &watch::Sender<Config>,
 ) -> anyhow::Result<Config> {
     let mut config = start.config.clone();
     let mut term = signal(SignalKind::terminate())?;
@@ -349,7 +353,10 @@ async fn until_stopped(
         tokio::select! {
             _ = term.recv() => return Ok(config),
             _ = interrupt.recv() => return Ok(config),
-            () = changes.next() => config = reload(start, config, gateway, certificate),
+            () = changes.next() => {
+                config = reload(start, config, gateway, certificate);
+                in_force.send_replace(config.clone());
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ use claviger_domain::{
     clock::{Clock, Timestamp},
     direct_use::{CredentialDay, NoAccount},
     id::{IntentId, KeyId, NodeId, OwnerId, RequestId, WorkspaceId},
-    key::{KeyRecord, KeyUse},
+    key::{KeyRecord, KeyStatus, KeyUse},
     ledger::{Group, Intent, LedgerRow, Outcome, Party, Route},
     money::PicoUsd,
     permission::{Access, Endpoint, Scopes},
@@ -383,6 +383,12 @@ impl Store for FakeStore {
         let place = |after: &KeyId| state.keys.iter().position(|k| k.id == *after).map(|at| at + 1);
         let from = filter.after.as_ref().map_or(Some(0), place).unwrap_or(usize::MAX);
         Ok(state.keys.iter().skip(from).take(filter.limit as usize).cloned().collect())
+    }
+
+    async fn working_keys(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.up()?;
+        let works = |key: &&KeyRecord| matches!(key.status(now), KeyStatus::Active | KeyStatus::Deprecated);
+        Ok(lock(&self.state).keys.iter().filter(works).count() as u64)
     }
 
     async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {

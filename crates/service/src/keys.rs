@@ -329,6 +329,14 @@ impl Keys {
         Ok(keys.into_iter().map(with_use).collect())
     }
 
+    /// How many keys work now.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`].
+    pub async fn working(&self, now: Timestamp) -> Result<u64, ServiceError> {
+        Ok(self.0.store.working_keys(now).await?)
+    }
+
     /// One key, with how much it was used.
     ///
     /// # Errors
@@ -418,6 +426,15 @@ impl Keys {
         let order = EndOrder { reason, immediate, affected: Vec::new() };
         let ended = self.end(id, &order, caller).await?;
         self.with_use(ended.key).await
+    }
+
+    /// Forgets the MAC of a key that is over, so that nothing here could prove it any more; its record stays. Again:
+    /// nothing changes.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Conflict`] while it is neither revoked nor expired.
+    pub async fn purge(&self, id: &KeyId, caller: &Caller) -> Result<(KeyRecord, KeyUse), ServiceError> {
+        self.take(id, &Step::plain(KeyVerb::Purge), caller).await
     }
 
     /// Loads, decides, applies; again when someone else was faster.

@@ -10,8 +10,8 @@ use crate::{
     approvals, audit, certificates, children,
     engine::{Db, Tx},
     failure::Failure,
-    feed, idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, signing,
-    tenants, tokens, upstreams, workload, wrappings,
+    idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, signing, tenants,
+    tokens, upstreams, workload, wrappings,
 };
 
 /// How often a transaction that had to give way to another is begun again.
@@ -41,8 +41,7 @@ async fn once(db: &Db, changes: &[Change], event: &AuditEvent) -> Result<Applied
         }
     }
     idempotency::mark(&mut tx, event).await?;
-    let audit_number = audit::append(&mut tx, event).await?;
-    let seq = feed::append(&mut tx, &entries).await?;
+    let (audit_number, seq) = audit::append_with(&mut tx, event, &entries).await?;
     certificates::expect(&mut tx, changes, seq, audit_number).await?;
     tx.commit().await?;
     Ok(Applied { seq, audit_number })

@@ -2,12 +2,13 @@
 
 use claviger_domain::{
     audit::{AuditEvent, AuditRecord, Digest},
-    ports::{ChainHead, StoreError},
+    ports::{ChainHead, FeedKind, StoreError},
 };
 
 use crate::{
-    engine::{Db, Row, Tx, Unreadable, args, read, statements},
+    engine::{Arg, Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
+    feed,
 };
 
 statements! {
@@ -28,13 +29,42 @@ pub(crate) async fn start(tx: &mut Tx) -> Result<(), Failure> {
 
 /// Appends one record; its number.
 pub(crate) async fn append(tx: &mut Tx, event: &AuditEvent) -> Result<i64, Failure> {
-    let row = tx.row(TAKE_NUMBER, args![]).await?.ok_or_else(no_head)?;
-    let before = read("audit_head", &row, head)?;
-    let text = serde_json::to_string(event).map_err(|_| unwritable(before.length))?;
-    let record = AuditRecord::append(before.length - 1, before.head, event.clone());
-    tx.execute(INSERT, args![record.number, event.at, text, record.leaf, record.head]).await?;
+    let record = take(tx, event).await?;
+    tx.execute(INSERT, values(&record)?).await?;
     tx.execute(SET_HEAD, args![record.head]).await?;
     Ok(record.number)
+}
+
+/// Appends one record and numbers the mutation with its feed entries; the record's number and the feed's. All that other
+/// writers wait for is one statement where the engine has one.
+pub(crate) async fn append_with(
+    tx: &mut Tx,
+    event: &AuditEvent,
+    entries: &[(FeedKind, &str)],
+) -> Result<(i64, i64), Failure> {
+    let Some(statement) = tx.append_statement().filter(|_| !entries.is_empty()) else {
+        let number = append(tx, event).await?;
+        return Ok((number, feed::append(tx, entries).await?));
+    };
+    let record = take(tx, event).await?;
+    let told: Vec<(&str, &str)> = entries.iter().map(|(kind, id)| (kind.as_str(), *id)).collect();
+    let told = serde_json::to_string(&told).map_err(|_| unwritable(record.number))?;
+    let mut values = values(&record)?;
+    values.push(told.into());
+    let row = tx.row(statement, values).await?.ok_or_else(feed::no_head)?;
+    Ok((record.number, read("feed_head", &row, |row| row.int("seq"))?))
+}
+
+/// The next record; the chain stays locked until the commit.
+async fn take(tx: &mut Tx, event: &AuditEvent) -> Result<AuditRecord, Failure> {
+    let row = tx.row(TAKE_NUMBER, args![]).await?.ok_or_else(no_head)?;
+    let before = read("audit_head", &row, head)?;
+    Ok(AuditRecord::append(before.length - 1, before.head, event.clone()))
+}
+
+fn values(record: &AuditRecord) -> Result<Vec<Arg>, Failure> {
+    let text = serde_json::to_string(&record.event).map_err(|_| unwritable(record.number))?;
+    Ok(args![record.number, record.event.at, text, record.leaf, record.head])
 }
 
 pub(crate) async fn head_of(db: &Db) -> Result<ChainHead, StoreError> {

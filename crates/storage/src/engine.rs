@@ -234,6 +234,14 @@ impl Tx {
         Ok(())
     }
 
+    /// The statement that writes an audit record and a mutation's feed entries together, where the engine has one.
+    pub const fn append_statement(&self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Pg(_) => Some(postgres::APPEND),
+        }
+    }
+
     /// Makes it durable.
     pub async fn commit(self) -> Result<(), Failure> {
         match self {

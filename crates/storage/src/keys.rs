@@ -119,6 +119,9 @@ statements! {
         "SELECT ", columns!(""), " FROM api_keys WHERE state IN ('active', 'suspended') AND parent_id IS NULL \
          AND expires_us IS NULL AND id > $2 ORDER BY expires_us, id LIMIT $1"
     );
+    /// Found in one index, whatever there is.
+    WORKING = "SELECT COUNT(*) AS n FROM api_keys WHERE state = 'active' \
+               AND (expires_us IS NULL OR expires_us > $1) AND (not_before_us IS NULL OR not_before_us <= $1)";
     /// Keys that one key minted and that work still.
     LIVING_CHILDREN = concat!(
         "SELECT ", columns!(""), " FROM api_keys WHERE parent_id = $1 AND state IN ('active', 'suspended') \
@@ -219,6 +222,12 @@ pub(crate) async fn unexpired(db: &Db, after: &LifePlace, limit: u32) -> Result<
         LifePlace::Endless(id) => db.rows(ENDLESS, args![limit, id.as_str()]).await?,
     };
     rows.iter().map(|row| read("api_keys", row, record)).collect()
+}
+
+pub(crate) async fn working(db: &Db, now: Timestamp) -> Result<u64, StoreError> {
+    let row = db.row(WORKING, args![now]).await?;
+    let count = row.map(|row| read("api_keys", &row, |row| row.int("n"))).transpose()?.unwrap_or(0);
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 pub(crate) async fn living_children(

@@ -183,6 +183,9 @@ impl Store for Database {
     async fn keys(&self, filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
         keys::list(&self.db, filter).await
     }
+    async fn working_keys(&self, now: Timestamp) -> Result<u64, StoreError> {
+        keys::working(&self.db, now).await
+    }
     async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
         usage::key_uses(&self.db, ids).await
     }

@@ -34,6 +34,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("workload", include_str!("../migrations/0015_workload.sql")),
     ("tokens", include_str!("../migrations/0016_tokens.sql")),
     ("holds", include_str!("../migrations/0017_holds.sql")),
+    ("working_keys", include_str!("../migrations/0018_working_keys.sql")),
 ];
 
 statements! {

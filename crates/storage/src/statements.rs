@@ -4,7 +4,7 @@ use crate::{
     approvals, audit,
     bulk::Bulk,
     certificates, chains, checkpoints, children, clients, commit, credential_days,
-    engine::{Db, sqlite},
+    engine::{Db, postgres, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nonces, notices, operators,
     policies, proof, resources, retention, reviews, rotations, secrets, signing, tenants, tokens, upstreams,
     usage, workload, wrappings,
@@ -75,6 +75,11 @@ pub(crate) async fn refused(db: &Db) -> Vec<String> {
         && db.prepare(text).await.is_err()
     {
         refused.push("sqlite::GROUP".to_owned());
+    }
+    if let Db::Pg(_) = db
+        && db.prepare(postgres::APPEND).await.is_err()
+    {
+        refused.push("postgres::APPEND".to_owned());
     }
     refused
 }

@@ -1,4 +1,4 @@
-//! `GET /admin/v1/status`
+//! `GET /admin/v1/status` and `GET /admin/v1/settings`
 
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
@@ -13,4 +13,12 @@ pub async fn status(State(state): State<ControlState>, _operator: Operator) -> R
     value["node"] = json!(state.services.recorder.chain());
     value["feed_age_ms"] = json!(state.services.grants.view_age_us() / 1_000);
     Ok(Json(value))
+}
+
+/// The settings in force.
+pub async fn settings(
+    State(state): State<ControlState>,
+    _operator: Operator,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(state.process.settings()))
 }

@@ -65,6 +65,9 @@ impl Process for Nothing {
     fn check_upstream(&self, _base_url: &str) -> Result<(), String> {
         Ok(())
     }
+    fn settings(&self) -> Value {
+        json!({})
+    }
     fn describe(&self) -> Value {
         json!({})
     }

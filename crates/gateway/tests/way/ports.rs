@@ -166,6 +166,9 @@ impl Store for MemoryStore {
     async fn keys(&self, _filter: &KeyFilter) -> Result<Vec<KeyRecord>, StoreError> {
         Ok(self.state().keys.clone())
     }
+    async fn working_keys(&self, _now: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
     async fn key_uses(&self, _ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
         Ok(Vec::new())
     }

@@ -49,6 +49,11 @@ pub enum KeyCommand {
     Rotate(super::rotation::RotateArgs),
     /// Refuse a key for ever
     Revoke(RevokeArgs),
+    /// Forget what could still prove a revoked or expired key; its record stays
+    Purge {
+        /// Its id
+        id: String,
+    },
     /// The access and refresh tokens that a key has bought
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
@@ -238,6 +243,7 @@ pub fn run(context: &Context, command: KeyCommand) -> Result<(), CliError> {
         KeyCommand::Signing(command) => signing(context, command),
         KeyCommand::Rotate(args) => super::rotation::rotate(context, args),
         KeyCommand::Revoke(args) => revoke(context, &args),
+        KeyCommand::Purge { id } => verb(context, &id, "purge"),
         KeyCommand::Tokens(command) => tokens::run(context, command),
         KeyCommand::Inspect { token, brand } => inspect_token(context, token, brand.as_deref()),
     }

@@ -64,6 +64,7 @@ fn the_help_names_every_command() {
       cert         A small certificate authority for trying mutual TLS; not for production
       backup       Copy the database and the master key to a folder
       status       How the running claviger does
+      settings     The settings that it runs with
       completions  Print a completion script
       openapi      Print the document that describes the admin API (OpenAPI 3.1)
       help         Print this message or the help of the given subcommand(s)
@@ -102,6 +103,7 @@ fn every_command_explains_itself() {
         "scan",
         "backup",
         "status",
+        "settings",
         "completions",
     ] {
         let done = alone(&[command, "--help"], "");

@@ -18,6 +18,16 @@ pub(crate) const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ R
 /// The store's clock, in microseconds.
 pub(crate) const CLOCK: &str =
     "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS now_us";
+/// An audit record and its mutation's feed entries (`$6`, a JSON array of kind and id) in one exchange: other writers wait for
+/// it.
+pub(crate) const APPEND: &str = "\
+    WITH written AS (INSERT INTO audit (number, at_us, event, leaf, head) VALUES ($1, $2, $3, $4, $5)), \
+    moved AS (UPDATE audit_head SET head = $5 WHERE one = 1), \
+    taken AS (UPDATE feed_head SET seq = seq + 1 WHERE one = 1 RETURNING seq), \
+    told AS (INSERT INTO changes (seq, ordinal, kind, id) \
+             SELECT taken.seq, e.ordinality - 1, e.value ->> 0, e.value ->> 1 \
+             FROM taken, jsonb_array_elements(CAST($6 AS JSONB)) WITH ORDINALITY AS e) \
+    SELECT seq FROM taken";
 /// What the tokens of a migration stand for.
 pub(crate) const TOKENS: [(&str, &str); 3] = [("{int}", "BIGINT"), ("{blob}", "BYTEA"), ("{strict}", "")];
 

@@ -2,7 +2,7 @@
 
 use claviger_domain::{
     audit::chain::ChainVerifier,
-    key::{KeyState, Revocation, RevocationReason},
+    key::{KeyState, KeyStatus, Revocation, RevocationReason},
     ports::{
         Change, KeyFilter, SealedSecret, Store, StoreError,
         lifecycle::{LifePlace, LifecycleStore},
@@ -24,6 +24,7 @@ on_both!(
     a_grant_says_as_of_when_and_whether_its_workspace_is_archived,
     keys_are_listed_by_creation_in_pages,
     living_keys_are_listed_by_their_end_in_pages,
+    keys_that_work_are_counted_as_their_status_says,
     the_control_chain_verifies_and_survives_a_restart,
 );
 
@@ -213,4 +214,35 @@ async fn living_keys_are_listed_by_their_end_in_pages(place: Place) {
     assert_eq!(found, expected);
     let page = db.unexpired_keys(&LifePlace::Ends(at(5_000), String::new()), 10).await.unwrap();
     assert_eq!(page.len(), 0, "what has ended is not read");
+}
+
+async fn keys_that_work_are_counted_as_their_status_says(place: Place) {
+    let (db, s) = (place.open().await, Samples::new(9));
+    let (owner, workspace) = (s.owner("ada"), s.workspace("prod"));
+    put(&db, vec![Change::InsertOwner(owner.clone()), Change::InsertWorkspace(workspace.clone())]).await;
+    let mut keys = Vec::new();
+    for state in [KeyState::Active, KeyState::Suspended, KeyState::Revoked, KeyState::Purged] {
+        for (not_before, expires_at) in [(None, None), (Some(at(4)), Some(at(6))), (None, Some(at(5)))] {
+            let mut key = s.key(&owner, &workspace);
+            (key.state, key.not_before, key.expires_at, key.parent) = (state, not_before, expires_at, None);
+            if matches!(state, KeyState::Revoked | KeyState::Purged) {
+                let reason = RevocationReason::Rotation;
+                key.revocation = Some(Revocation { at: at(3), reason, immediate: false });
+            } else if expires_at.is_none() {
+                key.deprecation = None;
+            }
+            put(&db, vec![Change::InsertKey(Box::new(key.clone()))]).await;
+            keys.push(key);
+        }
+    }
+    let mut seen = Vec::new();
+    for now in [at(3), at(4), at(5), at(6)] {
+        let works = |key: &&claviger_domain::key::KeyRecord| {
+            matches!(key.status(now), KeyStatus::Active | KeyStatus::Deprecated)
+        };
+        let expected = keys.iter().filter(works).count() as u64;
+        assert_eq!(db.working_keys(now).await.unwrap(), expected);
+        seen.push(expected);
+    }
+    assert_eq!(seen, [2, 3, 2, 1]);
 }

@@ -1,4 +1,4 @@
-//! `POST /admin/v1/keys/{id}/suspend` and `…/resume`
+//! `POST /admin/v1/keys/{id}/suspend`, `…/resume` and `…/purge`
 
 use axum::extract::State;
 
@@ -28,5 +28,15 @@ pub async fn resume(
     Path(id): Path<String>,
 ) -> Result<One<KeyView>, Problem> {
     let (record, usage) = state.services.keys.resume(&key_id(&id)?, &operator.caller).await?;
+    Ok(One(KeyView::of(&record, &usage, state.clock.now())))
+}
+
+/// Forgets what could still prove a key that is over; its record stays.
+pub async fn purge(
+    State(state): State<ControlState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<One<KeyView>, Problem> {
+    let (record, usage) = state.services.keys.purge(&key_id(&id)?, &operator.caller).await?;
     Ok(One(KeyView::of(&record, &usage, state.clock.now())))
 }

@@ -145,6 +145,14 @@ fn keys_are_made_shown_and_revoked_in_one_shape() {
 
     let revoked = node.json(&["key", "revoke", id, "--reason", "ROTATION"]);
     assert_eq!((&revoked["status"], &revoked["revocation_reason"]), (&json!("revoked"), &json!("ROTATION")));
+
+    for _ in 0..2 {
+        let purged = node.json(&["key", "purge", id]);
+        assert_eq!((&purged["status"], &purged["revocation_reason"]), (&json!("purged"), &json!("ROTATION")));
+    }
+    let living = node.key(&[]);
+    assert_eq!(node.cli(&["key", "purge", &living.id]).code, 4, "only what is over can be purged");
+    assert_eq!(wire::message(node.gateway(), &living.key, &say("still here")).status, 200);
     assert_eq!(node.cli(&["key", "resume", id]).code, 4, "revoked is for ever");
     assert_eq!(node.json(&["key", "list"]).as_array().unwrap().len(), 3, "a record outlives its key");
 }
@@ -303,6 +311,30 @@ fn usage_is_reported_by_group_as_json_and_csv() {
     "#);
     let plain = node.cli(&["usage", "--by", "model"]);
     assert!(plain.stdout.starts_with("claude-opus-5-5\t2\t"), "tab-separated in a pipe: {}", plain.stdout);
+}
+
+#[test]
+fn settings_in_force_are_shown_without_secrets_and_follow_a_reload() {
+    let mut node = Claviger::new();
+    let file = node.write(
+        "claviger.toml",
+        "[log]\nlevel = \"info\"\n[upstream]\nproxy = \"http://me:hunter2@127.0.0.1:9\"\n",
+    );
+    node = node.with_arguments(&["--config", file.to_str().unwrap(), "--drain-timeout", "5s"]);
+    node.start();
+    let shown = node.json(&["settings", "show"]);
+    let settings = &shown["settings"];
+    assert_eq!(shown["file"], file.to_str().unwrap());
+    assert_eq!((&settings["drain_timeout"], &settings["brand"]), (&json!("5s"), &json!("cvg")));
+    assert_eq!(settings["upstream"]["proxy"], "http://me:***@127.0.0.1:9");
+    assert!(!shown.to_string().contains("hunter2"));
+    node.write("claviger.toml", "[log]\nlevel = \"debug\"\n");
+    let level = || node.json(&["settings", "show"])["settings"]["log"]["level"] == "debug";
+    claviger_testkit::eventually("the new level", std::time::Duration::from_secs(10), || {
+        level().then_some(())
+    });
+    let plain = node.cli(&["settings", "show"]);
+    assert!(plain.stdout.contains("\nlog.level\tdebug\n"), "{}", plain.stdout);
 }
 
 #[test]

@@ -14,6 +14,8 @@ const ROUNDS: &str = "CLAVIGER_TEST_ROUNDS";
 const SEED: &str = "CLAVIGER_TEST_SEED";
 /// Within this time of what makes a step due, it is taken.
 const WINDOW: Duration = Duration::from_millis(2_500);
+/// With many to do, so many go on at once, and a kill meets each of them elsewhere.
+const TOGETHER: u64 = 10;
 
 #[test]
 fn sqlite() {
@@ -32,33 +34,59 @@ fn postgres() {
 fn run(mut ground: Ground) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let (rounds, seed) = (number(ROUNDS).unwrap_or(4), number(SEED).unwrap_or(1));
-    for round in 0..rounds {
-        rotate(&mut ground, &SeededEntropy::new(seed + round));
+    let together = if rounds < TOGETHER { 1 } else { TOGETHER };
+    for round in (0..rounds).step_by(usize::try_from(together).unwrap()) {
+        rotate(&mut ground, together.min(rounds - round), &SeededEntropy::new(seed + round));
     }
     assert_eq!(ground.node.cli(&["audit", "verify"]).code, 0, "after {rounds} rounds from seed {seed}");
 }
 
-/// One rotation from its begin to its end, killed three times.
-fn rotate(ground: &mut Ground, dice: &SeededEntropy) {
-    let old = ground.node.key(&["--expires-in", "never"]);
-    let begun = ground.node.json(&["key", "rotate", &old.id, "--overlap", "1d"]);
-    let text = |value: &Value, field: &str| value[field].as_str().expect(field).to_owned();
-    let rotation = text(&begun, "rotation");
-    let opened = ground.node.json(&["unwrap", &text(&begun, "wrapping_token")]);
-    let new = Key { id: text(&opened, "id"), key: text(&opened, "key") };
+/// A key that is replaced, its successor, and the rotation's id.
+struct Replaced {
+    old: Key,
+    new: Key,
+    rotation: String,
+}
+
+impl Replaced {
+    fn begin(ground: &Ground) -> Self {
+        let old = ground.node.key(&["--expires-in", "never"]);
+        let begun = ground.node.json(&["key", "rotate", &old.id, "--overlap", "1d"]);
+        let text = |value: &Value, field: &str| value[field].as_str().expect(field).to_owned();
+        let opened = ground.node.json(&["unwrap", &text(&begun, "wrapping_token")]);
+        let new = Key { id: text(&opened, "id"), key: text(&opened, "key") };
+        Self { old, new, rotation: text(&begun, "rotation") }
+    }
+
+    /// What the old and the new key are answered.
+    fn statuses(&self, ground: &Ground) -> (u16, u16) {
+        (ground.ask(&self.old).status, ground.ask(&self.new).status)
+    }
+}
+
+/// Some rotations from their begin to their end, killed three times.
+fn rotate(ground: &mut Ground, count: u64, dice: &SeededEntropy) {
+    let all: Vec<Replaced> = (0..count).map(|_| Replaced::begin(ground)).collect();
     kill_within(ground, dice);
-    ground.until(&rotation, "delivered");
-    assert_eq!((ground.ask(&old).status, ground.ask(&new).status), (200, 200));
-    ground.until(&rotation, "overlapping");
-    ground.pass_hours(26);
-    kill_within(ground, dice);
-    ground.until(&rotation, "retiring");
-    ground.pass_hours(80);
-    kill_within(ground, dice);
-    ground.until(&rotation, "finished");
-    assert_eq!((ground.ask(&old).status, ground.ask(&new).status), (401, 200));
-    ground.each_step_was_told_once(&old);
-    ground.node.json(&["key", "revoke", &new.id]);
+    for one in &all {
+        ground.until(&one.rotation, "delivered");
+        assert_eq!(one.statuses(ground), (200, 200));
+    }
+    for one in &all {
+        ground.until(&one.rotation, "overlapping");
+    }
+    for (hours, state) in [(26, "retiring"), (80, "finished")] {
+        ground.pass_hours(hours);
+        kill_within(ground, dice);
+        for one in &all {
+            ground.until(&one.rotation, state);
+        }
+    }
+    for one in &all {
+        assert_eq!(one.statuses(ground), (401, 200));
+        ground.each_step_was_told_once(&one.old);
+        ground.node.json(&["key", "revoke", &one.new.id]);
+    }
 }
 
 fn kill_within(ground: &mut Ground, dice: &SeededEntropy) {

@@ -108,7 +108,6 @@ fn measure(node: &Node, plan: &Plan, deadline: Deadline) -> anyhow::Result<Vec<S
         if plan.is_quick { (QUICK_KEYS, 2_000, 4_000) } else { (KEYS, HOT, REQUESTS) };
     let running = node.start()?;
     let mut hot_keys = verify::make_keys(&running.socket, FEW)?;
-    let few = costs(&running, &hot_keys, (requests, plan.runs))?;
     let (mut commits, mut made) = (Vec::new(), Vec::new());
     for _ in 0..plan.runs {
         commits.push(node.commits_a_second(span)?);
@@ -132,7 +131,11 @@ fn measure(node: &Node, plan: &Plan, deadline: Deadline) -> anyhow::Result<Vec<S
     let cold = running.usage()?;
     verify::cost(&running, &hot_keys, hot_keys.len())?;
     let warm = running.usage()?;
-    let many = costs(&running, &hot_keys, (requests, plan.runs))?;
+    let beside = node.beside()?;
+    let few_running = beside.start()?;
+    let few_keys = verify::make_keys(&few_running.socket, FEW)?;
+    let sides = [(&few_running, few_keys.as_slice()), (&running, hot_keys.as_slice())];
+    let [few, many] = costs(sides, requests, plan.runs)?;
     let found = verify::Found { few, many, memory: (cold, warm), hot: hot_keys.len() };
     lines.push(format!(
         "- CPU of a request: {:.1} µs with {FEW} keys stored and hot, {:.1} µs with {keys} stored and {hot} hot, {:.2} of \
@@ -146,11 +149,15 @@ fn measure(node: &Node, plan: &Plan, deadline: Deadline) -> anyhow::Result<Vec<S
     Ok(lines)
 }
 
-/// The cost of a request over some runs; the first run warms up and does not count.
-fn costs(running: &Running, keys: &[String], (requests, runs): (usize, usize)) -> anyhow::Result<Spread> {
-    let all =
-        (0..=runs).map(|_| verify::cost(running, keys, requests)).collect::<anyhow::Result<Vec<f64>>>()?;
-    Ok(Spread::of(all.into_iter().skip(1)))
+/// The cost of a request at two nodes, in turns, over some runs; the first run warms up and does not count.
+fn costs(sides: [(&Running, &[String]); 2], requests: usize, runs: usize) -> anyhow::Result<[Spread; 2]> {
+    let mut all = [Vec::new(), Vec::new()];
+    for _ in 0..=runs {
+        for ((running, keys), costs) in sides.iter().zip(&mut all) {
+            costs.push(verify::cost(running, keys, requests)?);
+        }
+    }
+    Ok(all.map(|costs| Spread::of(costs.into_iter().skip(1))))
 }
 
 fn page_line(socket: &Path, (name, query): (&str, &str), keys: u64) -> anyhow::Result<String> {

@@ -58,6 +58,20 @@ impl Running {
 }
 
 impl Node {
+    /// Another node on the same engine, with nothing in it.
+    pub fn beside(&self) -> anyhow::Result<Self> {
+        let engine = match &self.engine {
+            Engine::Sqlite => Engine::Sqlite,
+            Engine::Postgres(url) => {
+                let (server, _) = url.rsplit_once('/').context("a URL with a database's name")?;
+                self.psql(url, "DROP DATABASE IF EXISTS beside")?;
+                self.psql(url, "CREATE DATABASE beside")?;
+                Engine::Postgres(format!("{server}/beside"))
+            }
+        };
+        Ok(Self { engine, binary: self.binary.clone(), folder: self.folder.join("beside") })
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.join(self.engine.name()).join("data")
     }

@@ -87,7 +87,7 @@ const SOAKS: [Soak; 6] = [
         runs: Runs::Test("rotation::kills::sqlite"),
         needs_postgres: false,
         rounds: 1_000,
-        portion: 20,
+        portion: 100,
     },
     Soak {
         name: "lifecycle-postgres",
@@ -95,7 +95,7 @@ const SOAKS: [Soak; 6] = [
         runs: Runs::Test("rotation::kills::postgres"),
         needs_postgres: true,
         rounds: 1_000,
-        portion: 20,
+        portion: 100,
     },
     Soak {
         name: "kill-unsynced",

@@ -4,6 +4,7 @@
 pub mod file;
 mod in_force;
 pub mod outgoing;
+mod secrets;
 pub mod value;
 
 use std::{

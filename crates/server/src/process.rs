@@ -158,3 +158,17 @@ fn private_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     file.write_all(content)?;
     file.sync_all()
 }
+
+/// Nobody but root may look into this process, and it leaves no core dump. Programs that it starts are not concerned.
+/// Whether the system agreed.
+pub fn hide_memory() -> bool {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
+}
+
+/// No core dump of this process or of one that it starts, whatever handler the system has for them.
+/// Whether the system agreed.
+pub fn forbid_dumps() -> bool {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).is_ok()
+}

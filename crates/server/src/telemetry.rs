@@ -2,7 +2,10 @@
 
 pub mod scrub;
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, IsTerminal, Write},
+};
 
 use tracing_subscriber::{
     EnvFilter, Registry, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt,
@@ -70,6 +73,19 @@ impl LogLevel {
     }
 }
 
+/// Lets a panic, too, say nothing secret.
+pub fn guard_panics(scrubber: Scrubber) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let trace = Backtrace::capture();
+        let trace =
+            if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
+        let thread = std::thread::current();
+        let text = format!("thread '{}' {panic}{trace}\n", thread.name().unwrap_or("without a name"));
+        // Nowhere else to say it.
+        let _ = io::stderr().lock().write_all(&scrubber.line(text.as_bytes()));
+    }));
+}
+
 #[derive(Clone)]
 struct ScrubbedStderr(Scrubber);
 
@@ -98,7 +114,7 @@ impl Write for Line<'_> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
-        let clean = self.scrubber.scrub(&self.bytes);
+        let clean = self.scrubber.line(&self.bytes);
         // A log line that cannot be written has nowhere else to go.
         let _ = io::stderr().lock().write_all(&clean);
     }

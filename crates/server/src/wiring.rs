@@ -390,6 +390,7 @@ fn apply(
 ) -> anyhow::Result<()> {
     check(config)?;
     start.level.set(&config.log.level)?;
+    start.scrubber.know_settings(config.secrets());
     gateway.reload(settings::gateway(config), settings::prices(config)?, settings::tls(config)?);
     if let (Some(certificate), Some(certified)) = (certificate, settings::control_tls(config)?) {
         certificate.replace(certified);

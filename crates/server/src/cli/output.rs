@@ -1,10 +1,15 @@
 //! What commands print: tables and colours on a terminal, plain lines in a pipe, JSON when asked.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this module is for")]
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use serde_json::Value;
+
+use crate::telemetry::scrub::Scrubber;
 
 /// Why a command ended without having done its work, with its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -153,15 +158,33 @@ fn table(columns: Columns, rows: &[Value]) -> Table {
     table
 }
 
-/// The last word of a command that failed.
-pub fn report(error: &CliError, json: bool) {
+/// The last word of a command that failed, without what looks like a secret.
+pub fn report(error: &CliError, json: bool, scrubber: &Scrubber) {
     if json {
         let mut said = serde_json::json!({"error": error.message, "exit_code": error.code});
         if let (Some(fields), Some(Value::Object(answer))) = (said.as_object_mut(), error.answer.as_deref()) {
             fields.extend(answer.clone());
         }
-        eprintln!("{said}");
+        eprintln!("{}", scrubber.text(&said.to_string()));
     } else {
-        eprintln!("error: {}", error.message);
+        eprintln!("error: {}", scrubber.text(&error.message));
     }
+}
+
+/// What clap has to say: help as it is, complaints without the secret that somebody typed in a wrong place.
+pub fn usage(error: &clap::Error, scrubber: &Scrubber) -> ExitCode {
+    if !error.use_stderr() {
+        // A reader that went away missed nothing.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render();
+    let text = if io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    eprint!("{}", scrubber.text(&text));
+    ExitCode::from(2)
+}
+
+/// A warning that belongs to no command.
+pub fn warn(text: &str) {
+    eprintln!("warning: {text}");
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     config::{Config, ServeArgs},
+    process,
     telemetry::{self, scrub::Scrubber},
     wiring,
 };
@@ -21,10 +22,14 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<(), CliError> {
         context.out.line("the configuration is good");
         return Ok(());
     }
-    harden();
     let scrubber = Scrubber::new(config.brand);
+    scrubber.know_settings(config.secrets());
+    telemetry::guard_panics(scrubber.clone());
     let level =
         telemetry::start(&config.log, scrubber.clone()).map_err(|e| CliError::refused(e.to_string()))?;
+    if !process::forbid_dumps() {
+        tracing::warn!("core dumps could not be switched off");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(8)
@@ -37,21 +42,10 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<(), CliError> {
         data: context.data.clone(),
         config,
         level,
-        scrubber,
+        scrubber: scrubber.clone(),
         out: Output::new(false),
     };
     let done = runtime.block_on(wiring::run(start));
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    done.map_err(|e| CliError::failed(format!("{e:#}")))
-}
-
-/// Secrets live in this process: no core dump holds them, and no other process of this user may look in.
-fn harden() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let core = setrlimit(Resource::Core, none);
-    let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    if core.is_err() || dumpable.is_err() {
-        tracing::warn!("core dumps could not be switched off");
-    }
+    done.map_err(|e| CliError::failed(scrubber.text(&format!("{e:#}"))))
 }

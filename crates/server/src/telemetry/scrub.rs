@@ -1,114 +1,159 @@
-//! The last guard of the logs: whatever looks like a secret in the final bytes is replaced, however it got there.
+//! The last guard of the logs: whatever is or looks like a secret in the final bytes is replaced, however it got there.
+//!
+//! One automaton looks for the beginnings of secrets and for secrets that it was told, in clear and as they begin in base64,
+//! hex and lists of byte values; only where it finds one is anything decoded. Escapes (percent, JSON, Rust) are undone beforehand,
+//! level by level, in a copy that knows where its bytes came from.
 
-use std::{borrow::Cow, sync::Arc};
+mod forms;
+mod needles;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{
+    borrow::Cow,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use claviger_domain::{secret::SecretBytes, token::Brand};
 
-const MASK: &[u8] = b"[scrubbed]";
-/// Shorter runs after a known beginning are words about keys, not keys.
-const MIN_SECRET: usize = 8;
+use needles::Needles;
+use view::View;
 
-/// Replaces secrets in bytes: our keys, the provider's, bearer values, JWTs, and secrets told to it by value.
+const MASK: &[u8] = b"[scrubbed]";
+/// Escapes within escapes that are undone: JSON in JSON in a URL.
+const MAX_LEVELS: usize = 3;
+/// The longest line that is printed; what is longer ends early and says so.
+const MAX_LINE: usize = 256 * 1024;
+/// So much before the end of a line that was cut is left out, too: a secret may have lost its end there.
+const CUT_MARGIN: usize = 8 * 1024;
+
+/// Replaces secrets in bytes: our tokens, the provider's, JWTs, credentials by their header's or field's name, passwords in
+/// URLs, private keys, and secrets told to it by value. Clones know the same.
 #[derive(Clone)]
 pub struct Scrubber {
-    starts: Arc<[Start]>,
-    known: Arc<ArcSwap<Vec<SecretBytes>>>,
+    brand: Brand,
+    told: Arc<Mutex<Told>>,
+    needles: Arc<ArcSwap<Needles>>,
 }
 
-/// A beginning after which a run of secret characters is masked.
-struct Start {
-    text: Vec<u8>,
-    /// Keep the beginning itself visible.
-    keep: usize,
-}
-
-const fn secret_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~' | b'+' | b'/' | b'=')
+/// What it was told, by where it came from.
+#[derive(Default)]
+struct Told {
+    settings: Vec<SecretBytes>,
+    keys: Vec<SecretBytes>,
 }
 
 impl Scrubber {
-    /// A scrubber for keys of this brand.
+    /// A scrubber for keys of this brand, and of any other.
     #[must_use]
     pub fn new(brand: Brand) -> Self {
-        let ours = |class| Start { text: format!("{}_{class}_", brand.as_str()).into_bytes(), keep: 9 };
-        let word = |text: &str| Start { text: text.as_bytes().to_vec(), keep: text.len() };
-        let starts =
-            [ours("live"), ours("test"), word("sk-ant-"), word("Bearer "), word("bearer "), word("eyJ")];
-        Self { starts: Arc::from(starts), known: Arc::new(ArcSwap::from_pointee(Vec::new())) }
+        let needles = Arc::new(ArcSwap::from_pointee(Needles::new(&[])));
+        Self { brand, told: Arc::default(), needles }
     }
 
-    /// Tells the scrubber which secrets there are now, for those that have no pattern, such as a provider key of
-    /// unusual shape.
+    /// Tells the secrets that the settings hold, such as a password in a URL.
+    pub fn know_settings(&self, secrets: Vec<SecretBytes>) {
+        self.tell(|told| told.settings = secrets);
+    }
+
+    /// Tells which provider keys and other sealed secrets there are now; those told before are forgotten.
     pub fn know(&self, secrets: Vec<SecretBytes>) {
-        let long = secrets.into_iter().filter(|s| s.expose().len() >= MIN_SECRET).collect();
-        self.known.store(Arc::new(long));
+        self.tell(|told| told.keys = secrets);
     }
 
-    /// The bytes without secrets; borrowed when there was none.
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut told);
+        let all: Vec<&[u8]> = told.settings.iter().chain(&told.keys).map(SecretBytes::expose).collect();
+        self.needles.store(Arc::new(Needles::new(&all)));
+    }
+
+    /// The bytes without secrets; borrowed when there was none. UTF-8 stays UTF-8, and JSON stays JSON.
     #[must_use]
     pub fn scrub<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let known = self.known.load();
-        let mut out: Option<Vec<u8>> = None;
-        let mut at = 0;
+        let spans = self.spans(bytes);
+        if spans.is_empty() {
+            return Cow::Borrowed(bytes);
+        }
+        let mut out = Vec::with_capacity(bytes.len());
         let mut copied = 0;
-        while at < bytes.len() {
-            let Some((keep, end)) = self.secret_at(&known, bytes, at) else {
-                at += 1;
-                continue;
-            };
-            let out = out.get_or_insert_with(|| Vec::with_capacity(bytes.len()));
-            out.extend_from_slice(bytes.get(copied..at + keep).unwrap_or_default());
+        for span in spans {
+            out.extend_from_slice(&bytes[copied..span.start]);
             out.extend_from_slice(MASK);
-            at = end;
-            copied = end;
+            copied = span.end;
         }
-        match out {
-            None => Cow::Borrowed(bytes),
-            Some(mut out) => {
-                out.extend_from_slice(bytes.get(copied..).unwrap_or_default());
-                Cow::Owned(out)
-            }
-        }
+        out.extend_from_slice(&bytes[copied..]);
+        let was_json = bytes.first() == Some(&b'{') && is_json(bytes);
+        Cow::Owned(if was_json && !is_json(&out) { quoted(&out) } else { out })
     }
 
-    /// Whether a secret begins at `at`: how much of it may stay, and where it ends.
-    fn secret_at(&self, known: &[SecretBytes], bytes: &[u8], at: usize) -> Option<(usize, usize)> {
-        let rest = bytes.get(at..)?;
-        if let Some(secret) = known.iter().find(|s| rest.starts_with(s.expose())) {
-            return Some((0, at + secret.expose().len()));
+    /// One line as it may be printed: scrubbed, and of bounded length.
+    #[must_use]
+    pub fn line<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let clean = self.scrub(bytes);
+        if bytes.len() <= MAX_LINE {
+            return clean;
         }
-        let start = self.starts.iter().find(|s| rest.starts_with(&s.text))?;
-        let run = rest.iter().skip(start.text.len()).take_while(|b| secret_char(**b)).count();
-        (run >= MIN_SECRET).then_some((start.keep, at + start.text.len() + run))
+        let text = String::from_utf8_lossy(&clean[..clean.len().min(MAX_LINE - CUT_MARGIN)]).into_owned()
+            + " … (cut)";
+        Cow::Owned(if bytes.first() == Some(&b'{') {
+            quoted(text.as_bytes())
+        } else {
+            (text + "\n").into_bytes()
+        })
+    }
+
+    /// Text for people, such as the last word of a command.
+    #[must_use]
+    pub fn text(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.scrub(text.as_bytes())).into_owned()
+    }
+
+    /// Where secrets stand: in order, apart.
+    fn spans(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let needles = self.needles.load();
+        let mut found = forms::find(&needles, self.brand, bytes);
+        let mut views: Vec<View> = Vec::new();
+        while views.len() < MAX_LEVELS {
+            let Some(view) = view::unescaped(views.last().map_or(bytes, View::bytes)) else { break };
+            let inside = forms::find(&needles, self.brand, view.bytes());
+            views.push(view);
+            found.extend(
+                inside.into_iter().map(|span| views.iter().rev().fold(span, |span, view| view.source(span))),
+            );
+        }
+        merged(bytes, found)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scrub(text: &str) -> String {
-        String::from_utf8(Scrubber::new(Brand::DEFAULT).scrub(text.as_bytes()).into_owned()).unwrap()
+/// In order, apart, and never beginning within an escape, whose backslash would be left alone.
+fn merged(bytes: &[u8], mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    for span in &mut found {
+        let slashes = bytes[..span.start].iter().rev().take_while(|b| **b == b'\\').count();
+        span.start -= slashes % 2;
     }
-
-    #[test]
-    fn no_secret_shape_leaves_in_a_log_line() {
-        for (line, clean) in [
-            ("k=cvg_live_0123456789abcdefghijklmnopqrstuvwxyzA1nGeKb.", "k=cvg_live_[scrubbed]"),
-            ("x-api-key: sk-ant-api03-abcdefgh\"", "x-api-key: sk-ant-[scrubbed]\""),
-            ("Authorization: Bearer abcdefghij\r\n", "Authorization: Bearer [scrubbed]\r\n"),
-            ("t=eyJhbGciOiJFZERTQSJ9.e30.sig,", "t=eyJ[scrubbed],"),
-            ("a cvg_live_ key, the Bearer is", "a cvg_live_ key, the Bearer is"),
-        ] {
-            assert_eq!(scrub(line), clean);
+    found.sort_by_key(|span| span.start);
+    let mut apart: Vec<Range<usize>> = Vec::with_capacity(found.len());
+    for span in found {
+        match apart.last_mut() {
+            Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
+            Some(_) | None => apart.push(span),
         }
     }
+    apart
+}
 
-    #[test]
-    fn a_known_secret_is_masked_whatever_its_shape() {
-        let s = Scrubber::new(Brand::DEFAULT);
-        s.know(vec![SecretBytes::new(b"p@ss word!".to_vec())]);
-        assert_eq!(s.scrub(b"x p@ss word! y").as_ref(), b"x [scrubbed] y");
-    }
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
+/// A line that lost its form, as one string in an object.
+fn quoted(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut line = serde_json::json!({ "scrubbed": text.trim_end() }).to_string().into_bytes();
+    line.push(b'\n');
+    line
 }

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use claviger_domain::policy::Rule;
+use claviger_domain::{policy::Rule, token::without_keys};
 use claviger_service::ServiceError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -77,7 +77,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.retry_after_secs;
-        let mut response = (status, Json(self)).into_response();
+        // What was typed in a wrong place may be a key.
+        let problem = Self { detail: without_keys(&self.detail).into_owned(), ..self };
+        let mut response = (status, Json(problem)).into_response();
         if let Some(secs) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }

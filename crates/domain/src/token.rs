@@ -10,7 +10,7 @@ pub mod side;
 
 use std::fmt;
 
-pub use find::{FoundKey, MAX_KEY_LEN, find_keys, masked};
+pub use find::{FoundKey, MAX_KEY_LEN, find_keys, masked, without_keys};
 pub use inspect::{Checks, Inspection, TokenKind, inspect, inspect_any_brand};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 

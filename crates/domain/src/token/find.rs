@@ -1,5 +1,7 @@
 //! Keys inside other text: for scanners of source code, who read it piece by piece.
 
+use std::borrow::Cow;
+
 use memchr::memmem;
 
 use super::{
@@ -74,6 +76,46 @@ const fn is_key_byte(byte: u8) -> bool {
 pub fn masked(key: &[u8]) -> String {
     let shown = if key.starts_with(PROVIDER) { PROVIDER.len() + 5 } else { PREFIX_LEN + 4 };
     format!("{}…", String::from_utf8_lossy(key.get(..shown).unwrap_or_default()))
+}
+
+/// A token that lost its end still tells something from here on: the public id is shorter.
+const MIN_TOKEN_RUN: usize = 16;
+const MIN_JWT_RUN: usize = 32;
+
+/// A text with every key and token in it cut to its beginning, whether its checksum holds or not: for messages that repeat
+/// what somebody typed in a wrong place.
+#[must_use]
+pub fn without_keys(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let run = |at: usize, is_in: fn(u8) -> bool| bytes[at..].iter().take_while(|b| is_in(**b)).count();
+    let tags =
+        [KeyClass::Live, KeyClass::Test].map(KeyClass::tag).into_iter().chain(SideUse::ALL.map(SideUse::tag));
+    let ours = tags.flat_map(|tag| memmem::find_iter(bytes, tag)).map(|at| at + 6);
+    let ours = ours.map(|at| (at, run(at, base62::is_digit), MIN_TOKEN_RUN));
+    let theirs = memmem::find_iter(bytes, PROVIDER).map(|at| at + PROVIDER.len());
+    let theirs = theirs.map(|at| (at, run(at, is_key_byte), MIN_PROVIDER_RUN));
+    let jwts = memmem::find_iter(bytes, b"eyJ").map(|at| at + 3);
+    let jwts = jwts.map(|at| (at, run(at, |b| is_key_byte(b) || b == b'.'), MIN_JWT_RUN));
+    let mut found: Vec<(usize, usize)> = ours
+        .chain(theirs)
+        .chain(jwts)
+        .filter(|(_, run, least)| run >= least)
+        .map(|(at, run, _)| (at, at + run))
+        .collect();
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    found.sort_unstable();
+    let (mut out, mut copied) = (String::with_capacity(text.len()), 0);
+    for (start, end) in found {
+        if start >= copied {
+            out.push_str(&text[copied..start]);
+            out.push('…');
+        }
+        copied = copied.max(end);
+    }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -158,6 +200,17 @@ mod tests {
             prop_assert!(find_keys(&text, 0).contains(&wanted));
             prop_assert!(find_keys(&text, before.len()).contains(&wanted));
             prop_assert!(!find_keys(&text, before.len() + 1).contains(&wanted));
+        }
+    }
+
+    #[test]
+    fn a_message_that_repeats_a_key_shows_its_beginning_only() {
+        let wrong = format!("cvg_live_{}", "x".repeat(43));
+        let jwt = "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJrZXkifQ.c2ln";
+        let text = format!("no key `{wrong}`, `{LIVE}` or sk-ant-api03-abcdefghijklmnop, {jwt}é");
+        assert_eq!(without_keys(&text), "no key `cvg_live_…`, `cvg_live_…` or sk-ant-…, eyJ…é");
+        for plain in ["no key `key_0123456789`", "the_live_show", "sk-ant-…", "é eyJ is how it begins"] {
+            assert_eq!(without_keys(plain), plain);
         }
     }
 }

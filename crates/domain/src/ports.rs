@@ -492,6 +492,26 @@ pub trait Store:
     async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError>;
     /// All owners.
     async fn owners(&self) -> Result<Vec<OwnerRecord>, StoreError>;
+    /// The workspace of this id, else of this name. A store that need not read all of them does not.
+    async fn workspace(&self, id_or_name: &str) -> Result<Option<WorkspaceRecord>, StoreError> {
+        let all = self.workspaces().await?;
+        let named = |w: &&WorkspaceRecord| w.id.as_str() == id_or_name;
+        Ok(all.iter().find(named).or_else(|| all.iter().find(|w| w.name == id_or_name)).cloned())
+    }
+    /// The oldest workspace that is not archived.
+    async fn first_workspace(&self) -> Result<Option<WorkspaceRecord>, StoreError> {
+        Ok(self.workspaces().await?.into_iter().find(|w| w.archived_at.is_none()))
+    }
+    /// The owner of this id, else of this name.
+    async fn owner(&self, id_or_name: &str) -> Result<Option<OwnerRecord>, StoreError> {
+        let all = self.owners().await?;
+        let named = |o: &&OwnerRecord| o.id.as_str() == id_or_name;
+        Ok(all.iter().find(named).or_else(|| all.iter().find(|o| o.name == id_or_name)).cloned())
+    }
+    /// The oldest owner that is not archived.
+    async fn first_owner(&self) -> Result<Option<OwnerRecord>, StoreError> {
+        Ok(self.owners().await?.into_iter().find(|o| o.archived_at.is_none()))
+    }
     /// All upstreams, removed ones too.
     async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError>;
     /// All credentials, removed ones too.

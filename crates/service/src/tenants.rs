@@ -11,11 +11,7 @@ use claviger_domain::{
 
 use serde_json::json;
 
-use crate::{
-    Caller, ServiceError, digests,
-    grants::Grants,
-    naming::{check_name, find},
-};
+use crate::{Caller, ServiceError, digests, grants::Grants, naming::check_name};
 
 /// Workspaces and owners.
 #[derive(Clone)]
@@ -49,7 +45,7 @@ impl Tenants {
         caller: &Caller,
     ) -> Result<WorkspaceRecord, ServiceError> {
         check_name("name", name)?;
-        if self.0.store.workspaces().await?.iter().any(|w| w.name == name) {
+        if self.0.store.workspace(name).await?.is_some() {
             return Err(ServiceError::conflict("workspace name", format!("`{name}` is taken")));
         }
         let now = self.0.clock.now();
@@ -80,7 +76,8 @@ impl Tenants {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn workspace(&self, id_or_name: &str) -> Result<WorkspaceRecord, ServiceError> {
-        find("workspace", id_or_name, self.0.store.workspaces().await?, |w| (w.id.as_str(), &w.name))
+        let found = self.0.store.workspace(id_or_name).await?;
+        found.ok_or_else(|| ServiceError::not_found("workspace", id_or_name))
     }
 
     /// Changes a workspace's environment class. What is so already stays as it is.
@@ -144,7 +141,7 @@ impl Tenants {
     ) -> Result<OwnerRecord, ServiceError> {
         check_name("name", name)?;
         email.map_or(Ok(()), check_email)?;
-        if self.0.store.owners().await?.iter().any(|o| o.name == name) {
+        if self.0.store.owner(name).await?.is_some() {
             return Err(ServiceError::conflict("owner name", format!("`{name}` is taken")));
         }
         let now = self.0.clock.now();
@@ -174,7 +171,8 @@ impl Tenants {
     /// # Errors
     /// [`ServiceError::NotFound`].
     pub async fn owner(&self, id_or_name: &str) -> Result<OwnerRecord, ServiceError> {
-        find("owner", id_or_name, self.0.store.owners().await?, |o| (o.id.as_str(), &o.name))
+        let found = self.0.store.owner(id_or_name).await?;
+        found.ok_or_else(|| ServiceError::not_found("owner", id_or_name))
     }
 
     /// Changes an owner's address; `None`: it has none any more. What is so already stays as it is.
@@ -231,8 +229,7 @@ impl Tenants {
         let workspace = match workspace {
             Some(wanted) => self.workspace(wanted).await?,
             None => {
-                let all = self.0.store.workspaces().await?;
-                let first = all.into_iter().find(|w| w.archived_at.is_none());
+                let first = self.0.store.first_workspace().await?;
                 first
                     .ok_or_else(|| ServiceError::invalid("workspace", "there is none yet: make one first"))?
             }
@@ -240,7 +237,7 @@ impl Tenants {
         let owner = match owner {
             Some(wanted) => self.owner(wanted).await?,
             None => {
-                let first = self.0.store.owners().await?.into_iter().find(|o| o.archived_at.is_none());
+                let first = self.0.store.first_owner().await?;
                 first.ok_or_else(|| ServiceError::invalid("owner", "there is none yet: make one first"))?
             }
         };

@@ -198,6 +198,18 @@ impl Store for Database {
     async fn owners(&self) -> Result<Vec<OwnerRecord>, StoreError> {
         tenants::owners(&self.db).await
     }
+    async fn workspace(&self, id_or_name: &str) -> Result<Option<WorkspaceRecord>, StoreError> {
+        tenants::workspace_named(&self.db, id_or_name).await
+    }
+    async fn first_workspace(&self) -> Result<Option<WorkspaceRecord>, StoreError> {
+        tenants::first_workspace(&self.db).await
+    }
+    async fn owner(&self, id_or_name: &str) -> Result<Option<OwnerRecord>, StoreError> {
+        tenants::owner_named(&self.db, id_or_name).await
+    }
+    async fn first_owner(&self) -> Result<Option<OwnerRecord>, StoreError> {
+        tenants::first_owner(&self.db).await
+    }
     async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
         upstreams::upstreams(&self.db).await
     }

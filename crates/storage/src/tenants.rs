@@ -18,11 +18,19 @@ const OWNER_NAME: &str = "owner name";
 statements! {
     LIST_WORKSPACES = "SELECT id, name, environment, created_us, archived_us, version FROM workspaces \
                        ORDER BY created_us, id";
+    WORKSPACE_NAMED = "SELECT id, name, environment, created_us, archived_us, version FROM workspaces \
+                       WHERE id = $1 OR name = $1 ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END LIMIT 1";
+    FIRST_WORKSPACE = "SELECT id, name, environment, created_us, archived_us, version FROM workspaces \
+                       WHERE archived_us IS NULL ORDER BY created_us, id LIMIT 1";
     INSERT_WORKSPACE = "INSERT INTO workspaces (id, name, environment, created_us, archived_us, version) \
                         VALUES ($1, $2, $3, $4, $5, $6)";
     UPDATE_WORKSPACE = "UPDATE workspaces SET name = $3, environment = $4, archived_us = $5, \
                         version = version + 1 WHERE id = $1 AND version = $2";
     LIST_OWNERS = "SELECT id, name, email, created_us, archived_us, version FROM owners ORDER BY created_us, id";
+    OWNER_NAMED = "SELECT id, name, email, created_us, archived_us, version FROM owners \
+                   WHERE id = $1 OR name = $1 ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END LIMIT 1";
+    FIRST_OWNER = "SELECT id, name, email, created_us, archived_us, version FROM owners \
+                   WHERE archived_us IS NULL ORDER BY created_us, id LIMIT 1";
     INSERT_OWNER = "INSERT INTO owners (id, name, email, created_us, archived_us, version) \
                     VALUES ($1, $2, $3, $4, $5, $6)";
     UPDATE_OWNER = "UPDATE owners SET name = $3, email = $4, archived_us = $5, version = version + 1 \
@@ -32,6 +40,16 @@ statements! {
 pub(crate) async fn workspaces(db: &Db) -> Result<Vec<WorkspaceRecord>, StoreError> {
     let rows = db.rows(LIST_WORKSPACES, args![]).await?;
     rows.iter().map(|row| read("workspaces", row, workspace)).collect()
+}
+
+pub(crate) async fn workspace_named(db: &Db, named: &str) -> Result<Option<WorkspaceRecord>, StoreError> {
+    let row = db.row(WORKSPACE_NAMED, args![named]).await?;
+    row.map(|row| read("workspaces", &row, workspace)).transpose()
+}
+
+pub(crate) async fn first_workspace(db: &Db) -> Result<Option<WorkspaceRecord>, StoreError> {
+    let row = db.row(FIRST_WORKSPACE, args![]).await?;
+    row.map(|row| read("workspaces", &row, workspace)).transpose()
 }
 
 fn workspace(row: &Row) -> Result<WorkspaceRecord, Unreadable> {
@@ -61,6 +79,16 @@ pub(crate) async fn update_workspace(tx: &mut Tx, w: &WorkspaceRecord) -> Result
 pub(crate) async fn owners(db: &Db) -> Result<Vec<OwnerRecord>, StoreError> {
     let rows = db.rows(LIST_OWNERS, args![]).await?;
     rows.iter().map(|row| read("owners", row, owner)).collect()
+}
+
+pub(crate) async fn owner_named(db: &Db, named: &str) -> Result<Option<OwnerRecord>, StoreError> {
+    let row = db.row(OWNER_NAMED, args![named]).await?;
+    row.map(|row| read("owners", &row, owner)).transpose()
+}
+
+pub(crate) async fn first_owner(db: &Db) -> Result<Option<OwnerRecord>, StoreError> {
+    let row = db.row(FIRST_OWNER, args![]).await?;
+    row.map(|row| read("owners", &row, owner)).transpose()
 }
 
 fn owner(row: &Row) -> Result<OwnerRecord, Unreadable> {

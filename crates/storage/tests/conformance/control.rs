@@ -25,6 +25,7 @@ on_both!(
     keys_are_listed_by_creation_in_pages,
     living_keys_are_listed_by_their_end_in_pages,
     keys_that_work_are_counted_as_their_status_says,
+    tenants_are_found_by_id_before_name,
     the_control_chain_verifies_and_survives_a_restart,
 );
 
@@ -245,4 +246,33 @@ async fn keys_that_work_are_counted_as_their_status_says(place: Place) {
         seen.push(expected);
     }
     assert_eq!(seen, [2, 3, 2, 1]);
+}
+
+async fn tenants_are_found_by_id_before_name(place: Place) {
+    let (db, s) = (place.open().await, Samples::new(10));
+    assert_eq!((db.first_workspace().await.unwrap(), db.first_owner().await.unwrap()), (None, None));
+    let (mut workspace, mut owner) = (s.workspace("prod"), s.owner("ada"));
+    // Named as the other's id is.
+    let (impostor, twin) = (s.workspace(workspace.id.as_str()), s.owner(owner.id.as_str()));
+    put(
+        &db,
+        vec![
+            Change::InsertWorkspace(impostor.clone()),
+            Change::InsertWorkspace(workspace.clone()),
+            Change::InsertOwner(twin.clone()),
+            Change::InsertOwner(owner.clone()),
+        ],
+    )
+    .await;
+    for wanted in [workspace.id.as_str(), "prod"] {
+        assert_eq!(db.workspace(wanted).await.unwrap().as_ref(), Some(&workspace), "{wanted}");
+    }
+    for wanted in [owner.id.as_str(), "ada"] {
+        assert_eq!(db.owner(wanted).await.unwrap().as_ref(), Some(&owner), "{wanted}");
+    }
+    assert_eq!((db.workspace("nobody").await.unwrap(), db.owner("nobody").await.unwrap()), (None, None));
+    (workspace.archived_at, owner.archived_at) = (Some(at(9)), Some(at(9)));
+    put(&db, vec![Change::UpdateWorkspace(workspace), Change::UpdateOwner(owner)]).await;
+    assert_eq!(db.first_workspace().await.unwrap(), Some(impostor));
+    assert_eq!(db.first_owner().await.unwrap(), Some(twin));
 }

@@ -31,14 +31,18 @@ const DEFAULT_SEED: u64 = 1;
 /// The test program's exit code for tests that ran and failed; the build was done before.
 const TESTS_FAILED: i32 = 101;
 
-/// The program that holds the tests.
+/// The program that holds the tests of whole processes.
 const TESTS: [&str; 6] = ["test", "--release", "-p", "claviger-server", "--test", "it"];
+/// The one that holds the stores of nonces to their promise.
+const REPLAYS: [&str; 6] = ["test", "--release", "-p", "claviger-service", "--test", "replay"];
 
 /// What a soak runs.
 #[derive(Clone, Copy)]
 enum Runs {
     /// A test of `crates/server/tests/it`, by its full name.
     Test(&'static str),
+    /// A test of `crates/service/tests/replay`; a round is one signed request.
+    Replay(&'static str),
     /// The requests that the admin API's document describes, by everyone; a round is one example of each operation.
     Document,
 }
@@ -64,7 +68,7 @@ pub struct Soak {
 }
 
 /// The list.
-const SOAKS: [Soak; 6] = [
+const SOAKS: [Soak; 10] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
@@ -112,6 +116,38 @@ const SOAKS: [Soak; 6] = [
         needs_postgres: false,
         rounds: 200,
         portion: 50,
+    },
+    Soak {
+        name: "replay",
+        about: "signed requests at the edges of the window, clocks apart, nonces lost: in memory; a round is a request",
+        runs: Runs::Replay("memory"),
+        needs_postgres: false,
+        rounds: 1_000_000,
+        portion: 100_000,
+    },
+    Soak {
+        name: "replay-sqlite",
+        about: "the same on SQLite",
+        runs: Runs::Replay("sqlite"),
+        needs_postgres: false,
+        rounds: 1_000_000,
+        portion: 100_000,
+    },
+    Soak {
+        name: "replay-postgres",
+        about: "the same on PostgreSQL, with three nodes",
+        runs: Runs::Replay("postgres"),
+        needs_postgres: true,
+        rounds: 1_000_000,
+        portion: 100_000,
+    },
+    Soak {
+        name: "replay-redis",
+        about: "the same on Redis, with three nodes",
+        runs: Runs::Replay("redis"),
+        needs_postgres: false,
+        rounds: 1_000_000,
+        portion: 100_000,
     },
 ];
 
@@ -185,22 +221,24 @@ impl Soak {
         process::must(bins.args(["build", "--release", "--workspace", "--bins"]), deadline)?;
         match self.runs {
             Runs::Test(_) => process::must(workspace.cargo().args(TESTS).arg("--no-run"), deadline),
+            Runs::Replay(_) => process::must(workspace.cargo().args(REPLAYS).arg("--no-run"), deadline),
             Runs::Document => Ok(()),
         }
     }
 
     const fn failed(&self) -> i32 {
         match self.runs {
-            Runs::Test(_) => TESTS_FAILED,
+            Runs::Test(_) | Runs::Replay(_) => TESTS_FAILED,
             Runs::Document => PYTEST_FAILED,
         }
     }
 
     fn command(&self, workspace: &Workspace) -> anyhow::Result<Command> {
         let mut command = match self.runs {
-            Runs::Test(test) => {
+            Runs::Test(test) | Runs::Replay(test) => {
+                let program = if matches!(self.runs, Runs::Test(_)) { TESTS } else { REPLAYS };
                 let mut command = workspace.cargo();
-                command.args(TESTS).args(["--", test, "--exact", "--nocapture"]);
+                command.args(program).args(["--", test, "--exact", "--nocapture"]);
                 command
             }
             Runs::Document => {

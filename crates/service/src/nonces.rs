@@ -101,7 +101,9 @@ fn place(minute: i64) -> usize {
 }
 
 impl Nonces {
-    pub(crate) fn new(store: Arc<dyn NonceStore>, clock: Arc<dyn Clock>, per_key: u32) -> Self {
+    /// Asks `store`; one key may use up `per_key` within the window.
+    #[must_use]
+    pub fn new(store: Arc<dyn NonceStore>, clock: Arc<dyn Clock>, per_key: u32) -> Self {
         let used = std::array::from_fn(|_| Mutex::default());
         Self(Arc::new(Inner { store, clock, used, hasher: RandomState::new(), per_key: per_key.max(1) }))
     }

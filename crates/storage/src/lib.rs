@@ -121,7 +121,7 @@ impl Database {
     /// [`OpenError::UsePgDump`] on PostgreSQL; [`OpenError::Create`] when the file exists or cannot be made.
     pub async fn backup_to(&self, path: &Path) -> Result<(), OpenError> {
         match &self.db {
-            Db::Sqlite { rd, .. } => engine::sqlite::copy(rd, path).await,
+            Db::Sqlite { rd, .. } => engine::sqlite::copy(rd, path, Some(nonces::OF_A_COPY)).await,
             Db::Pg(_) => Err(OpenError::UsePgDump),
         }
     }

@@ -84,7 +84,7 @@ async fn copy_before(source: &sqlx::SqlitePool, file: &Path, found: i64) -> Resu
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".schema-{found}.backup"));
     let target = Path::new(&name);
-    if target.exists() { Ok(()) } else { sqlite::copy(source, target).await }
+    if target.exists() { Ok(()) } else { sqlite::copy(source, target, None).await }
 }
 
 /// The newest migration that was done; 0 for an empty database.

@@ -6,4 +6,4 @@ mod redis;
 
 pub use self::{memory::MemoryNonces, redis::RedisNonces};
 
-pub(crate) use database::{Memory, STATEMENTS};
+pub(crate) use database::{Memory, OF_A_COPY, STATEMENTS};

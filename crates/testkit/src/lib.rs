@@ -27,5 +27,5 @@ pub use folder::data_folder;
 pub use http::{Framing, RawRequest};
 pub use postgres::{POSTGRES_URL, PostgresDatabase, postgres};
 pub use raw_server::{Answer, RawServer};
-pub use redis::{RedisServer, redis};
+pub use redis::{RedisServer, redis, redis_with_clock};
 pub use wait::{eventually, free_port, impossible, skip, steady_port};

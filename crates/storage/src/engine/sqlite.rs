@@ -161,8 +161,13 @@ pub(crate) async fn move_log(rd: &SqlitePool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies a database in use to a new file (mode 0600), whole and consistent, while others go on writing.
-pub(crate) async fn copy(source: &SqlitePool, target: &Path) -> Result<(), OpenError> {
+/// Copies a database in use to a new file (mode 0600), whole and consistent, while others go on writing. `then` is run
+/// on the copy.
+pub(crate) async fn copy(
+    source: &SqlitePool,
+    target: &Path,
+    then: Option<&'static str>,
+) -> Result<(), OpenError> {
     let partial = partial_path(target);
     let failed = |error: std::io::Error| OpenError::Create { path: target.to_owned(), kind: error.kind() };
     if target.exists() {
@@ -178,9 +183,19 @@ pub(crate) async fn copy(source: &SqlitePool, target: &Path) -> Result<(), OpenE
     let copied = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await;
     connection.close().await.map_err(Failure::from)?;
     copied.map_err(Failure::from)?;
+    if let Some(statement) = then {
+        run_on(&partial, statement).await.map_err(Failure::from)?;
+    }
     std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(failed)?;
     std::fs::rename(&partial, target).map_err(failed)?;
     sync_folder(target).map_err(failed)
+}
+
+async fn run_on(file: &Path, statement: &'static str) -> Result<(), sqlx::Error> {
+    let mut connection = SqliteConnectOptions::new().filename(file).connect().await?;
+    let done = sqlx::raw_sql(statement).execute(&mut connection).await;
+    connection.close().await?;
+    done.map(drop)
 }
 
 fn partial_path(target: &Path) -> PathBuf {

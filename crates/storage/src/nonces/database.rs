@@ -1,8 +1,9 @@
 //! In the database: shared by all nodes, and as durable as everything else there.
 //!
 //! One statement inserts the nonce if nobody did, unless the memory may have gaps: it must carry the mark that is the
-//! database's own at this moment. On PostgreSQL that is the timeline, which changes when a standby that may not have
-//! got the last commits takes over; SQLite's file is its only copy.
+//! database's own at this moment, and have begun when it is known to have. On PostgreSQL the mark is the timeline, which
+//! changes when a standby that may not have got the last commits takes over, and the cluster; SQLite's file is its only
+//! copy, and each backup of it is marked as one.
 
 use async_trait::async_trait;
 use claviger_domain::{
@@ -30,24 +31,31 @@ statements! {
              ON CONFLICT (id) DO UPDATE SET mark = excluded.mark, lost_secs = excluded.lost_secs \
              WHERE nonce_memory.mark <> excluded.mark";
     TAKE = "INSERT INTO nonces (key_id, nonce, minute) SELECT $1, $2, $3 \
-            WHERE EXISTS (SELECT 1 FROM nonce_memory WHERE id = 1 AND mark = $4 AND forgotten_minute < $3) \
-            ON CONFLICT (key_id, nonce) DO NOTHING";
+            WHERE EXISTS (SELECT 1 FROM nonce_memory WHERE id = 1 AND mark = $4 AND lost_secs = $5 \
+            AND forgotten_minute < $3) ON CONFLICT (key_id, nonce) DO NOTHING";
     NOTE_FORGOTTEN = "UPDATE nonce_memory SET forgotten_minute = $1 WHERE id = 1 AND forgotten_minute < $1";
     FORGET = "DELETE FROM nonces WHERE minute <= $1";
 }
 
-/// The same on PostgreSQL, where the mark must be the server's own at this moment, too.
+/// The same on PostgreSQL, where the timeline must be the server's own at this moment, too.
 pub(crate) const TAKE_POSTGRES: &str = "INSERT INTO nonces (key_id, nonce, minute) SELECT $1, $2, $3 \
-     WHERE EXISTS (SELECT 1 FROM nonce_memory WHERE id = 1 AND mark = $4 AND forgotten_minute < $3 \
-     AND mark = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)) ON CONFLICT (key_id, nonce) DO NOTHING";
-/// PostgreSQL's timeline. A standby has none to tell, and takes no nonces.
-pub(crate) const MARK_POSTGRES: &str = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS id";
+     WHERE EXISTS (SELECT 1 FROM nonce_memory WHERE id = 1 AND mark = $4 AND lost_secs = $5 \
+     AND forgotten_minute < $3 AND substr(mark, 1, 8) = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)) \
+     ON CONFLICT (key_id, nonce) DO NOTHING";
+/// PostgreSQL's timeline, and which cluster it is of: a dump that is put into another one begins anew. A standby has no
+/// timeline to tell, and takes no nonces.
+pub(crate) const MARK_POSTGRES: &str = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ':' || \
+     CAST(system_identifier AS TEXT) AS id FROM pg_control_system()";
 pub(crate) const MARK_SQLITE: &str = "SELECT 'file' AS id";
+
+/// A copy that is put back does not know what was accepted since it was made: its memory begins anew.
+pub(crate) const OF_A_COPY: &str = "UPDATE nonce_memory SET mark = 'copy'";
 
 /// What is known of the memory as a whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
     mark: String,
+    lost_secs: i64,
     loss: Loss,
     forgotten_minute: i64,
 }
@@ -63,9 +71,10 @@ impl Database {
         let row = self.db.row(MEMORY, args![]).await?;
         let memory = |row: &_| {
             read("nonce_memory", row, |row| {
-                let at = Timestamp::from_secs(row.int("lost_secs")?.saturating_add(MARGIN_SECS));
+                let lost_secs = row.int("lost_secs")?;
+                let loss = Loss { at: Timestamp::from_secs(lost_secs.saturating_add(MARGIN_SECS)) };
                 let forgotten_minute = row.int("forgotten_minute")?;
-                Ok(Memory { mark: row.text("id")?.to_owned(), loss: Loss { at }, forgotten_minute })
+                Ok(Memory { mark: row.text("id")?.to_owned(), lost_secs, loss, forgotten_minute })
             })
         };
         Ok(row.as_ref().map(memory).transpose()?)
@@ -113,8 +122,9 @@ impl Database {
                 let at = Timestamp::from_secs(memory.forgotten_minute.saturating_mul(MINUTE));
                 return Ok(NonceVerdict::Lost(Loss { at }));
             }
-            let values =
-                args![used.key.as_str(), used.nonce.as_bytes().as_slice(), minute, memory.mark.as_str()];
+            let Memory { mark, lost_secs, .. } = &memory;
+            let nonce = used.nonce.as_bytes().as_slice();
+            let values = args![used.key.as_str(), nonce, minute, mark.as_str(), *lost_secs];
             if self.db.touch(self.db.pick(TAKE, TAKE_POSTGRES), values).await? == 1 {
                 return Ok(NonceVerdict::Fresh);
             }
@@ -131,7 +141,8 @@ impl NonceStore for Database {
     }
 
     async fn forget(&self, now: Timestamp) -> Result<u64, NonceError> {
-        let minute = now.as_secs().div_euclid(MINUTE);
+        // Not what another node, whose clock is behind ours, can still judge.
+        let minute = (now.as_secs() - 2 * MARGIN_SECS).div_euclid(MINUTE);
         let forget = async {
             let mut tx = self.db.begin().await?;
             // First what is forgotten from now on, then the forgetting.

@@ -6,7 +6,6 @@
 )]
 
 mod redis;
-mod replay;
 
 use std::sync::Arc;
 

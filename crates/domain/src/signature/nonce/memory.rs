@@ -3,10 +3,17 @@
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::{KEPT_SECS, Loss, Nonce, NonceUse, NonceVerdict};
-use crate::{clock::Timestamp, signature::SKEW_SECS, token::PublicId};
+use crate::{
+    clock::{MICROS_PER_SEC, Timestamp},
+    signature::SKEW_SECS,
+    token::PublicId,
+};
 
 /// Nonces are forgotten by the minute.
 const MINUTE: i64 = 60;
+/// How far the clock may have been set back before the beginning, in seconds: what was accepted then was judged by the
+/// clock before.
+const SET_BACK_SECS: i64 = 5;
 
 /// What is remembered. It begins with a loss: nobody knows what the process before it accepted.
 #[derive(Debug)]
@@ -35,8 +42,8 @@ impl NonceMemory {
 
     /// Remembers a use; `None`: there is no room.
     pub fn take(&mut self, used: &NonceUse) -> Option<NonceVerdict> {
-        if self.loss.covers(used) {
-            return Some(NonceVerdict::Lost(self.loss));
+        if let Some(loss) = self.lost(used) {
+            return Some(NonceVerdict::Lost(loss));
         }
         let until = used.kept_until_secs();
         if self.forgets(used) {
@@ -55,6 +62,13 @@ impl NonceMemory {
                 Some(NonceVerdict::Fresh)
             }
         }
+    }
+
+    /// The beginning, if a use could have been accepted before it. A secret that was made since had signed nothing.
+    fn lost(&self, used: &NonceUse) -> Option<Loss> {
+        let last = Loss { at: self.loss.at.plus_micros(SET_BACK_SECS * MICROS_PER_SEC) };
+        let made_before = used.signer_since <= self.loss.at;
+        (made_before && last.covers(used)).then_some(last)
     }
 
     /// Forgets what need not be remembered; how many.

@@ -6,6 +6,7 @@
 pub mod approvals;
 pub mod audit;
 pub mod backup;
+pub mod budgets;
 pub mod certificates;
 pub mod channels;
 pub mod credentials;
@@ -34,7 +35,7 @@ use axum::{Router, http::StatusCode};
 use claviger_domain::operator::verb::Verb;
 
 use crate::{
-    operation::{Access, Operation, delete, get, patch, post},
+    operation::{Access, Operation, delete, get, patch, post, put},
     state::ControlState,
 };
 
@@ -44,6 +45,7 @@ pub fn operations() -> Vec<Operation> {
     [
         of_keys(),
         of_rotations(),
+        of_budgets(),
         of_policies(),
         of_tenants(),
         of_upstreams(),
@@ -165,6 +167,14 @@ fn of_rotations() -> Vec<Operation> {
         .or(StatusCode::NOT_FOUND)
         .or(StatusCode::CONFLICT)
         .or(StatusCode::GONE),
+    ]
+}
+
+fn of_budgets() -> Vec<Operation> {
+    vec![
+        get(Verb::BudgetList, "/budgets", "List budgets and how they stand", budgets::list),
+        put(Verb::BudgetSet, "/budgets", "Set a ceiling on money, or change it", budgets::set),
+        delete(Verb::BudgetDrop, "/budgets", "Drop a budget: it binds nobody any more", budgets::drop_budget),
     ]
 }
 

@@ -5,10 +5,14 @@ use claviger_domain::{
     id::KeyId,
     operator::verb::{Effect, Verb},
 };
-use claviger_service::ServiceError;
+use claviger_service::{
+    ServiceError,
+    budgets::{BudgetWish, KeyBudget},
+};
 
 use crate::{
     api::{
+        budgets::{self, SetBudget},
         channels::UpdateChannel,
         keys::{UpdateKey, update},
         policies::SetPolicy,
@@ -33,6 +37,9 @@ pub async fn effect(state: &ControlState, verb: Verb, asked: &Asked<'_>) -> Resu
     if verb == Verb::WorkspaceUpdate {
         return of_workspace_update(state, asked).await;
     }
+    if verb == Verb::BudgetSet {
+        return of_budget_set(state, asked).await;
+    }
     if verb == Verb::ChannelUpdate {
         return of_channel_update(state, asked).await;
     }
@@ -47,7 +54,10 @@ pub async fn effect(state: &ControlState, verb: Verb, asked: &Asked<'_>) -> Resu
 #[must_use]
 pub fn may_wait(verb: Verb) -> bool {
     verb.effect().needs_second_person()
-        || matches!(verb, Verb::KeyUpdate | Verb::PolicySet | Verb::WorkspaceUpdate | Verb::ChannelUpdate)
+        || matches!(
+            verb,
+            Verb::KeyUpdate | Verb::PolicySet | Verb::WorkspaceUpdate | Verb::ChannelUpdate | Verb::BudgetSet
+        )
 }
 
 /// Whether requests of this verb may need a fresh second factor.
@@ -94,15 +104,40 @@ async fn of_channel_update(state: &ControlState, asked: &Asked<'_>) -> Result<Ef
     }
 }
 
+/// A ceiling that is raised or refuses nobody any more is a guard that is loosened; a new or lower one is none.
+async fn of_budget_set(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
+    let body = serde_json::from_slice::<SetBudget>(asked.body).ok();
+    let wish = match body {
+        Some(body) => budgets::wish(state, body).await.ok(),
+        None => None,
+    };
+    match wish {
+        Some(wish) => of_wish(state, &wish).await,
+        // Its operation says what is wrong.
+        None => Ok(Verb::BudgetSet.effect()),
+    }
+}
+
+async fn of_wish(state: &ControlState, wish: &BudgetWish) -> Result<Effect, Problem> {
+    let loosens = state.services.budgets.would_loosen(wish).await?;
+    Ok(if loosens { Effect::Destroy } else { Verb::BudgetSet.effect() })
+}
+
 async fn of_key_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
     let unjudged = Ok(Verb::KeyUpdate.effect());
     let id = asked.ids.first().and_then(|id| KeyId::parse(id).ok());
     let body = serde_json::from_slice::<UpdateKey>(asked.body).ok();
     let gives = body.as_ref().is_some_and(UpdateKey::gives_a_secret);
+    let budget = body.as_ref().and_then(|body| KeyBudget::parse(body.budget.as_deref()?).ok());
     let (Some(id), Some(patch)) = (id, body.and_then(|body| update::patch(body).ok())) else {
         return unjudged;
     };
     let judged = state.services.keys.judge_update(&id, patch).await?;
+    if let Some(budget) = budget
+        && of_wish(state, &update::budget_wish(state, &id, budget).await?).await? == Effect::Destroy
+    {
+        return Ok(Effect::Destroy);
+    }
     // A new secret is something new, whatever else is changed.
     Ok(if gives && judged == Effect::Change { Effect::Grant } else { judged })
 }

@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Timestamp,
     id::{BudgetId, KeyId, OwnerId, WorkspaceId},
-    ledger::Party,
     money::PicoUsd,
 };
 
-pub use book::{Ask, Book, Charge, Crossed, Holds, OverBudget, Standing};
+pub use book::{Ask, Book, Charge, Cover, Crossed, Holds, OverBudget, Standing};
 pub use window::{Calendar, Period, Window, ZoneError};
 
 /// Shares of a budget, in per cent, at which somebody is told, once each a period.
@@ -24,7 +23,7 @@ pub const THRESHOLDS: [u8; 5] = [50, 75, 90, 95, 100];
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "id")]
 pub enum BudgetSubject {
-    /// Of one key, its children included.
+    /// Of one key and those that it is rotated to: the first key of its line. Their children are included.
     Key(KeyId),
     /// Of all keys of one owner.
     Owner(OwnerId),
@@ -66,17 +65,6 @@ impl BudgetSubject {
             "workspace" => WorkspaceId::parse(id).ok().map(Self::Workspace),
             "all" if id.is_empty() => Some(Self::All),
             _ => None,
-        }
-    }
-
-    /// Whether a call of this party counts against it. `parent` is the key above a child key.
-    #[must_use]
-    pub fn covers(&self, party: &Party, parent: Option<&KeyId>) -> bool {
-        match self {
-            Self::Key(id) => *id == party.key || parent == Some(id),
-            Self::Owner(id) => *id == party.owner,
-            Self::Workspace(id) => *id == party.workspace,
-            Self::All => true,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::Charge,
     clock::Timestamp,
     id::{CredentialId, IntentId, KeyId, NodeId, OwnerId, RequestId, UpstreamId, WorkspaceId},
     money::PicoUsd,
@@ -240,6 +241,9 @@ pub struct LedgerRow {
     pub token_scope: String,
     /// The refusal's reason or the upstream's error type; empty: none.
     pub detail: String,
+    /// The periods of budgets that it counts against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charges: Vec<Charge>,
 }
 
 /// A call that is about to be sent, or already is: what a later start finds when the node dies in between.
@@ -267,6 +271,9 @@ pub struct Intent {
     pub attempt: u32,
     /// The client's address, as judged.
     pub client_ip: String,
+    /// The periods of budgets that it counts against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charges: Vec<Charge>,
 }
 
 /// One group commit of the data plane: everything in it becomes durable together or not at all.

@@ -19,6 +19,9 @@ pub enum MoneyError {
     /// Beyond ±$9 M.
     #[error("amount is beyond 9 million dollars")]
     TooLarge,
+    /// Not dollars.
+    #[error("expected dollars in plain decimal, such as 12.50")]
+    NotDollars,
     /// Not a decimal integer.
     #[error("amount is not a whole number of pico-dollars")]
     NotANumber,
@@ -39,6 +42,20 @@ impl PicoUsd {
             Ok(p) if p.unsigned_abs() <= Self::MAX.0.unsigned_abs() => Ok(Self(p)),
             Ok(_) | Err(_) => Err(MoneyError::TooLarge),
         }
+    }
+
+    /// From dollars in plain decimal, such as `12.50`: at most 12 digits after the point.
+    ///
+    /// # Errors
+    /// [`MoneyError::NotDollars`], [`MoneyError::TooLarge`].
+    pub fn from_usd(text: &str) -> Result<Self, MoneyError> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole) || !digits(part) || whole.len() > 12 || part.len() > 12 {
+            return Err(MoneyError::NotDollars);
+        }
+        let number = |s: &str| s.parse::<i128>().map_err(|_| MoneyError::NotDollars);
+        Self::new(number(whole)? * i128::from(PICO_PER_USD) + number(&format!("{part:0<12}"))?)
     }
 
     /// From a count of pico-dollars, held within ±$9 M.
@@ -110,6 +127,18 @@ mod tests {
         assert_eq!(usd_text(0), "0");
         assert_eq!(usd_text(5_500), "0.0000000055");
         assert_eq!(usd_text(-1_500_000_000_000), "-1.5");
+    }
+
+    #[test]
+    fn dollars_are_read_without_loss() {
+        let pico = |text| PicoUsd::from_usd(text).map(PicoUsd::as_pico);
+        assert_eq!(pico("12.50"), Ok(12_500_000_000_000));
+        assert_eq!(pico("0.000000000001"), Ok(1));
+        assert_eq!(pico("9000000"), Ok(PicoUsd::MAX.as_pico()));
+        assert_eq!(pico("9000000.000000000001"), Err(MoneyError::TooLarge));
+        for bad in ["", "-1", "+1", "1.", ".5", "1e3", "1_000", "$1", "0.0000000000001", "1,5"] {
+            assert_eq!(pico(bad), Err(MoneyError::NotDollars), "{bad}");
+        }
     }
 
     #[test]

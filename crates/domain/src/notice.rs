@@ -9,9 +9,11 @@ pub mod message;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::Period,
     clock::Timestamp,
-    id::{KeyId, NoticeId, OwnerId, ReportId, RotationId, WorkspaceId},
+    id::{BudgetId, KeyId, NoticeId, OwnerId, ReportId, RotationId, WorkspaceId},
     key::{KeyRecord, RevocationReason, deprecation::DeprecationStage},
+    money::PicoUsd,
     rotation::HoldReason,
 };
 
@@ -214,6 +216,27 @@ pub enum Notice {
         /// What it says, in one sentence.
         summary: String,
     },
+    /// A share of a budget was reached: 50, 75, 90, 95 and 100 %, each once a period (row S3).
+    Budget {
+        /// The budget.
+        budget: BudgetId,
+        /// Whose it is, in words: `key “ci”`.
+        whose: String,
+        /// Its period.
+        period: Period,
+        /// When this period began.
+        window: Timestamp,
+        /// When the next one begins; `None`: never.
+        resets_at: Option<Timestamp>,
+        /// The share that was reached, in per cent.
+        percent: u8,
+        /// The ceiling.
+        limit: PicoUsd,
+        /// What calls have cost in this period, in dollars.
+        settled_usd: String,
+        /// Whether calls beyond it are refused.
+        hard: bool,
+    },
     /// An operator tries a channel.
     Trial {
         /// The channel's name.
@@ -331,6 +354,8 @@ impl Notice {
             Self::SigningRotation { .. } => "signing.rotating",
             Self::SigningOld { .. } => "signing.old_secret",
             Self::WeeklyReport { .. } => "report.weekly",
+            Self::Budget { percent: 100.., .. } => "budget.spent",
+            Self::Budget { .. } => "budget.threshold",
             Self::Trial { .. } => "channel.trial",
         }
     }
@@ -341,7 +366,9 @@ impl Notice {
         match self {
             Self::Incident { .. }
             | Self::Revocation { reason: RevocationReason::Compromised, .. }
-            | Self::Revocation { immediate: true, .. } => Severity::Critical,
+            | Self::Revocation { immediate: true, .. }
+            | Self::Budget { percent: 100.., hard: true, .. } => Severity::Critical,
+            Self::Budget { percent: 90.., .. } => Severity::Warning,
             Self::KeyExpiring { days, .. } if *days > 3 => Severity::Info,
             Self::Rotation {
                 step: RotationStep::Cancelled | RotationStep::RolledBack | RotationStep::Held,
@@ -353,7 +380,7 @@ impl Notice {
             | Self::PolicyBreach { .. }
             | Self::UnusedRevoked { .. }
             | Self::SigningOld { .. } => Severity::Warning,
-            Self::SigningRotation { .. } => Severity::Info,
+            Self::SigningRotation { .. } | Self::Budget { .. } => Severity::Info,
             Self::Rotation { .. } | Self::WeeklyReport { .. } | Self::Trial { .. } => Severity::Info,
         }
     }
@@ -372,6 +399,10 @@ impl Notice {
             }
             Self::WeeklyReport { until, .. } => Some(format!("report.weekly/{}", until.as_micros())),
             Self::UnusedRevoked { .. } => Some(format!("key.unused_revoked/{key}")),
+            // Under another ceiling the same share is another amount.
+            Self::Budget { budget, window, percent, limit, .. } => {
+                Some(format!("budget/{budget}/{}/{percent}/{limit}", window.as_micros()))
+            }
             Self::SigningOld { until, .. } => Some(format!("signing.old_secret/{key}/{}", until.as_micros())),
             Self::Rotation { .. }
             | Self::Deprecation { .. }

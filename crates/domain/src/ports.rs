@@ -3,6 +3,7 @@
 //! Domain functions return [`Change`]s; [`Store::apply`] compares row versions and writes changes, audit event and
 //! feed entry in one transaction, or nothing. `Conflict` means: load and decide again.
 
+pub mod budgets;
 pub mod children;
 pub mod idempotency;
 pub mod jobs;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use crate::{
     access_token::{denial::Denial, key_life::TokenKeyRecord},
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
+    budget::BudgetRecord,
     clock::Timestamp,
     direct_use::CredentialDay,
     id::{ApprovalId, IssuerId, KeyId, NodeId, OperatorId, OwnerId, TrustId, WorkspaceId},
@@ -43,6 +45,7 @@ use crate::{
 };
 
 use self::{
+    budgets::{BudgetStore, NewBudget},
     children::{ChildCap, ChildStore},
     idempotency::IdempotencyStore,
     jobs::{JobLease, JobStore},
@@ -220,6 +223,10 @@ pub enum Change {
     DropTrust(TrustId, i64),
     /// The rest is written only if this token was not used before.
     UseAssertion(AssertionUse),
+    /// A new budget; a conflict when its subject has one of the same period.
+    InsertBudget(Box<NewBudget>),
+    /// A changed or dropped budget. Its subject, period and zone stay as they are.
+    UpdateBudget(Box<BudgetRecord>),
     /// The rest is written only if this job still runs under this fencing token.
     HoldLease(JobLease),
 }
@@ -256,10 +263,12 @@ pub enum FeedKind {
     TokenKey,
     /// Access tokens that are refused.
     TokenDenial,
+    /// A budget.
+    Budget,
 }
 
 impl FeedKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Key,
         Self::Workspace,
         Self::Owner,
@@ -268,6 +277,7 @@ impl FeedKind {
         Self::Secret,
         Self::TokenKey,
         Self::TokenDenial,
+        Self::Budget,
     ];
 
     /// As stored.
@@ -282,6 +292,7 @@ impl FeedKind {
             Self::Secret => "secret",
             Self::TokenKey => "token_key",
             Self::TokenDenial => "token_denial",
+            Self::Budget => "budget",
         }
     }
 
@@ -468,6 +479,7 @@ pub trait Store:
     + WorkloadStore
     + ChildStore
     + TokenStore
+    + BudgetStore
     + Send
     + Sync
     + 'static

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::Charge,
     clock::Timestamp,
     id::{CredentialId, KeyId, OwnerId, UpstreamId, WorkspaceId},
+    money::PicoUsd,
 };
 
 /// How strictly a workspace's keys must be handed out.
@@ -71,6 +73,15 @@ pub struct OwnerRecord {
     pub version: i64,
 }
 
+/// What is held back for a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchHold {
+    /// The most that the batch can cost.
+    pub amount: PicoUsd,
+    /// The periods of budgets that it counts against.
+    pub charges: Vec<Charge>,
+}
+
 /// What kind of thing the provider minted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,4 +138,7 @@ pub struct Resource {
     pub credential: CredentialId,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Of a batch under budgets: what was held back for it, until its results are billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<BatchHold>,
 }

@@ -83,7 +83,7 @@ impl From<AdmitError> for Refusal {
 }
 
 /// Whole seconds from `now` to `then`, rounded up, at least one.
-fn wait_secs(now: Timestamp, then: Timestamp) -> i64 {
+pub fn wait_secs(now: Timestamp, then: Timestamp) -> i64 {
     let micros = then.micros_since(now).max(1);
     micros.saturating_add(MICROS_PER_SEC - 1).div_euclid(MICROS_PER_SEC)
 }

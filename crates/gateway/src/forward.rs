@@ -10,7 +10,10 @@ use std::{
 
 use claviger_claude_wire::answers::{Answer, UNAUTHENTICATED_MESSAGE};
 use claviger_domain::{clock::EntropyError, ledger::Route};
-use claviger_service::{grants::CutSignal, recorder::Receipt};
+use claviger_service::{
+    grants::CutSignal,
+    recorder::{Receipt, RecordError},
+};
 use claviger_upstream::{
     Decision, HealthPolicy, Outcome, Progress, RetryPolicy, SendFailure, Signal, UpstreamError,
     retry::retry_after,
@@ -27,7 +30,7 @@ use crate::{
     prove::ProveError,
     refuse::Refusal,
     relay::source::Source,
-    reserve::Lease,
+    reserve::{Lease, ReserveError},
     route::{Attempt, Candidate},
     worker::Worker,
 };
@@ -51,6 +54,12 @@ pub enum ForwardError {
     /// The key was revoked meanwhile.
     #[error("the key was revoked")]
     Revoked,
+    /// Budgets have not enough left for another try.
+    #[error(transparent)]
+    OverBudget(ReserveError),
+    /// What is held back for the call could not be written down.
+    #[error("what the call can cost cannot be recorded")]
+    Unrecorded(#[from] RecordError),
     /// There is no randomness for ids.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -96,6 +105,7 @@ async fn unless_cut<T>(mut cut: CutSignal, mut work: Pin<&mut impl Future<Output
 
 async fn simulate(worker: &Worker, permit: &mut Permit, lease: &mut Lease) -> Result<Reply, ForwardError> {
     let intent = lease.intent(worker, Route { upstream: None, credential: None })?;
+    lease.sending();
     let chunked = is_chunked(&permit.head.headers);
     let body = permit.payload.outgoing(&worker.shared, chunked).ok_or(ForwardError::BodyGone)?;
     let request = request(worker, permit, body).map(|b| b.map_err(Into::into).boxed_unsync());
@@ -205,8 +215,16 @@ impl<'a> Tries<'a> {
             upstream: Some(candidate.upstream.clone()),
             credential: Some(candidate.credential.clone()),
         };
-        let intent = lease.intent(self.worker, route)?;
+        let intent = match lease.intent(self.worker, route)? {
+            // What is held back must outlive us before the provider can bill it.
+            Some(receipt) if lease.is_bound() => {
+                receipt.await?;
+                None
+            }
+            intent => intent,
+        };
         self.made += 1;
+        lease.sending();
         let first_byte = shared.config().upstream.first_byte;
         let sent = self.worker.client.send(&candidate.target, request, first_byte).await;
         let harmless = permit.head.operation.is_repeatable(&permit.head.method);
@@ -277,8 +295,10 @@ impl<'a> Tries<'a> {
         let decision = self.policy.decide(Outcome::Failure(&error), self.progress());
         match decision {
             Decision::Retry { after } if repeatable => {
-                if may_be_billed(&error) {
-                    lease.book_lost(error.label());
+                if may_be_billed(&error)
+                    && let Err(over) = lease.book_lost(error.label())
+                {
+                    return Next::Fail(ForwardError::OverBudget(over));
                 }
                 Next::Again { after, elsewhere: false }
             }
@@ -306,6 +326,10 @@ impl From<ForwardError> for Refusal {
     fn from(error: ForwardError) -> Self {
         match error {
             ForwardError::Upstream(error) => upstream_refusal(&error),
+            ForwardError::OverBudget(error) => error.into(),
+            ForwardError::Unrecorded(_) => {
+                Self::new(Answer::Unavailable, "unrecorded", "The request cannot be recorded now.")
+            }
             ForwardError::Revoked => {
                 Self { close: true, ..Self::new(Answer::Unauthenticated, "revoked", UNAUTHENTICATED_MESSAGE) }
             }

@@ -2,11 +2,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use claviger_claude_wire::headers::RATELIMIT_REQUESTS;
-use claviger_domain::{clock::Timestamp, limit::Headroom};
+use claviger_domain::{
+    clock::{MICROS_PER_SEC, Timestamp},
+    limit::Headroom,
+};
 use claviger_service::grants::Told;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::exactness;
+use crate::{exactness, refuse::Cap};
 
 /// The client's id of the request, or ours.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -186,6 +189,33 @@ pub fn add_headroom(out: &mut HeaderMap, headroom: &Headroom) {
         if let Some(value) = digits(value) {
             out.insert(name, value);
         }
+    }
+}
+
+/// Says in Anthropic's own words that a budget is spent, so that its clients show it.
+pub fn add_cap(out: &mut HeaderMap, cap: &Cap) {
+    let period = match cap.period {
+        "day" => "daily",
+        "week" => "weekly",
+        "month" => "monthly",
+        // A life is no period that their clients know.
+        _ => "",
+    };
+    for (name, value) in [
+        ("anthropic-ratelimit-unified-status", "rejected"),
+        ("anthropic-ratelimit-unified-overage-utilization", "1"),
+        ("anthropic-ratelimit-unified-overage-surpassed-threshold", "1"),
+        ("anthropic-ratelimit-unified-overage-period", period),
+        ("anthropic-ratelimit-unified-overage-disabled-reason", "org_spend_cap_reached"),
+    ] {
+        if !value.is_empty() {
+            out.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+    }
+    if let Some(reset) = cap.reset {
+        let secs = HeaderValue::from(reset.as_micros().div_euclid(MICROS_PER_SEC));
+        out.insert(HeaderName::from_static("anthropic-ratelimit-unified-reset"), secs.clone());
+        out.insert(HeaderName::from_static("anthropic-ratelimit-unified-overage-reset"), secs);
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use claviger_claude_wire::answers::Answer;
 use claviger_domain::{
     address::counting_block,
     clock::Timestamp,
     id::RequestId,
+    key::OnDisconnect,
     proof::{Proof, Proofs},
     token::KeyClass,
 };
@@ -108,7 +110,7 @@ async fn run(
     let admission = admit(&shared.services, &permit.caller, bucket, permit.head.at).await?;
     laps.end(Stage::Admit);
 
-    let lease = reserve(worker, &permit, admission);
+    let lease = reserve(worker, &permit, admission)?;
     let attempt = match route(worker, &permit, shared.clock.boot()) {
         Ok(attempt) => attempt,
         Err(error) => {
@@ -134,8 +136,29 @@ async fn run(
     Ok(early::open(rest, &own, stream.ping_after))
 }
 
-/// The rest of the way: out, and back.
+/// The rest of the way: out, and back. A call that is to be drained goes on when its client is gone before the answer
+/// begins, too: it is made, and billed by what its answer says.
 async fn send(
+    worker: &Arc<Worker>,
+    permit: Permit,
+    lease: Lease,
+    attempt: Attempt,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let drains = permit.caller.live.grant.key.policy.on_disconnect == OnDisconnect::Drain
+        && permit.head.operation == Operation::CreateMessage;
+    if !drains {
+        return exchange(worker, permit, lease, attempt).await;
+    }
+    let tracker = worker.shared.tracker.clone();
+    let worker = Arc::clone(worker);
+    let task = tracker.spawn(async move { exchange(&worker, permit, lease, attempt).await });
+    match task.await {
+        Ok(answered) => answered,
+        Err(_) => Err(Refusal::new(Answer::Internal, "internal", "Internal error.")),
+    }
+}
+
+async fn exchange(
     worker: &Worker,
     mut permit: Permit,
     mut lease: Lease,

@@ -8,7 +8,7 @@ use claviger_claude_wire::{
     answers::{Answer, RetryAfter},
     error::ErrorBody,
 };
-use claviger_domain::limit::Headroom;
+use claviger_domain::{clock::Timestamp, limit::Headroom};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
@@ -18,6 +18,15 @@ use crate::{
 
 /// What every 401 says (RFC 9110, 11.6.1).
 const CHALLENGE: &str = "Bearer realm=\"claviger\"";
+
+/// A budget that is spent, as clients show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cap {
+    /// `day`, `week`, `month`, `life`.
+    pub period: &'static str,
+    /// When it begins anew; `None`: never.
+    pub reset: Option<Timestamp>,
+}
 
 /// One refusal, whichever stage it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +47,8 @@ pub struct Refusal {
     pub retry_after_secs: Option<u64>,
     /// The limit that binds.
     pub headroom: Option<Headroom>,
+    /// The budget that is spent.
+    pub cap: Option<Cap>,
     /// The reason as metrics and audit records know it.
     pub reason: &'static str,
     /// The rest of the connection cannot be used: an unread body is still on its way.
@@ -57,6 +68,7 @@ impl Refusal {
             dpop_nonce: None,
             retry_after_secs: None,
             headroom: None,
+            cap: None,
             reason,
             close: false,
         }
@@ -117,6 +129,9 @@ pub fn refuse(refusal: &Refusal, whose: Refused<'_>) -> Response<ReplyBody> {
     }
     if let Some(challenge) = challenge {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if let Some(cap) = &refusal.cap {
+        headers::add_cap(&mut headers, cap);
     }
     if refusal.close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -214,6 +214,8 @@ async fn results_tap(
         api_endpoint: particulars.api_endpoint.clone(),
         client_ip: particulars.client_ip.clone(),
         user_agent: particulars.user_agent.clone(),
+        budgets: services.budgets.clone(),
+        charges: services.budgets.charges_of_batch(batch),
     })))
 }
 

@@ -3,26 +3,35 @@
 
 use std::sync::Arc;
 
+use claviger_claude_wire::{
+    answers::Answer,
+    exposure::Exposure,
+    price::{Call, CallKind, Unbounded},
+};
 use claviger_domain::{
-    clock::EntropyError,
-    id::{IntentId, RequestId},
+    budget::{Ask, BudgetSubject, Charge, Cover, OverBudget},
+    clock::{EntropyError, Timestamp},
+    id::{IntentId, KeyId, RequestId},
     ledger::{Intent, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
-    money::PicoUsd,
+    money::{PicoUsd, usd_text},
     permission::{Endpoint, Scopes},
     tenancy::{Resource, ResourceKind},
     token::KeyClass,
 };
 use claviger_service::{
     admission::Admitted,
+    budgets::Held,
     grants::LiveGrant,
     recorder::{Receipt, Slot},
 };
 use tokio::time::Instant;
 
 use crate::{
-    admit::Admission,
-    authorize::{Payload, Permit},
+    admit::{Admission, wait_secs},
+    authorize::{Payload, Permit, betas},
     metrics::method_label,
+    path::Operation,
+    refuse::{Cap, Refusal},
     settle::{Bill, Ending, estimate},
     worker::{Shared, Worker},
 };
@@ -70,33 +79,94 @@ pub struct Lease {
     route: Route,
     attempts: u32,
     reservation: PicoUsd,
+    /// What budgets hold back for it; `None`: none does.
+    held: Option<Held>,
+    /// The periods of budgets that it counts against.
+    charges: Vec<Charge>,
+    /// The last attempt may have reached the provider.
+    sent: bool,
 }
 
-/// Works out what the call can cost at most.
-#[must_use]
-pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Lease {
-    let shared = &worker.shared;
-    let key = &permit.caller.live.grant.key;
-    let head = &permit.head;
-    let worst = match &permit.payload {
-        Payload::Message { body, facts } if head.operation.endpoint() == Endpoint::Messages => {
-            let prices = shared.prices.load();
-            let models = std::iter::once(&*facts.model).chain(facts.other_models.iter().map(|m| &**m));
-            prices.dearest_case(models, body.bytes.len() as u64, facts.max_tokens, head.at.as_micros())
-        }
-        // Half the price, rounded up.
-        Payload::Batch { facts, .. } => facts.worst_case_pico.saturating_add(1) / 2,
-        Payload::None | Payload::Message { .. } | Payload::Held { .. } | Payload::Streamed { .. } => 0,
+/// Why a call may not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReserveError {
+    /// A budget has not as much left.
+    #[error("{}", over_text(.0, *.1))]
+    OverBudget(Box<OverBudget>, Timestamp),
+    /// What it costs has no bound, and a hard budget binds it.
+    #[error(transparent)]
+    Unbounded(#[from] Unbounded),
+    /// What it costs cannot be metered, and a hard budget binds it.
+    #[error("what calls of this route cost cannot be metered, which a hard budget does not allow")]
+    Unmetered,
+}
+
+/// What a refused caller reads.
+fn over_text(over: &OverBudget, now: Timestamp) -> String {
+    let record = &over.record;
+    let whose = match &record.subject {
+        BudgetSubject::Key(_) => "your key's budget",
+        BudgetSubject::Owner(_) => "the budget of your key's owner",
+        BudgetSubject::Workspace(_) => "your workspace's budget",
+        BudgetSubject::All => "the budget of this gateway",
     };
-    Lease {
+    let (limit, needed) = (usd_text(i128::from(record.limit.as_pico())), usd_text(over.needed));
+    let left = usd_text(over.left.max(0));
+    let period = record.calendar.period();
+    let until = match over.window.end {
+        Some(end) => format!("until it begins anew in {} s", wait_secs(now, end)),
+        None => "and it does not begin anew".to_owned(),
+    };
+    format!(
+        "This request would exceed {whose} of ${limit} per {}: it can cost up to ${needed}, and ${left} is left {until}.",
+        period.as_str()
+    )
+}
+
+/// Whose budgets the call counts against: those of the key's line and of the line above a child, whichever key of
+/// them it is made with today.
+fn payer(live: &LiveGrant, party: &Party) -> (Party, Option<KeyId>) {
+    let payer = Party { key: live.grant.key.lineage.clone(), ..party.clone() };
+    (payer, live.parent.as_ref().map(|parent| parent.grant.key.lineage.clone()))
+}
+
+/// Holds back what the call can cost at most.
+///
+/// # Errors
+/// [`ReserveError`]; nothing was taken then.
+pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Result<Lease, ReserveError> {
+    let shared = &worker.shared;
+    let live = &permit.caller.live;
+    let key = &live.grant.key;
+    let head = &permit.head;
+    let party = Party {
+        key: key.id.clone(),
+        workspace: key.workspace.clone(),
+        owner: key.owner.clone(),
+        class: key.class,
+    };
+    let Admission { admitted, slot } = admission;
+    let held = match ask(shared, permit, &party) {
+        Ok((worst, None)) => Ok((worst, None)),
+        Ok((worst, Some(ask))) => {
+            let (payer, parent) = payer(live, &party);
+            let held = shared.services.budgets.reserve(&payer, parent.as_ref(), ask, head.at);
+            held.map(|held| (worst, held)).map_err(|over| ReserveError::OverBudget(over, head.at))
+        }
+        Err(error) => Err(error),
+    };
+    let (worst, held) = match held {
+        Ok(found) => found,
+        Err(error) => {
+            admitted.unsent();
+            slot.release();
+            return Err(error);
+        }
+    };
+    Ok(Lease {
         particulars: Particulars {
             request_id: head.request_id.clone(),
-            party: Party {
-                key: key.id.clone(),
-                workspace: key.workspace.clone(),
-                owner: key.owner.clone(),
-                class: key.class,
-            },
+            party,
             at: head.at,
             began: head.began,
             endpoint: head.operation.endpoint(),
@@ -109,14 +179,75 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Lease 
             body_length: permit.payload.length(),
             makes_batch: matches!(permit.payload, Payload::Batch { .. }),
         },
-        live: Arc::clone(&permit.caller.live),
+        live: Arc::clone(live),
         shared: Arc::clone(shared),
-        admitted: Some(admission.admitted),
-        slot: Some(admission.slot),
+        admitted: Some(admitted),
+        slot: Some(slot),
         intent: None,
         route: Route { upstream: None, credential: None },
         attempts: 0,
-        reservation: PicoUsd::saturating(worst),
+        reservation: worst,
+        charges: held.as_ref().map(|held| held.charges().to_vec()).unwrap_or_default(),
+        held,
+        sent: false,
+    })
+}
+
+/// The most that the call can cost; and what to ask of budgets, if it counts against any.
+fn ask(shared: &Shared, permit: &Permit, party: &Party) -> Result<(PicoUsd, Option<Ask>), ReserveError> {
+    let (live, head) = (&permit.caller.live, &permit.head);
+    let cover = match party.class {
+        KeyClass::Live if shared.services.budgets.any() => {
+            let (payer, parent) = payer(live, party);
+            shared.services.budgets.cover(&payer, parent.as_ref())
+        }
+        KeyClass::Live => Cover::None,
+        KeyClass::Test => Cover::None,
+    };
+    if head.operation == Operation::Other && cover == Cover::Hard {
+        return Err(ReserveError::Unmetered);
+    }
+    let (worst, bounded) = match &permit.payload {
+        Payload::Message { body, facts } if head.operation.endpoint() == Endpoint::Messages => {
+            let prices = shared.prices.load();
+            let at = head.at.as_micros();
+            let models = std::iter::once(&*facts.model).chain(facts.other_models.iter().map(|m| &**m));
+            let worst = prices.dearest_case(models, body.bytes.len() as u64, facts.max_tokens, at);
+            let bounded = (cover != Cover::None).then(|| {
+                // What cannot be read is as good as unbounded.
+                let unread = |_| Exposure { overflows: true, ..Exposure::default() };
+                let exposure = Exposure::read(&body.bytes).unwrap_or_else(unread);
+                let call = Call {
+                    model: &facts.model,
+                    body_len: body.bytes.len() as u64,
+                    max_tokens: facts.max_tokens,
+                    exposure: &exposure,
+                    kind: CallKind::Single,
+                };
+                prices.ceiling(&call, betas(&head.headers), at)
+            });
+            (worst, bounded)
+        }
+        Payload::Batch { facts, .. } => {
+            // Half the price, rounded up.
+            let worst = facts.worst_case_pico.saturating_add(1) / 2;
+            (worst, (cover != Cover::None).then(|| facts.ceiling.0.clone()))
+        }
+        Payload::None | Payload::Message { .. } | Payload::Held { .. } | Payload::Streamed { .. } => {
+            (0, None)
+        }
+    };
+    match bounded {
+        None => Ok((PicoUsd::saturating(worst), None)),
+        Some(Ok(ceiling)) => {
+            let ceiling = PicoUsd::saturating(ceiling);
+            Ok((ceiling, Some(Ask::at_most(ceiling))))
+        }
+        Some(Err(unbounded)) if cover == Cover::Hard => Err(unbounded.into()),
+        Some(Err(_)) => {
+            let worst = PicoUsd::saturating(worst);
+            Ok((worst, Some(Ask::at_most(worst))))
+        }
     }
 }
 
@@ -172,9 +303,22 @@ impl Lease {
             reservation: self.reservation,
             attempt: self.attempts,
             client_ip: p.client_ip.clone(),
+            charges: self.charges.clone(),
         };
         self.intent = Some(id);
+        self.sent = false;
         Ok(self.slot.as_mut().map(|slot| slot.intent(intent)))
+    }
+
+    /// From here on the provider may work on the call, and bill it.
+    pub const fn sending(&mut self) {
+        self.sent = true;
+    }
+
+    /// Whether a hard budget binds the call: it may be sent only once its intent is durable.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::binds)
     }
 
     /// The worst case of the call.
@@ -183,7 +327,8 @@ impl Lease {
         self.reservation
     }
 
-    /// A bill for an answer that never told its usage: about one token for four bytes, in and out.
+    /// A bill for an answer that never told its usage: about one token for four bytes, in and out; under a hard budget,
+    /// which nothing may pass unseen, all that was held back.
     #[must_use]
     pub fn guess(&self, answer_bytes: u64) -> Bill {
         let p = &self.particulars;
@@ -192,16 +337,22 @@ impl Lease {
             output_tokens: answer_bytes.div_ceil(4),
             ..UsageCounts::default()
         };
-        let cost = estimate(&self.shared.prices.load(), p.model.as_deref(), &usage, p.at);
+        let cost = if self.is_bound() {
+            self.reservation
+        } else {
+            estimate(&self.shared.prices.load(), p.model.as_deref(), &usage, p.at)
+        };
         Bill { model: None, usage, cost, flags: RowFlags::ESTIMATED }
     }
 
     /// The ending of a call of whose answer too little was seen to bill it. A batch may have been created all the
-    /// same, and nobody would ever read its results: it is charged at its reservation. Anything else is billed by
-    /// the bytes on both sides.
+    /// same, and nobody would ever read its results: it is charged at its reservation, as is every call under a hard
+    /// budget. Anything else is billed by the bytes on both sides. What never left costs nothing.
     #[must_use]
     pub fn lost(&self, otherwise: Outcome, answer_bytes: u64) -> Ending {
-        if self.particulars.makes_batch {
+        if !self.sent {
+            Ending::of(otherwise)
+        } else if self.particulars.makes_batch || (self.is_bound() && self.reservation > PicoUsd::ZERO) {
             self.unknown()
         } else {
             Ending::of(otherwise).billed(self.guess(answer_bytes))
@@ -230,6 +381,7 @@ impl Lease {
             upstream: self.route.upstream.clone()?,
             credential: self.route.credential.clone()?,
             created_at: self.particulars.at,
+            held: None,
         })
     }
 
@@ -241,13 +393,26 @@ impl Lease {
     }
 
     /// Books a lost attempt that may have been billed, before another one is made.
-    pub fn book_lost(&mut self, detail: &'static str) {
+    ///
+    /// # Errors
+    /// [`ReserveError::OverBudget`]: budgets have not enough left for another one.
+    pub fn book_lost(&mut self, detail: &'static str) -> Result<(), ReserveError> {
         let row = self.row(Ending { detail: detail.into(), ..self.unknown() });
+        let cost = row.cost;
         if let Some(slot) = &mut self.slot {
             // Nobody waits for it: it goes with the group of the next attempt's intent.
             drop(slot.book(row, Vec::new()));
         }
         self.intent = None;
+        let Some(held) = self.held.take() else { return Ok(()) };
+        held.settle(cost);
+        let (payer, parent) = payer(&self.live, &self.particulars.party);
+        let ask = Ask::at_most(self.reservation);
+        let now = self.shared.clock.now();
+        let again = self.shared.services.budgets.reserve(&payer, parent.as_ref(), ask, now);
+        self.held = again.map_err(|over| ReserveError::OverBudget(over, now))?;
+        self.charges = self.held.as_ref().map(|held| held.charges().to_vec()).unwrap_or_default();
+        Ok(())
     }
 
     /// The place among the records, to book more rows on it.
@@ -259,8 +424,17 @@ impl Lease {
     pub fn settle(mut self, ending: Ending) -> Option<Receipt> {
         let slot = self.slot.take()?;
         let mut ending = ending;
-        let made = std::mem::take(&mut ending.made);
+        let mut made = std::mem::take(&mut ending.made);
         let row = self.row(ending);
+        if let Some(held) = self.held.take() {
+            match made.iter_mut().find(|made| made.kind == ResourceKind::Batch) {
+                // Its results are billed later; until then all of it is held back.
+                Some(batch) if self.particulars.makes_batch => {
+                    batch.held = Some(held.keep_for(&batch.id, self.reservation));
+                }
+                Some(_) | None => held.settle(row.cost),
+            }
+        }
         // The key's place is free from here on, whatever the client still has to read.
         self.admitted = None;
         Some(slot.settle(row, made))
@@ -298,6 +472,7 @@ impl Lease {
             user_agent: p.user_agent.clone(),
             token_scope: scope_words(&self.live),
             detail: ending.detail.into_owned(),
+            charges: self.charges.clone(),
         }
     }
 }
@@ -315,15 +490,38 @@ pub fn micros(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+impl From<ReserveError> for Refusal {
+    fn from(error: ReserveError) -> Self {
+        let text = error.to_string();
+        match error {
+            ReserveError::OverBudget(over, now) => {
+                let wait = over.window.end.and_then(|end| u64::try_from(wait_secs(now, end)).ok());
+                let period = over.record.calendar.period();
+                let cap = Cap { period: period.as_str(), reset: over.window.end };
+                Self {
+                    retry_after_secs: wait,
+                    cap: Some(cap),
+                    ..Self::new(Answer::SpendCapReached, "budget", text)
+                }
+            }
+            ReserveError::Unbounded(_) => Self::new(Answer::InvalidRequest, "budget_unbounded", text),
+            ReserveError::Unmetered => Self::new(Answer::NotSupported, "budget_unmetered", text),
+        }
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        if self.intent.is_none() {
+        if self.intent.is_none() || (!self.sent && self.attempts <= 1) {
             slot.release();
             return;
         }
-        // Nothing of the answer was seen; the input was read.
+        // Nothing of the answer was seen; the input was read, if it was sent.
         let row = self.row(self.lost(Outcome::ClientGone, 0));
+        if let Some(held) = self.held.take() {
+            held.settle(row.cost);
+        }
         drop(slot.settle(row, Vec::new()));
     }
 }

@@ -102,6 +102,11 @@ pub fn unanswered(lease: Lease, error: &ForwardError) {
         ForwardError::Upstream(error) => {
             Ending { detail: error.label().into(), ..Ending::of(Outcome::Unreachable) }
         }
+        // The lost attempt is booked; nothing was sent after it.
+        ForwardError::OverBudget(_) => Ending { detail: "budget".into(), ..Ending::of(Outcome::Refused) },
+        ForwardError::Unrecorded(_) => {
+            Ending { detail: "unrecorded".into(), ..Ending::of(Outcome::Unreachable) }
+        }
         ForwardError::Revoked => lease.lost(Outcome::Cut, 0),
         ForwardError::Unproven(_) => Ending { detail: "unproven".into(), ..Ending::of(Outcome::Unreachable) },
         ForwardError::Entropy(_) | ForwardError::BodyGone => {

@@ -5,6 +5,7 @@ mod approval;
 mod ask;
 mod audit;
 mod backup;
+mod budget;
 mod cert;
 mod certificate;
 mod channel;
@@ -137,6 +138,9 @@ pub enum Command {
     /// Which of their identities buy short-lived keys
     #[command(subcommand)]
     Trust(trust::TrustCommand),
+    /// Ceilings on money: set, show, list, drop
+    #[command(subcommand)]
+    Budget(budget::BudgetCommand),
     /// Limits and what is left of them
     #[command(subcommand)]
     Limits(limits::LimitsCommand),
@@ -269,6 +273,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Policy(command) => policy::run(&context, command),
         Command::Issuer(command) => issuer::run(&context, command),
         Command::Trust(command) => trust::run(&context, command),
+        Command::Budget(command) => budget::run(&context, command),
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
         Command::Audit(command) => audit::run(&context, command),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "each part takes its own changes and hands on the rest")]
 
+mod budgets;
 mod children;
 mod courier;
 mod idempotency;
@@ -98,6 +99,7 @@ pub(crate) struct State {
     pub(crate) signing: Vec<claviger_domain::signature::secret::SigningRecord>,
     pub(crate) tokens: tokens::TokenState,
     pub(crate) workload: WorkloadState,
+    pub(crate) budgets: budgets::BudgetState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
     pub(crate) last_used: HashMap<KeyId, Timestamp>,
@@ -264,6 +266,16 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
             state.secrets.retain(|s| (&s.name, s.version) != (&secret.name, secret.version));
             state.secrets.push(secret);
             (FeedKind::Secret, id)
+        }
+        Change::InsertBudget(new) => {
+            let id = new.record.id.to_string();
+            state.budgets.insert(*new)?;
+            (FeedKind::Budget, id)
+        }
+        Change::UpdateBudget(record) => {
+            let id = record.id.to_string();
+            state.budgets.update(*record)?;
+            (FeedKind::Budget, id)
         }
         Change::RaiseNotice(_)
         | Change::InsertChannel(_)
@@ -749,6 +761,7 @@ pub(crate) fn intent(n: u64) -> Intent {
         reservation: PicoUsd::new(100).unwrap(),
         attempt: 1,
         client_ip: "192.0.2.7".to_owned(),
+        charges: Vec::new(),
     }
 }
 

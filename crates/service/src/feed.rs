@@ -11,7 +11,9 @@ use claviger_domain::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{ServiceError, bootstrap, grants::Grants, health::Health, routes::Routes, tokens::Tokens};
+use crate::{
+    ServiceError, bootstrap, budgets::Budgets, grants::Grants, health::Health, routes::Routes, tokens::Tokens,
+};
 
 /// How often the feed is polled.
 const POLL: Duration = Duration::from_secs(1);
@@ -30,6 +32,7 @@ pub(crate) struct Feed {
     pub(crate) grants: Grants,
     pub(crate) routes: Routes,
     pub(crate) tokens: Tokens,
+    pub(crate) budgets: Budgets,
     pub(crate) health: Health,
     /// The number up to which the tables are true.
     pub(crate) seq: i64,
@@ -99,12 +102,14 @@ impl Feed {
             self.grants.reload_all(page.head).await?;
             self.routes.rebuild().await?;
             self.tokens.reload().await?;
+            self.budgets.reload().await?;
             return Ok(page.head);
         }
         let mut routes_changed = false;
         let mut secrets_changed = false;
         let mut token_keys_changed = false;
         let mut denied = Vec::new();
+        let mut budgets_changed = false;
         for entry in &page.entries {
             match entry.kind {
                 FeedKind::Key => self.key_changed(entry).await?,
@@ -117,6 +122,7 @@ impl Feed {
                 FeedKind::Secret => secrets_changed = true,
                 FeedKind::TokenKey => token_keys_changed = true,
                 FeedKind::TokenDenial => denied.extend(DenialSubject::parse(&entry.id)),
+                FeedKind::Budget => budgets_changed = true,
             }
         }
         if token_keys_changed {
@@ -128,6 +134,9 @@ impl Feed {
         if secrets_changed {
             self.grants
                 .set_peppers(bootstrap::load_peppers(self.store.as_ref(), self.sealer.as_ref()).await?);
+        }
+        if budgets_changed {
+            self.budgets.reload().await?;
         }
         if routes_changed {
             self.routes.rebuild().await?;

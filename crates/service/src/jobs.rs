@@ -21,6 +21,7 @@ use self::{
 };
 use crate::{
     audit::RETIRE,
+    budgets::Budgets,
     certificates::Certificates,
     checkpoints::Checkpoints,
     deliveries::Deliveries,
@@ -151,6 +152,8 @@ pub struct Jobs {
     pub(crate) certificates: Certificates,
     pub(crate) scheduler: Scheduler,
     pub(crate) deliveries: Deliveries,
+    pub(crate) budgets: Budgets,
+    pub(crate) notices: Notices,
     pub(crate) disk: DiskWatch,
     pub(crate) retention: Retention,
 }
@@ -170,6 +173,8 @@ impl Jobs {
             certificates,
             scheduler,
             deliveries,
+            budgets,
+            notices,
             disk,
             retention,
         } = self;
@@ -185,6 +190,8 @@ impl Jobs {
         let scheduler = tracker.spawn(scheduler.run(tracker.clone(), stop.clone()));
         // Notices go out, each channel by itself.
         let deliveries = tracker.spawn(deliveries.run(tracker.clone(), stop.clone()));
+        // Shares of budgets that were reached are told.
+        let telling = tracker.spawn(budgets.tell(notices, stop.clone()));
         // Rows older than the retention go; their totals and leaves stay.
         let retention = tracker.spawn(retention.run(stop.clone()));
         // Nonces are forgotten once nothing can be sent again with them.
@@ -196,7 +203,7 @@ impl Jobs {
                 () = tokio::time::sleep(REFUSALS) => refusals.flush(clock.now(), false).await,
             }
         }
-        for job in [feed, signing, disk, certifying, scheduler, deliveries, retention, forgetting] {
+        for job in [feed, signing, disk, certifying, scheduler, deliveries, telling, retention, forgetting] {
             if let Err(error) = job.await {
                 tracing::error!(%error, "a background loop ended badly");
             }

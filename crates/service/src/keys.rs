@@ -26,6 +26,7 @@ use serde::Deserialize;
 use self::end::EndOrder;
 use crate::{
     Caller, ServiceError,
+    budgets::{self, Budgets, KeyBudget},
     ending::Endings,
     grants::Grants,
     policies::Policies,
@@ -123,6 +124,9 @@ pub struct NewKey {
     pub not_before: Option<Timestamp>,
     /// When it expires.
     pub expires: Expiry,
+    /// Its first budget, if it is to have one.
+    #[serde(skip)]
+    pub budget: Option<KeyBudget>,
 }
 
 /// What to change of a key: `None` leaves a field as it is.
@@ -180,6 +184,7 @@ pub(crate) struct KeyDeps {
     pub(crate) wrappings: Wrappings,
     pub(crate) signing: Signing,
     pub(crate) grants: Grants,
+    pub(crate) budgets: Budgets,
 }
 
 /// Keys.
@@ -214,10 +219,10 @@ impl Keys {
         caller: &Caller,
     ) -> Result<(KeyRecord, Token, Option<MadeSecret>), ServiceError> {
         let now = self.0.clock.now();
-        let sign = new.sign;
+        let (sign, budget) = (new.sign, new.budget);
         let (key, token) = self.new_key(new, now).await?;
         let secret = sign.then(|| self.0.signing.make(&key.id, now, now)).transpose()?;
-        self.keep(&key, (None, secret.as_ref()), caller, now).await?;
+        self.keep(&key, (None, secret.as_ref(), budget), caller, now).await?;
         Ok((key, token, secret))
     }
 
@@ -233,11 +238,11 @@ impl Keys {
         caller: &Caller,
     ) -> Result<(KeyRecord, Wrapped, Option<MadeSecret>), ServiceError> {
         let now = self.0.clock.now();
-        let sign = new.sign;
+        let (sign, budget) = (new.sign, new.budget);
         let (key, token) = self.new_key(new, now).await?;
         let wrapped = self.0.wrappings.wrap(&key.id, &token, wrap_ttl_secs, now)?;
         let secret = sign.then(|| self.0.signing.make(&key.id, now, now)).transpose()?;
-        self.keep(&key, (Some(&wrapped), secret.as_ref()), caller, now).await?;
+        self.keep(&key, (Some(&wrapped), secret.as_ref(), budget), caller, now).await?;
         Ok((key, wrapped, secret))
     }
 
@@ -288,7 +293,7 @@ impl Keys {
     async fn keep(
         &self,
         key: &KeyRecord,
-        (wrapped, secret): (Option<&Wrapped>, Option<&MadeSecret>),
+        (wrapped, secret, budget): (Option<&Wrapped>, Option<&MadeSecret>, Option<KeyBudget>),
         caller: &Caller,
         now: Timestamp,
     ) -> Result<(), ServiceError> {
@@ -308,7 +313,16 @@ impl Keys {
             changes.push(Change::InsertSigning(Box::new(secret.record.clone())));
             event = event.with("signing_secret", secret.record.id.as_str());
         }
+        if let Some(plan) = budget {
+            let (change, record) = self.0.budgets.of_new_key(&key.id, plan, now)?;
+            changes.push(change);
+            event = event.with("budget", budgets::as_json(&record));
+        }
         let applied = self.0.store.apply(changes, event).await?;
+        if budget.is_some() {
+            // Before anybody has the key.
+            self.0.budgets.reload().await?;
+        }
         self.0.grants.key_changed(key, applied.seq);
         Ok(())
     }

@@ -14,6 +14,7 @@ pub mod admission;
 pub mod approvals;
 pub mod audit;
 pub mod bootstrap;
+pub mod budgets;
 pub mod caller;
 pub mod certificates;
 pub mod channels;

@@ -20,6 +20,7 @@ use crate::{
     approvals::Approvals,
     audit::Audit,
     bootstrap::Bootstrap,
+    budgets::Budgets,
     certificates::Certificates,
     channels::Channels,
     checkpoints::{CheckpointSink, Checkpoints},
@@ -31,7 +32,7 @@ use crate::{
     grants::Grants,
     health::Health,
     idempotency::Idempotency,
-    jobs::{DiskWatch, Jobs, Retention, Schedules},
+    jobs::{Jobs, Retention, Schedules},
     keys::Keys,
     nonces::Nonces,
     notices::Notices,
@@ -143,6 +144,8 @@ pub struct Services {
     pub recorder: Recorder,
     /// Upstreams and their unsealed credentials, ready to use.
     pub routes: Routes,
+    /// Ceilings on money.
+    pub budgets: Budgets,
     /// Issuing and changing keys.
     pub keys: Keys,
     /// Requests with an `Idempotency-Key`.
@@ -246,8 +249,9 @@ impl Services {
             settings.max_staleness_us,
         );
         let routes = Routes::new(Arc::clone(&store), Arc::clone(&sealer));
+        let budgets = parts::budgets(&deps).await?;
         let certificates = parts::certificates(&deps, secrets.certificate_key);
-        let parts = Parts { grants, routes, recorder, health: health.clone(), certificates };
+        let parts = Parts { grants, routes, budgets, recorder, health: health.clone(), certificates };
         let services = Self::assemble(&deps, parts);
         let mut feed = Feed {
             store: Arc::clone(&store),
@@ -256,16 +260,13 @@ impl Services {
             grants: services.grants.clone(),
             routes: services.routes.clone(),
             tokens: services.tokens.clone(),
+            budgets: services.budgets.clone(),
             health: health.clone(),
             seq: 0,
         };
         services.tokens.tend_keys(&[]).await?;
         feed.begin().await?;
-        let disk = DiskWatch {
-            free_disk: Arc::clone(&deps.free_disk),
-            min_free_bytes: settings.min_free_disk_bytes,
-            health: health.clone(),
-        };
+        let disk = parts::disk(&deps, &health);
         disk.look();
         let checkpoints = Arc::new(Checkpoints {
             store,
@@ -287,6 +288,8 @@ impl Services {
             certificates: services.certificates.clone(),
             scheduler: services.scheduler.clone(),
             deliveries: services.deliveries.clone(),
+            budgets: services.budgets.clone(),
+            notices: services.notices.clone(),
             disk,
             retention: Retention { ledger, clock, days: settings.retention_days },
         };
@@ -294,7 +297,7 @@ impl Services {
     }
 
     fn assemble(deps: &Deps, parts: Parts) -> Self {
-        let Parts { grants, routes, recorder, health, certificates } = parts;
+        let Parts { grants, routes, budgets, recorder, health, certificates } = parts;
         let (store, clock) = (&deps.store, &deps.clock);
         health.watch(grants.clone(), recorder.clone(), routes.clone());
         let tenants =
@@ -306,7 +309,8 @@ impl Services {
         let wrappings = parts::wrappings(deps, &grants, &refusals, &notices);
         let signing = parts::signing(deps, &grants, &notices);
         let endings = Endings::new(Arc::clone(store), notices.clone(), grants.clone());
-        let keys = parts::keys(deps, (&tenants, &policies, &wrappings, &signing, &grants), &endings);
+        let keys =
+            parts::keys(deps, (&tenants, &policies, &wrappings, &signing, &grants), (&endings, &budgets));
         let rotations = parts::rotations(
             deps,
             (&policies, &grants, &wrappings, &signing, &notices),
@@ -354,6 +358,7 @@ impl Services {
             grants,
             recorder,
             routes,
+            budgets,
             tenants,
             health,
         }
@@ -364,6 +369,7 @@ impl Services {
 struct Parts {
     grants: Grants,
     routes: Routes,
+    budgets: Budgets,
     recorder: Recorder,
     health: Health,
     certificates: Certificates,

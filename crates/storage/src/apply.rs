@@ -7,7 +7,7 @@ use claviger_domain::{
 };
 
 use crate::{
-    approvals, audit, certificates, children,
+    approvals, audit, budgets, certificates, children,
     engine::{Db, Tx},
     failure::Failure,
     idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, signing, tenants,
@@ -104,6 +104,8 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::UpdateTrust(rule) => workload::update_rule(tx, rule).await,
         Change::DropTrust(id, version) => workload::drop_rule(tx, id, *version).await,
         Change::UseAssertion(used) => workload::use_assertion(tx, used).await,
+        Change::InsertBudget(budget) => budgets::insert(tx, budget).await,
+        Change::UpdateBudget(budget) => budgets::update(tx, budget).await,
         Change::HoldLease(lease) => jobs::hold(tx, lease).await,
     }
 }
@@ -123,6 +125,8 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         Change::DropPolicy(w, _) => (FeedKind::Workspace, policies::name(w.as_ref())),
         Change::InsertTokenKey(k) | Change::UpdateTokenKey(k) => (FeedKind::TokenKey, k.kid.as_str()),
         Change::DenyTokens(d) => (FeedKind::TokenDenial, d.subject.as_str()),
+        Change::InsertBudget(b) => (FeedKind::Budget, b.record.id.as_str()),
+        Change::UpdateBudget(b) => (FeedKind::Budget, b.id.as_str()),
         Change::RaiseNotice(_)
         | Change::InsertChannel(_)
         | Change::UpdateChannel(_)

@@ -15,6 +15,7 @@ use claviger_domain::{
 };
 
 use crate::{
+    budgets::{self, Charged},
     bulk::Bulk,
     credential_days::{self, Credentials},
     engine::{Arg, Row, Tx, Unreadable, args},
@@ -66,6 +67,7 @@ pub(crate) struct Pending {
     pub days: BTreeMap<DayKey, DayTotal>,
     pub uses: BTreeMap<KeyId, UseDelta>,
     pub credentials: Credentials,
+    pub charged: Charged,
 }
 
 impl Pending {
@@ -82,6 +84,7 @@ impl Pending {
         };
         self.days.entry(day).or_default().add(row);
         self.credentials.add(row);
+        self.charged.add(row);
         if row.batch.is_none() {
             let delta = self.uses.entry(row.party.key.clone()).or_default();
             delta.uses += 1;
@@ -110,7 +113,8 @@ impl Pending {
             args![key.as_str(), delta.uses, delta.last_used, ip, agent]
         };
         ADD_USES.execute(tx, self.uses.iter().flat_map(uses).collect()).await?;
-        credential_days::ADD.execute(tx, self.credentials.values()).await
+        credential_days::ADD.execute(tx, self.credentials.values()).await?;
+        self.charged.write(tx).await
     }
 }
 
@@ -234,5 +238,9 @@ static ADD_USES: Bulk = Bulk::new(
 );
 
 /// Those that have many rows.
-pub(crate) static BULKS: [(&str, &Bulk); 3] =
-    [("ADD_DAYS", &ADD_DAYS), ("ADD_USES", &ADD_USES), ("ADD_CREDENTIAL_DAYS", &credential_days::ADD)];
+pub(crate) static BULKS: [(&str, &Bulk); 4] = [
+    ("ADD_DAYS", &ADD_DAYS),
+    ("ADD_USES", &ADD_USES),
+    ("ADD_CREDENTIAL_DAYS", &credential_days::ADD),
+    ("ADD_BUDGET_TOTALS", &budgets::ADD),
+];

@@ -35,6 +35,10 @@ statements! {
     FORGET_FOREIGN = "DELETE FROM foreign_settlements";
 }
 
+/// What a packed row begins with whose intents say which budgets they count against. Older ones begin with their count,
+/// which is never so large.
+const CHARGED_GROUP: u64 = u64::MAX;
+
 /// An intent whose end is not known, as the writer remembers it.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenIntent {
@@ -64,10 +68,11 @@ pub(crate) fn pack(intent: &Intent) -> Box<[u8]> {
     p.int(intent.reservation.as_pico());
     p.uint(u64::from(intent.attempt));
     p.text(&intent.client_ip);
+    ledger::pack_charges(&mut p, &intent.charges);
     p.finish().into_boxed_slice()
 }
 
-fn unpack(body: &mut Unpacker<'_>) -> Result<Intent, Unreadable> {
+fn unpack(body: &mut Unpacker<'_>, has_charges: bool) -> Result<Intent, Unreadable> {
     Ok(Intent {
         id: body.parsed(|t| IntentId::parse(t).ok())?,
         request_id: body.parsed(|t| RequestId::parse(t).ok())?,
@@ -88,6 +93,7 @@ fn unpack(body: &mut Unpacker<'_>) -> Result<Intent, Unreadable> {
         reservation: PicoUsd::new(i128::from(body.int()?)).map_err(|_| Unreadable("body"))?,
         attempt: body.small()?,
         client_ip: body.text()?.to_owned(),
+        charges: if has_charges { ledger::unpack_charges(body)? } else { Vec::new() },
     })
 }
 
@@ -100,6 +106,7 @@ pub(crate) fn pack_group<'a>(
         return None;
     }
     let mut p = Packer::with_capacity(intents.len() * 256 + released.len() * 32);
+    p.uint(CHARGED_GROUP);
     p.uint(intents.len() as u64);
     intents.for_each(|packed| p.raw(packed));
     p.uint(released.len() as u64);
@@ -115,9 +122,11 @@ fn unpack_group(
     released: &mut Vec<IntentId>,
 ) -> Result<(), Unreadable> {
     let mut body = Unpacker::new(body, "body");
-    for _ in 0..body.uint()? {
+    let first = body.uint()?;
+    let has_charges = first == CHARGED_GROUP;
+    for _ in 0..if has_charges { body.uint()? } else { first } {
         let before = body.rest();
-        let intent = unpack(&mut body)?;
+        let intent = unpack(&mut body, has_charges)?;
         let packed = &before[..before.len() - body.rest().len()];
         let since = intent.at;
         open.insert(intent.id.clone(), (OpenIntent { group, since, packed: packed.into() }, intent));

@@ -1,7 +1,9 @@
 //! Ledger rows: how one is written and read back exactly.
 
 use claviger_domain::{
-    id::{CredentialId, IntentId, KeyId, OwnerId, RequestId, UpstreamId, WorkspaceId},
+    budget::Charge,
+    clock::Timestamp,
+    id::{BudgetId, CredentialId, IntentId, KeyId, OwnerId, RequestId, UpstreamId, WorkspaceId},
     ledger::{BatchItem, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     money::PicoUsd,
     permission::Endpoint,
@@ -53,6 +55,8 @@ pub(crate) static INSERT: Bulk =
     Bulk::new(concat!("INSERT INTO ledger (", columns!(), ") VALUES "), COLUMNS, "");
 
 const BODY_VERSION: u64 = 1;
+/// With the periods of budgets after all else.
+const CHARGED_BODY_VERSION: u64 = 2;
 const ID_BYTES: usize = 300;
 
 /// The values of one row, in the order of the columns.
@@ -81,7 +85,7 @@ pub(crate) fn values(args: &mut Vec<Arg>, id: i64, row: &LedgerRow) {
 /// The intent stands first, so that it can be read without the rest.
 fn body(row: &LedgerRow) -> Vec<u8> {
     let mut p = Packer::with_capacity(ID_BYTES + row.user_agent.len() + row.api_endpoint.len());
-    p.uint(BODY_VERSION);
+    p.uint(if row.charges.is_empty() { BODY_VERSION } else { CHARGED_BODY_VERSION });
     p.opt_text(row.intent.as_ref().map(IntentId::as_str));
     p.text(row.request_id.as_str());
     p.text(row.party.owner.as_str());
@@ -100,12 +104,42 @@ fn body(row: &LedgerRow) -> Vec<u8> {
     p.text(&row.user_agent);
     p.text(&row.token_scope);
     p.text(&row.detail);
+    if !row.charges.is_empty() {
+        pack_charges(&mut p, &row.charges);
+    }
     p.finish()
 }
 
-fn unpack_body(bytes: &[u8]) -> Result<Unpacker<'_>, Unreadable> {
+/// Periods of budgets.
+pub(crate) fn pack_charges(p: &mut Packer, charges: &[Charge]) {
+    p.uint(charges.len() as u64);
+    for Charge { budget, window } in charges {
+        p.text(budget.as_str());
+        p.int(window.as_micros());
+    }
+}
+
+/// The reverse of [`pack_charges`].
+pub(crate) fn unpack_charges(body: &mut Unpacker<'_>) -> Result<Vec<Charge>, Unreadable> {
+    let mut charges = Vec::new();
+    for _ in 0..body.uint()? {
+        let budget = body.parsed(|t| BudgetId::parse(t).ok())?;
+        charges.push(Charge { budget, window: Timestamp::from_micros(body.int()?) });
+    }
+    Ok(charges)
+}
+
+/// A body, and its version.
+fn versioned(bytes: &[u8]) -> Result<(u64, Unpacker<'_>), Unreadable> {
     let mut body = Unpacker::new(bytes, "body");
-    if body.uint()? == BODY_VERSION { Ok(body) } else { Err(Unreadable("body")) }
+    match body.uint()? {
+        version @ (BODY_VERSION | CHARGED_BODY_VERSION) => Ok((version, body)),
+        _ => Err(Unreadable("body")),
+    }
+}
+
+fn unpack_body(bytes: &[u8]) -> Result<Unpacker<'_>, Unreadable> {
+    versioned(bytes).map(|(_, body)| body)
 }
 
 /// The intent that a row settles, without reading the rest.
@@ -135,7 +169,7 @@ pub(crate) fn client_of(row: &Row) -> Result<(String, String), Unreadable> {
 
 /// A whole row.
 pub(crate) fn record(row: &Row) -> Result<LedgerRow, Unreadable> {
-    let mut body = unpack_body(row.blob("body")?)?;
+    let (version, mut body) = versioned(row.blob("body")?)?;
     let intent = body.opt_parsed(|t| IntentId::parse(t).ok())?;
     let request_id = body.parsed(|t| RequestId::parse(t).ok())?;
     let party = Party {
@@ -175,6 +209,7 @@ pub(crate) fn record(row: &Row) -> Result<LedgerRow, Unreadable> {
         user_agent: body.text()?.to_owned(),
         token_scope: body.text()?.to_owned(),
         detail: body.text()?.to_owned(),
+        charges: if version == CHARGED_BODY_VERSION { unpack_charges(&mut body)? } else { Vec::new() },
     })
 }
 

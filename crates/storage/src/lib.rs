@@ -4,6 +4,7 @@
 mod apply;
 mod approvals;
 mod audit;
+mod budgets;
 mod bulk;
 mod certificates;
 mod chains;

@@ -35,6 +35,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("tokens", include_str!("../migrations/0016_tokens.sql")),
     ("holds", include_str!("../migrations/0017_holds.sql")),
     ("working_keys", include_str!("../migrations/0018_working_keys.sql")),
+    ("budgets", include_str!("../migrations/0019_budgets.sql")),
 ];
 
 statements! {

@@ -8,6 +8,7 @@ use claviger_domain::{
 };
 
 use crate::{
+    budgets,
     bulk::Bulk,
     engine::{Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
@@ -58,7 +59,8 @@ pub(crate) async fn insert(tx: &mut Tx, resources: &[Resource]) -> Result<(), Fa
             r.created_at,
         ]
     };
-    INSERT.execute(tx, resources.iter().flat_map(values).collect()).await
+    INSERT.execute(tx, resources.iter().flat_map(values).collect()).await?;
+    budgets::hold(tx, resources).await
 }
 
 pub(crate) async fn get(db: &Db, id: &str) -> Result<Option<Resource>, StoreError> {
@@ -104,5 +106,6 @@ fn resource(row: &Row) -> Result<Resource, Unreadable> {
         upstream: row.parsed("upstream_id", |t| UpstreamId::parse(t).ok())?,
         credential: row.parsed("credential_id", |t| CredentialId::parse(t).ok())?,
         created_at: row.time("created_us")?,
+        held: None,
     })
 }

@@ -1,7 +1,7 @@
 //! Every statement of this crate, so that each can be prepared on both engines.
 
 use crate::{
-    approvals, audit,
+    approvals, audit, budgets,
     bulk::Bulk,
     certificates, chains, checkpoints, children, clients, commit, credential_days,
     engine::{Db, postgres, sqlite},
@@ -14,6 +14,7 @@ use crate::{
 const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("approvals", approvals::STATEMENTS),
     ("audit", audit::STATEMENTS),
+    ("budgets", budgets::STATEMENTS),
     ("certificates", certificates::STATEMENTS),
     ("chains", chains::STATEMENTS),
     ("checkpoints", checkpoints::STATEMENTS),

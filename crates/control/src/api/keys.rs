@@ -117,6 +117,10 @@ pub struct CreateKey {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 604_800)]
     pub wrap_ttl_secs: Option<u64>,
+    /// A hard budget, `AMOUNT/PERIOD` in dollars: `12.50/day`; also week, month, life.
+    #[serde(default)]
+    #[schema(max_length = 40)]
+    pub budget: Option<String>,
 }
 
 /// Body of `PATCH /admin/v1/keys/{id}`: what is absent stays.
@@ -154,6 +158,9 @@ pub struct UpdateKey {
     /// Client certificates that it may be used with: `x5t#S256:…` or `spiffe://…`; empty: it is bound to none.
     #[serde(default)]
     pub bind_mtls: Option<Vec<String>>,
+    /// A hard budget, `AMOUNT/PERIOD` in dollars: `12.50/day`; also week, month, life. Sets or changes that period's.
+    #[schema(max_length = 40)]
+    pub budget: Option<String>,
 }
 
 impl UpdateKey {

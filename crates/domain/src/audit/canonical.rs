@@ -8,11 +8,14 @@ use serde_json::Value;
 
 use crate::{
     audit::{Actor, AuditEvent, DataRecord},
+    budget::Charge,
     ledger::{BatchItem, LedgerRow, Party, Route, UsageCounts},
 };
 
 const EVENT: &str = "claviger/audit-event/v1";
 const ROW: &str = "claviger/ledger-row/v1";
+/// Of a row that counts against budgets: the same, and then those.
+const CHARGED_ROW: &str = "claviger/ledger-row/v2";
 const DATA: &str = "claviger/data-record/v1";
 
 /// Collects the bytes.
@@ -207,8 +210,9 @@ pub fn row_bytes(row: &LedgerRow) -> Vec<u8> {
         user_agent,
         token_scope,
         detail,
+        charges,
     } = row;
-    let mut out = Canonical::new(ROW);
+    let mut out = Canonical::new(if charges.is_empty() { ROW } else { CHARGED_ROW });
     out.text(request_id.as_str());
     out.optional(intent.as_ref().map(|id| id.as_str()));
     out.party(party);
@@ -229,6 +233,13 @@ pub fn row_bytes(row: &LedgerRow) -> Vec<u8> {
     out.int(*duration_us);
     for text in [client_ip, user_agent, token_scope, detail] {
         out.text(text);
+    }
+    if !charges.is_empty() {
+        out.count(charges.len() as u64);
+        for Charge { budget, window } in charges {
+            out.text(budget.as_str());
+            out.int(window.as_micros());
+        }
     }
     out.finish()
 }

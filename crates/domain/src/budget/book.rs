@@ -117,6 +117,17 @@ pub struct Settled {
     pub beyond_worst: i128,
 }
 
+/// What binds a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cover {
+    /// It counts against no budget.
+    None,
+    /// Only against budgets that refuse nobody.
+    Soft,
+    /// Against a budget that refuses.
+    Hard,
+}
+
 /// How a budget stands.
 #[derive(Debug, Clone)]
 pub struct Standing {
@@ -208,23 +219,30 @@ pub struct Book {
 
 impl Book {
     /// Puts a budget in, or its changed record. `settled` is what its period has cost so far, for a budget that is
-    /// not yet there; shares that this reaches count as told.
-    pub fn put(&mut self, record: BudgetRecord, now: Timestamp, settled: i128) {
+    /// not yet there. The shares that this reaches may have been told before; under another limit they count anew.
+    pub fn put(&mut self, record: BudgetRecord, now: Timestamp, settled: i128) -> Vec<Crossed> {
         let record = Arc::new(record);
         if let Some(entry) = self.entries.get_mut(&record.id)
             && entry.record.calendar == record.calendar
             && entry.record.subject == record.subject
         {
+            let has_other_limit = entry.record.limit != record.limit;
             entry.record = record;
-            return;
+            let window = entry.window.start;
+            if has_other_limit && let Some(account) = entry.accounts.get_mut(&window) {
+                account.told = 0;
+                return entry.crossed(window);
+            }
+            return Vec::new();
         }
         self.remove(&record.id);
         self.subjects.entry(record.subject.clone()).or_default().push(record.id.clone());
         let window = record.calendar.window_at(now);
         let accounts = BTreeMap::from([(window.start, Account { settled, ..Account::default() })]);
         let mut entry = Entry { record, window, accounts };
-        drop(entry.crossed(window.start));
+        let crossed = entry.crossed(window.start);
         self.entries.insert(entry.record.id.clone(), entry);
+        crossed
     }
 
     /// Takes a budget out. What calls in flight hold back from it is forgotten with it.
@@ -260,6 +278,21 @@ impl Book {
         ];
         let ids = subjects.iter().flatten().filter_map(|subject| self.subjects.get(subject));
         ids.flatten().cloned().collect()
+    }
+
+    /// Whether a call of this party counts against any budget, and whether against a hard one.
+    #[must_use]
+    pub fn cover(&self, party: &Party, parent: Option<&KeyId>) -> Cover {
+        if self.entries.is_empty() {
+            return Cover::None;
+        }
+        let ids = self.of(party, parent);
+        let hard = |id: &BudgetId| self.entries.get(id).is_some_and(|entry| entry.record.hard);
+        match () {
+            () if ids.is_empty() => Cover::None,
+            () if ids.iter().any(hard) => Cover::Hard,
+            () => Cover::Soft,
+        }
     }
 
     /// Holds back what a call can cost from all budgets that it counts against.
@@ -304,6 +337,19 @@ impl Book {
             holds.push(Hold { record: Arc::clone(&entry.record), window, held, beyond });
         }
         Ok(Holds(holds))
+    }
+
+    /// Holds back again what an earlier start held back, such as for a batch that is not billed yet: whatever is left.
+    /// Budgets that were dropped meanwhile are left out.
+    pub fn hold_again(&mut self, charges: &[Charge], amount: PicoUsd) -> Holds {
+        let amount = i128::from(amount.as_pico()).max(0);
+        let mut holds = Vec::with_capacity(charges.len());
+        for Charge { budget, window } in charges {
+            let Some(entry) = self.entries.get_mut(budget) else { continue };
+            entry.accounts.entry(*window).or_default().reserved += amount;
+            holds.push(Hold { record: Arc::clone(&entry.record), window: *window, held: amount, beyond: 0 });
+        }
+        Holds(holds)
     }
 
     /// Holds back more for a call that is under way.

@@ -31,6 +31,17 @@ impl Period {
         }
     }
 
+    /// As people say it after an amount: `a day`, `for life`.
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Day => "a day",
+            Self::Week => "a week",
+            Self::Month => "a month",
+            Self::Life => "for life",
+        }
+    }
+
     /// The reverse of [`Period::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

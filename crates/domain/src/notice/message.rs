@@ -10,6 +10,7 @@ use crate::{
     clock::{MICROS_PER_DAY, Timestamp},
     id::KeyId,
     key::{RevocationReason, deprecation::DeprecationStage},
+    money::usd_text,
 };
 
 /// A notice in every form.
@@ -123,6 +124,7 @@ fn content(record: &NoticeRecord) -> Content {
             ],
             next: "Read it again with: claviger report weekly".to_owned(),
         },
+        Notice::Budget { .. } => budget(&record.notice),
         Notice::Trial { channel } => trial(channel),
     }
 }
@@ -169,12 +171,7 @@ fn rotation(notice: &Notice) -> Content {
         hold,
     } = notice
     else {
-        return Content {
-            headline: String::new(),
-            paragraph: String::new(),
-            facts: Vec::new(),
-            next: String::new(),
-        };
+        return nothing();
     };
     let (headline, paragraph, next) = step_means(*step);
     let held = hold.map(|why| ("hold", "Held because", why.as_str().into()));
@@ -192,6 +189,39 @@ fn rotation(notice: &Notice) -> Content {
         paragraph: paragraph.to_owned(),
         facts: facts.into_iter().chain(held).collect(),
         next: next.to_owned(),
+    }
+}
+
+/// What a notice of another kind has to say here.
+const fn nothing() -> Content {
+    Content { headline: String::new(), paragraph: String::new(), facts: Vec::new(), next: String::new() }
+}
+
+fn budget(notice: &Notice) -> Content {
+    let Notice::Budget { budget, whose, period, window, resets_at, percent, limit, settled_usd, hard } =
+        notice
+    else {
+        return nothing();
+    };
+    let limit_usd = usd_text(i128::from(limit.as_pico()));
+    let what = if *percent >= 100 { "is spent".to_owned() } else { format!("is spent by {percent} %") };
+    let paragraph = match (*hard, *percent >= 100) {
+        (true, true) => "Calls that count against it are refused from now on.",
+        (true, false) => "Once it is spent, calls that count against it are refused.",
+        (false, _) => "Nobody is refused: it only tells.",
+    };
+    Content {
+        headline: format!("The budget of {whose}, ${limit_usd} {}, {what}", period.phrase()),
+        paragraph: paragraph.to_owned(),
+        facts: vec![
+            ("budget", "Budget", budget.as_str().into()),
+            ("percent", "Per cent spent", (*percent).into()),
+            ("limit_usd", "Limit in $", limit_usd.into()),
+            ("settled_usd", "Spent in $", settled_usd.as_str().into()),
+            ("period_began_at", "Since", moment(*window)),
+            ("resets_at", "Begins anew", resets_at.map_or(Value::Null, moment)),
+        ],
+        next: "See who spends it: claviger usage; change it: claviger budget set".to_owned(),
     }
 }
 

@@ -35,6 +35,32 @@ fn severities_compare_and_read_back() {
     assert_eq!(raised(expiring(9, 3)).severity, Severity::Warning);
 }
 
+fn budget(percent: u8) -> Notice {
+    Notice::Budget {
+        budget: BudgetId::parse("bdg_1").unwrap(),
+        whose: "workspace \"blue\"".to_owned(),
+        period: Period::Month,
+        window: Timestamp::from_secs(1_771_934_400),
+        resets_at: Some(Timestamp::from_secs(1_774_612_800)),
+        percent,
+        limit: PicoUsd::from_usd("12.50").unwrap(),
+        settled_usd: "11.3".to_owned(),
+        hard: true,
+    }
+}
+
+#[test]
+fn a_share_of_a_budget_is_told_once_a_period_and_a_spent_hard_one_is_critical() {
+    let once = |notice: Notice| raised(notice).once.unwrap();
+    assert_eq!(once(budget(90)), once(budget(90)));
+    assert_ne!(once(budget(90)), once(budget(95)));
+    let severity = |percent| raised(budget(percent)).severity;
+    assert_eq!(
+        (severity(75), severity(90), severity(100)),
+        (Severity::Info, Severity::Warning, Severity::Critical)
+    );
+}
+
 /// One of each kind, all that texts are made from.
 fn all() -> Vec<Notice> {
     let (old, new) = (KeyId::parse("key_0123456789").unwrap(), KeyId::parse("key_abcdefghij").unwrap());
@@ -82,6 +108,7 @@ fn all() -> Vec<Notice> {
             until: at,
             summary: "3 keys live, 1 expires soon.".to_owned(),
         },
+        budget(90),
         Notice::Trial { channel: "ops".to_owned() },
     ]
 }

@@ -126,6 +126,12 @@ verbs! {
     PolicySet = "policy.set", Change, Workspace;
     /// Drop a workspace's policy, so that the default holds.
     PolicyDrop = "policy.drop", Destroy, Workspace;
+    /// List budgets and how they stand.
+    BudgetList = "budget.list", Read, Installation;
+    /// Set a ceiling on money, or change it; raising one loosens a guard.
+    BudgetSet = "budget.set", Change, Installation;
+    /// Drop a budget: it binds nobody any more.
+    BudgetDrop = "budget.drop", Destroy, Installation;
     /// List permission reviews.
     ReviewList = "review.list", Read, Workspace;
     /// Show what a key may do and did not use.

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use claviger_claude_wire::{
     batch::{BatchError, BatchItem, BatchScanner},
     head::{FieldError, MAX_REFERENCES, RequestHead},
+    price::{Call, CallKind, Unbounded},
 };
 use claviger_service::grants::LiveGrant;
+use http::HeaderMap;
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -91,8 +93,37 @@ pub struct BatchFacts {
     pub requests: u32,
     /// What its requests can cost at most, before the batch discount, in pico-dollars.
     pub worst_case_pico: i128,
+    /// What they can cost at most under a hard budget, the discount taken off; or what has no bound.
+    pub ceiling: Ceiling,
     /// Ids of files, containers, skills and threads that it names.
     pub named: Vec<Named>,
+}
+
+/// The most that something can cost, in pico-dollars, if it has a bound.
+#[derive(Debug)]
+pub struct Ceiling(pub Result<i128, Unbounded>);
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self(Ok(0))
+    }
+}
+
+impl Ceiling {
+    fn add(&mut self, more: Result<i128, Unbounded>) {
+        if let Ok(sum) = &mut self.0 {
+            match more {
+                Ok(more) => *sum = sum.saturating_add(more),
+                Err(unbounded) => self.0 = Err(unbounded),
+            }
+        }
+    }
+}
+
+/// The words of `anthropic-beta`. What is no text is a word that nobody knows.
+pub fn betas(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all("anthropic-beta").into_iter().map(|value| value.to_str().unwrap_or("?"));
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|word| !word.is_empty())
 }
 
 /// Something at the provider that a body names.
@@ -270,6 +301,14 @@ async fn spool_batch(
             let models = std::iter::once(&item.model).chain(&item.other_models).map(|m| &**m);
             let worst = prices.dearest_case(models, item.params_len, item.max_tokens, at);
             facts.worst_case_pico = facts.worst_case_pico.saturating_add(worst);
+            let call = Call {
+                model: &item.model,
+                body_len: item.params_len,
+                max_tokens: item.max_tokens,
+                exposure: &item.exposure,
+                kind: CallKind::Batch,
+            };
+            facts.ceiling.add(prices.ceiling(&call, betas(&head.headers), at));
             name_all(&mut facts.named, "File", item.file_ids.iter().map(|id| &**id));
             name_all(&mut facts.named, "Container", item.container_ids.iter().map(|id| &**id));
             name_all(&mut facts.named, "Skill", item.skill_ids.iter().map(|id| &**id));

@@ -99,7 +99,8 @@ async fn bill(worker: &Worker, batch: &Resource) -> Result<bool, BatchJobError> 
     let path = format!("/v1/messages/batches/{}", batch.id);
     let Some(mut object) = get(worker, &candidate, &path).await? else {
         // Deleted, or older than results are kept: there is nothing left to read.
-        billed(worker, batch).await?;
+        let cost = book_unread(worker, batch).await?;
+        billed(worker, batch, cost).await?;
         return Ok(false);
     };
     let object = collect(&mut object).await?;
@@ -107,33 +108,36 @@ async fn bill(worker: &Worker, batch: &Resource) -> Result<bool, BatchJobError> 
     if read.processing_status.as_deref() != Some("ended") {
         return Ok(false);
     }
-    if let Some(results) = get(worker, &candidate, &format!("{path}/results")).await? {
-        book(worker, batch, results).await?;
-    }
-    billed(worker, batch).await?;
+    let cost = match get(worker, &candidate, &format!("{path}/results")).await? {
+        Some(results) => book(worker, batch, results).await?,
+        None => book_unread(worker, batch).await?,
+    };
+    billed(worker, batch, cost).await?;
     Ok(true)
 }
 
-async fn billed(worker: &Worker, batch: &Resource) -> Result<(), BatchJobError> {
+async fn billed(worker: &Worker, batch: &Resource, cost: i128) -> Result<(), BatchJobError> {
     let shared = &worker.shared;
+    shared.services.budgets.batch_done(&batch.id, cost);
     Ok(shared.services.resources.batch_billed(&batch.id, shared.clock.now()).await?)
 }
 
-/// Reads results and books them; a bounded number of rows is on its way at any time.
-async fn book(worker: &Worker, batch: &Resource, mut results: Source) -> Result<(), BatchJobError> {
+/// Charges what is held back for a batch that nobody can read any more, and says what it has come to.
+async fn book_unread(worker: &Worker, batch: &Resource) -> Result<i128, BatchJobError> {
     let shared = &worker.shared;
-    let maker = shared.services.keys.show(&batch.key).await?.0;
+    let Some((left, before)) = shared.services.budgets.batch_left(&batch.id) else { return Ok(0) };
     let mut slot = shared.services.recorder.slot()?;
-    let mut tap = ResultsTap::new(Booking {
-        batch: batch.id.clone(),
-        party: Party { key: maker.id, workspace: maker.workspace, owner: maker.owner, class: maker.class },
-        route: Route { upstream: Some(batch.upstream.clone()), credential: Some(batch.credential.clone()) },
-        request_id: RequestId::generate(&worker.chance)?,
-        at: shared.clock.now(),
-        api_endpoint: "GET /v1/messages/batches/results".to_owned(),
-        client_ip: String::new(),
-        user_agent: String::new(),
-    });
+    let row = booking(worker, batch).await?.unread(left);
+    slot.book(row, Vec::new()).await?;
+    slot.release();
+    Ok(before + i128::from(left.as_pico()))
+}
+
+/// Reads results and books them, and says what they cost in pico-dollars; a bounded number of rows is on its way at any time.
+async fn book(worker: &Worker, batch: &Resource, mut results: Source) -> Result<i128, BatchJobError> {
+    let shared = &worker.shared;
+    let mut slot = shared.services.recorder.slot()?;
+    let mut tap = ResultsTap::new(booking(worker, batch).await?);
     while let Some(data) = poll_fn(|cx| results.poll_data(cx)).await {
         let data = data.map_err(BatchJobError::Broken)?;
         tap.feed(&data, &mut slot, &shared.prices.load());
@@ -142,7 +146,25 @@ async fn book(worker: &Worker, batch: &Resource, mut results: Source) -> Result<
     tap.finish(&mut slot, &shared.prices.load());
     poll_fn(|cx| tap.poll_booked(cx)).await?;
     slot.release();
-    tap.into_complete().map(drop).ok_or(BatchJobError::Unreadable)
+    tap.into_complete().map(|(_, cost)| cost).ok_or(BatchJobError::Unreadable)
+}
+
+/// What every row of a batch says: whoever made it pays.
+async fn booking(worker: &Worker, batch: &Resource) -> Result<Booking, BatchJobError> {
+    let shared = &worker.shared;
+    let maker = shared.services.keys.show(&batch.key).await?.0;
+    Ok(Booking {
+        batch: batch.id.clone(),
+        party: Party { key: maker.id, workspace: maker.workspace, owner: maker.owner, class: maker.class },
+        route: Route { upstream: Some(batch.upstream.clone()), credential: Some(batch.credential.clone()) },
+        request_id: RequestId::generate(&worker.chance)?,
+        at: shared.clock.now(),
+        api_endpoint: "GET /v1/messages/batches/results".to_owned(),
+        client_ip: String::new(),
+        user_agent: String::new(),
+        budgets: shared.services.budgets.clone(),
+        charges: shared.services.budgets.charges_of_batch(&batch.id),
+    })
 }
 
 /// Fetches something; `None`: it is not there.

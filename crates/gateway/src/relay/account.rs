@@ -77,7 +77,8 @@ impl Account {
     }
 
     /// Notes that all results of a batch are in the ledger.
-    pub fn batch_billed(&self, batch: String) {
+    pub fn batch_billed(&self, batch: String, cost: i128) {
+        self.shared.services.budgets.batch_done(&batch, cost);
         let shared = Arc::clone(&self.shared);
         self.shared.tracker.spawn(async move {
             let done = shared.services.resources.batch_billed(&batch, shared.clock.now()).await;

@@ -99,8 +99,8 @@ impl PlainRelay {
             ready!(self.account.poll_durable(cx))?;
             self.phase = Phase::Over;
             self.ready = self.held.take();
-            if let Some(batch) = self.results.take().and_then(|r| r.into_complete()) {
-                self.account.batch_billed(batch);
+            if let Some((batch, cost)) = self.results.take().and_then(|r| r.into_complete()) {
+                self.account.batch_billed(batch, cost);
             }
         }
         Poll::Ready(Ok(()))

@@ -3,6 +3,7 @@
 
 mod access_tokens;
 mod broken_answers;
+mod budgets;
 mod house;
 mod http2;
 mod lists;

@@ -11,6 +11,7 @@ use std::sync::{
 use async_trait::async_trait;
 use claviger_domain::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
+    budget::{BudgetRecord, BudgetSubject, Charge},
     clock::{Clock, Timestamp},
     direct_use::CredentialDay,
     id::{KeyId, NodeId, WorkspaceId},
@@ -19,6 +20,7 @@ use claviger_domain::{
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
         LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
+        budgets::{BudgetStore, HeldBatch},
         signing::SigningStore,
     },
     proof::Proofs,
@@ -44,6 +46,7 @@ struct State {
     upstreams: Vec<UpstreamRecord>,
     credentials: Vec<CredentialRecord>,
     secrets: Vec<SealedSecret>,
+    budgets: Vec<BudgetRecord>,
     feed: Vec<FeedEntry>,
     seq: i64,
     audit: Vec<AuditRecord>,
@@ -124,6 +127,11 @@ fn write(state: &mut State, change: Change) -> Option<(FeedKind, String)> {
             state.signing.push(*record);
             (FeedKind::Key, key)
         }
+        Change::InsertBudget(new) => {
+            let id = new.record.id.to_string();
+            state.budgets.push(new.record);
+            (FeedKind::Budget, id)
+        }
         Change::PutSecret(secret) => {
             let id = secret.name.clone();
             state.secrets.push(secret);
@@ -131,6 +139,27 @@ fn write(state: &mut State, change: Change) -> Option<(FeedKind, String)> {
         }
         other => return state.tokens.write(other),
     })
+}
+
+#[async_trait]
+impl BudgetStore for MemoryStore {
+    async fn budgets(&self) -> Result<Vec<BudgetRecord>, StoreError> {
+        Ok(self.state().budgets.clone())
+    }
+    async fn budget_totals(&self, periods: &[Charge]) -> Result<Vec<i128>, StoreError> {
+        let state = self.state();
+        let total = |period: &Charge| {
+            let rows = state.rows.iter().filter(|row| row.charges.contains(period));
+            rows.map(|row| i128::from(row.cost.as_pico())).sum()
+        };
+        Ok(periods.iter().map(total).collect())
+    }
+    async fn keys_of(&self, _subject: &BudgetSubject) -> Result<Vec<KeyId>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn held_batches(&self) -> Result<Vec<HeldBatch>, StoreError> {
+        Ok(Vec::new())
+    }
 }
 
 #[async_trait]

@@ -193,6 +193,14 @@ impl Client {
         self.call(Method::PATCH, path, Some(encode(body)?))
     }
 
+    /// PUT with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, CliError> {
+        self.call(Method::PUT, path, Some(encode(body)?))
+    }
+
     /// DELETE.
     ///
     /// # Errors

@@ -133,6 +133,9 @@ pub struct PolicyArgs {
     /// Client certificates that it may be used with, x5t#S256:THUMBPRINT or spiffe://ID; empty: bound to none
     #[arg(long, value_name = "CERTIFICATE,…", value_delimiter = ',')]
     bind_mtls: Option<Vec<String>>,
+    /// A ceiling on money that is never passed, in dollars: 12.50/day, also /week, /month, /life
+    #[arg(long, value_name = "AMOUNT/PERIOD")]
+    budget: Option<String>,
 }
 
 /// `key create`
@@ -280,6 +283,7 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
         bind_mtls: bindings(args.policy.bind_mtls),
         wrapped: args.wrapped,
         wrap_ttl_secs: args.wrap_ttl.map(Span::secs),
+        budget: args.policy.budget,
     };
     let view = context.client()?.post("/admin/v1/keys", &body)?;
     if context.out.json {
@@ -380,6 +384,7 @@ fn update(context: &Context, args: UpdateArgs) -> Result<(), CliError> {
         sign: args.policy.sign,
         signing_public_key,
         bind_mtls: bindings(args.policy.bind_mtls),
+        budget: args.policy.budget,
     };
     let mut view = context.client()?.patch(&format!("/admin/v1/keys/{}", segment(&args.id)), &body)?;
     if context.out.json {

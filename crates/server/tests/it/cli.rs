@@ -47,6 +47,7 @@ fn the_help_names_every_command() {
       policy       What workspaces demand of their keys
       issuer       Issuers of other platforms' identities
       trust        Which of their identities buy short-lived keys
+      budget       Ceilings on money: set, show, list, drop
       limits       Limits and what is left of them
       usage        Requests, tokens and cost
       audit        The record of what happened, and its proof
@@ -96,6 +97,7 @@ fn every_command_explains_itself() {
         "workspace",
         "owner",
         "key",
+        "budget",
         "limits",
         "usage",
         "audit",

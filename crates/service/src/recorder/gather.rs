@@ -177,5 +177,6 @@ pub(crate) fn unknown_row(intent: &Intent, now: Timestamp, detail: &str) -> Ledg
         user_agent: String::new(),
         token_scope: String::new(),
         detail: detail.to_owned(),
+        charges: intent.charges.clone(),
     }
 }

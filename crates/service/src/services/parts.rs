@@ -11,6 +11,7 @@ use crate::{
     ServiceError,
     approvals::{ApprovalDeps, Approvals},
     audit::CHAIN_OPEN,
+    budgets::{BudgetDeps, Budgets},
     certificates::{CertificateDeps, Certificates},
     channels::{ChannelDeps, Channels},
     children::{ChildDeps, Children},
@@ -18,7 +19,8 @@ use crate::{
     direct_use::{DirectUseDeps, DirectUses},
     ending::Endings,
     grants::Grants,
-    jobs::{DurableParts, durable},
+    health::Health,
+    jobs::{DiskWatch, DurableParts, durable},
     keys::{KeyDeps, Keys},
     notices::Notices,
     operators::{OperatorDeps, Operators},
@@ -250,7 +252,7 @@ pub(super) async fn open_chain(
 pub(super) fn keys(
     deps: &Deps,
     (tenants, policies, wrappings, signing, grants): (&Tenants, &Policies, &Wrappings, &Signing, &Grants),
-    endings: &Endings,
+    (endings, budgets): (&Endings, &Budgets),
 ) -> Keys {
     Keys::new(KeyDeps {
         store: Arc::clone(&deps.store),
@@ -263,6 +265,7 @@ pub(super) fn keys(
         wrappings: wrappings.clone(),
         signing: signing.clone(),
         grants: grants.clone(),
+        budgets: budgets.clone(),
     })
 }
 
@@ -312,4 +315,22 @@ pub(super) fn certificates(deps: &Deps, key: CertificateKey) -> Certificates {
         entropy: Arc::clone(&deps.entropy),
         key,
     })
+}
+
+pub(super) async fn budgets(deps: &Deps) -> Result<Budgets, ServiceError> {
+    Budgets::start(BudgetDeps {
+        store: Arc::clone(&deps.store),
+        ledger: Arc::clone(&deps.ledger),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+    })
+    .await
+}
+
+pub(super) fn disk(deps: &Deps, health: &Health) -> DiskWatch {
+    DiskWatch {
+        free_disk: Arc::clone(&deps.free_disk),
+        min_free_bytes: deps.settings.min_free_disk_bytes,
+        health: health.clone(),
+    }
 }

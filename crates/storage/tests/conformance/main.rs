@@ -5,6 +5,7 @@
     reason = "a test that fails shall stop where it stands and say so"
 )]
 
+mod budgets;
 mod children;
 mod control;
 mod cost;

@@ -179,6 +179,7 @@ impl Samples {
             reservation: PicoUsd::new(i128::from(self.number(1 << 40))).unwrap(),
             attempt: 1,
             client_ip: "192.0.2.1".to_owned(),
+            charges: Vec::new(),
         }
     }
 
@@ -234,6 +235,7 @@ impl Samples {
             user_agent: format!("tester/1.0 é {}", self.number(100)),
             token_scope: "read messages:write".to_owned(),
             detail: String::new(),
+            charges: Vec::new(),
         }
     }
 
@@ -247,6 +249,7 @@ impl Samples {
             upstream: route.upstream.unwrap(),
             credential: route.credential.unwrap(),
             created_at: at,
+            held: None,
         }
     }
 }

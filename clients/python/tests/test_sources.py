@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from claviger import (
-    CachedKey, Claviger, CommandKey, ConfigurationError, EnvKey, FileKey, KeyUnavailable, SealedKey, Secret, StaticKey, UnsafeFile,
+    CachedKey, Claviger, CommandKey, ConfigurationError, EnvKey, FileKey, KeyUnavailable, Secret, StaticKey, UnsafeFile,
     Vault, VaultKey, WrappedKey, WrappedToken, public_id,
 )
 
@@ -93,22 +93,6 @@ def test_many_threads_fetch_once():
     assert source.calls == 1
 
 
-def test_a_sealed_key_never_falls_back_to_the_plain_text(tmp_path):
-    blob = tmp_path / "blob"
-
-    class Opener:
-        def open(self, blob):
-            if blob != b"sealed":
-                raise KeyUnavailable("the blob was not sealed by this key")
-            return KEY.encode()
-
-    blob.write_bytes(b"sealed")
-    assert SealedKey(blob, Opener()).fetch() == KEY
-    blob.write_text(KEY)
-    with pytest.raises(KeyUnavailable):
-        SealedKey(blob, Opener()).fetch()
-
-
 class FakeVault:
     """KV version 2 and response wrapping."""
 
@@ -183,6 +167,13 @@ def test_settings_from_the_environment(tmp_path):
     ):
         with pytest.raises(ConfigurationError, match=problem):
             Claviger.from_env(broken)
+    # A sealed key that is set is the key, whatever else is set.
+    sealed = base | {"ANTHROPIC_API_KEY": KEY, "CLAVIGER_SEALED_KEY_FILE": str(tmp_path / "none")}
+    with pytest.raises(ConfigurationError, match="CLAVIGER_KMS"):
+        Claviger.from_env(sealed)
+    vault = {"CLAVIGER_KMS": "hashivault://k", "VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "t"}
+    with pytest.raises(KeyUnavailable, match="No such file"):
+        Claviger.from_env(sealed | vault).auth._key.get()
     env = tmp_path / ".env"
     env.write_text(f"ANTHROPIC_API_KEY={KEY}\nANTHROPIC_BASE_URL=http://other.example\nCLAVIGER_SIGNING_SECRET={'s' * 20}\n")
     claviger = Claviger.from_env(base, dotenv=env)

@@ -33,6 +33,7 @@ mod report;
 mod review;
 mod rotation;
 mod scan;
+mod seal_key;
 mod serve;
 mod settings;
 mod sign;
@@ -173,6 +174,8 @@ pub enum Command {
     Env(Box<env::EnvArgs>),
     /// Print the headers that sign a request, without asking anyone
     Sign(Box<sign::SignArgs>),
+    /// Seal a key so that only a key management service opens it
+    SealKey(seal_key::SealKeyArgs),
     /// Find keys that stand in files
     Scan(scan::ScanArgs),
     /// A small certificate authority for trying mutual TLS; not for production
@@ -281,6 +284,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Token(args) => token::run(&context, &args),
         Command::Whoami(args) => whoami::run(&context, &args),
         Command::Env(args) => env::run(&context, *args),
+        Command::SealKey(args) => seal_key::run(&context, &args),
         Command::Scan(args) => scan::run(&context, &args),
         Command::Apply(args) => return apply::run(&context, &args),
         Command::Channel(command) => channel::run(&context, command),

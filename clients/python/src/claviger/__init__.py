@@ -30,9 +30,10 @@ from .limiter import Limiter
 from .prices import Prices, Usage
 from .redaction import RedactingFilter, Redactor, redact
 from .retry import Retry
+from .sealed import AwsCredentials, AwsKms, Blob, BlobOpener, SealedKey, Transit, kms
 from .secret import Secret, public_id
 from .signing import Ed25519Key, HmacKey, Profile, Signer, Target
-from .sources import BlobOpener, CachedKey, CommandKey, EnvKey, FileKey, KeySource, SealedKey, StaticKey
+from .sources import CachedKey, CommandKey, EnvKey, FileKey, KeySource, StaticKey
 from .statistics import Statistics, Summary
 from .transport import AsyncClavigerTransport, ClavigerTransport, Exchange
 from .vault import Vault, VaultKey, WrappedKey, WrappedToken
@@ -40,10 +41,10 @@ from .vault import Vault, VaultKey, WrappedKey, WrappedToken
 __version__ = "0.1.0"
 
 __all__ = [
-    "AsyncClavigerTransport", "BlobOpener", "CachedKey", "Claviger", "ClavigerAuth", "ClavigerError", "ClavigerTransport",
-    "CommandKey", "ConfigurationError", "Ed25519Key", "EnvKey", "Exchange", "FileKey", "Health", "HmacKey", "KeySource",
-    "KeyUnavailable", "LimitReached", "Limiter", "NotSignable", "Outcome", "Prices", "Profile", "RedactingFilter", "Redactor",
-    "ResponseCache", "Retry", "SealedKey", "Secret", "Signer", "StaticKey", "Statistics", "Summary", "Target", "TokenError",
-    "UnsafeFile", "Usage", "Vault", "VaultKey", "WrappedKey", "WrappedToken", "WrongOrigin", "parse_dotenv", "public_id",
-    "redact", "run_batch", "run_batch_threads",
+    "AsyncClavigerTransport", "AwsCredentials", "AwsKms", "Blob", "BlobOpener", "CachedKey", "Claviger", "ClavigerAuth",
+    "ClavigerError", "ClavigerTransport", "CommandKey", "ConfigurationError", "EnvKey", "Exchange", "FileKey", "Health",
+    "HmacKey", "KeySource", "KeyUnavailable", "LimitReached", "Limiter", "NotSignable", "Outcome", "Prices", "Profile",
+    "RedactingFilter", "Redactor", "ResponseCache", "Retry", "SealedKey", "Secret", "Signer", "StaticKey", "Statistics",
+    "Summary", "Target", "TokenError", "Transit", "UnsafeFile", "Usage", "Vault", "VaultKey", "WrappedKey", "WrappedToken",
+    "WrongOrigin", "kms", "parse_dotenv", "public_id", "redact", "run_batch", "run_batch_threads",
 ]

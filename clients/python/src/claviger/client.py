@@ -16,6 +16,7 @@ from .errors import ConfigurationError
 from .health import Health, judge
 from .limiter import Limiter
 from .retry import Retry
+from .sealed import SealedKey, kms
 from .secret import Secret
 from .signing import PROFILES, HmacKey, Profile, Signer
 from .sources import CachedKey, CommandKey, EnvKey, FileKey, KeySource, clean
@@ -63,8 +64,8 @@ class Claviger:
     ) -> Claviger:
         """Reads ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH (key, token), CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE.
 
-        The key is the first that is set of ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE, CLAVIGER_KEY_COMMAND (words parted by
-        blanks). A `.env` file sets what the environment does not. `options` are those of `Claviger` and win.
+        The key is the first that is set of CLAVIGER_SEALED_KEY_FILE (opened by the service that CLAVIGER_KMS names),
+        ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE, CLAVIGER_KEY_COMMAND (words parted by blanks). A `.env` file sets what the environment does not. `options` are those of `Claviger` and win.
         """
         values = dict(parse_dotenv(Path(dotenv).read_text(encoding="utf-8"))) if dotenv is not None else {}
         values.update(os.environ if environment is None else environment)
@@ -140,13 +141,18 @@ def _defaults(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source(values: Mapping[str, str]) -> KeySource:
+    # First: a plain key that is also set must not be what is used when the sealed one does not open.
+    if values.get("CLAVIGER_SEALED_KEY_FILE"):
+        if not values.get("CLAVIGER_KMS"):
+            raise ConfigurationError("CLAVIGER_KMS is not set: what `claviger seal-key --kms` was given")
+        return SealedKey(values["CLAVIGER_SEALED_KEY_FILE"], kms(values["CLAVIGER_KMS"], values))
     if values.get("ANTHROPIC_API_KEY"):
         return EnvKey("ANTHROPIC_API_KEY", values)
     if values.get("CLAVIGER_KEY_FILE"):
         return FileKey(values["CLAVIGER_KEY_FILE"])
     if values.get("CLAVIGER_KEY_COMMAND"):
         return CommandKey(values["CLAVIGER_KEY_COMMAND"].split())
-    raise ConfigurationError("no key: set ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE or CLAVIGER_KEY_COMMAND")
+    raise ConfigurationError("no key: set CLAVIGER_SEALED_KEY_FILE, ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE or CLAVIGER_KEY_COMMAND")
 
 
 def _signer(values: Mapping[str, str]) -> Signer:

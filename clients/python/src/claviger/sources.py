@@ -1,4 +1,4 @@
-"""Where the key comes from: environment, file, the `claviger token` command, a sealed blob, or Vault (`claviger.vault`).
+"""Where the key comes from: environment, file, the `claviger token` command; also `claviger.sealed` and `claviger.vault`.
 
 A source that fails is an error. Nothing ever falls back to another source or to an older key without saying so.
 """
@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from .errors import ConfigurationError, KeyUnavailable, UnsafeFile
@@ -86,29 +85,6 @@ class CommandKey:
         if done.returncode != 0:
             raise KeyUnavailable(f"`{self.command[0]}` ended with {done.returncode}")
         return clean(done.stdout.decode(errors="replace").strip(), f"the output of `{self.command[0]}`")
-
-
-class BlobOpener(Protocol):
-    """Opens a blob that `claviger seal-key` made, with the key management service that sealed it. May block."""
-
-    def open(self, blob: bytes) -> bytes: ...
-
-
-@dataclass(frozen=True)
-class SealedKey:
-    """A sealed blob in a file. What the opener does not open is an error: a plain key in the file is never used."""
-
-    path: str | os.PathLike[str]
-    opener: BlobOpener
-
-    def fetch(self) -> str:
-        try:
-            blob = Path(self.path).read_bytes()
-        except OSError as error:
-            raise KeyUnavailable(f"{self.path}: {error.strerror}") from None
-        if len(blob) > _MAX_FILE:
-            raise KeyUnavailable(f"{self.path} is too long for a sealed key")
-        return clean(self.opener.open(blob).decode(errors="replace"), str(self.path))
 
 
 class CachedKey:

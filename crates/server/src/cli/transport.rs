@@ -77,9 +77,10 @@ impl Origin {
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
-    /// As in `Host`.
+    /// As in `Host`: without the scheme's own port, for some services sign what is usual there.
     fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        let usual = if self.is_tls { 443 } else { 80 };
+        if self.port == usual { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 }
 
@@ -221,6 +222,9 @@ mod tests {
             ("http://localhost", "http://localhost:80"),
         ] {
             assert_eq!(Origin::parse(url).unwrap().to_string(), shown);
+        }
+        for (url, host) in [("https://a.example", "a.example"), ("http://[::1]:8788", "[::1]:8788")] {
+            assert_eq!(Origin::parse(url).unwrap().authority(), host);
         }
         for bad in [
             "",

@@ -82,33 +82,6 @@ func TestCommandsGiveOneLineAndNothingOfTheirOutputInErrors(t *testing.T) {
 	}
 }
 
-type opener func(blob []byte) ([]byte, error)
-
-func (o opener) OpenBlob(_ context.Context, blob []byte) ([]byte, error) { return o(blob) }
-
-func TestASealedKeyHasNoFallback(t *testing.T) {
-	path := write(t, "blob", 0o644)
-	down := errors.New("service is down")
-	works := true
-	source := SealedKey(path, opener(func(blob []byte) ([]byte, error) {
-		if string(blob) != "blob" || !works {
-			return nil, down
-		}
-		return []byte(testKey), nil
-	}))
-	if key, err := source.Key(t.Context()); err != nil || key.Reveal() != testKey {
-		t.Fatalf("%v", err)
-	}
-	works = false
-	if _, err := source.Key(t.Context()); err != nil {
-		t.Errorf("the opened key was not kept: %v", err)
-	}
-	source.(Forgetter).Forget()
-	if _, err := source.Key(t.Context()); !errors.Is(err, down) {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestAWrappedTokenIsOpenedOnceAndReadsTheKey(t *testing.T) {
 	var unwrapped atomic.Int64
 	store := httptest.NewServer(http.HandlerFunc(func(writer http.ResponseWriter, request *http.Request) {
@@ -170,12 +143,23 @@ func TestEnvironmentMakesAConfiguration(t *testing.T) {
 	}
 	t.Run("command", func(t *testing.T) {
 		t.Setenv(EnvAPIKey, "")
-		if key, err := keyFromEnv().Key(t.Context()); err != nil || key.Reveal() != testKey {
-			t.Errorf("%v", err)
+		taken := func() string {
+			source, err := keyFromEnv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := source.Key(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return key.Reveal()
+		}
+		if taken() != testKey {
+			t.Error("the command's key is not taken")
 		}
 		t.Setenv(EnvKeyFile, write(t, "from-file", 0o600))
-		if key, err := keyFromEnv().Key(t.Context()); err != nil || key.Reveal() != "from-file" {
-			t.Errorf("%v", err)
+		if taken() != "from-file" {
+			t.Error("the file's key is not taken")
 		}
 	})
 	for name, value := range map[string]string{EnvAuth: "both", EnvSigningProfile: "v3", EnvBaseURL: ""} {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -185,21 +184,4 @@ func escapeSegments(path string) string {
 		parts[i] = url.PathEscape(part)
 	}
 	return strings.Join(parts, "/")
-}
-
-// readBlob reads a sealed file: it needs no private mode, because only the service can open it.
-func readBlob(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("claviger: sealed key: %w", err)
-	}
-	defer func() { _ = file.Close() }()
-	blob, err := io.ReadAll(io.LimitReader(file, maxBlobBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("claviger: sealed key: %w", err)
-	}
-	if len(blob) > maxBlobBytes {
-		return nil, fmt.Errorf("%w: the sealed key is longer than %d bytes", ErrNoKey, maxBlobBytes)
-	}
-	return blob, nil
 }

@@ -56,18 +56,6 @@ describe("sources", () => {
     assert.equal(await cached.fetch(), `${KEY}3`);
   });
 
-  test("a sealed key never falls back to the plain text", async () => {
-    const path = join(folder, "blob");
-    const opener = { open: async (blob) => {
-      if (new TextDecoder().decode(blob) !== "sealed") throw new client.KeyUnavailable("not sealed by this key");
-      return new TextEncoder().encode(KEY);
-    } };
-    writeFileSync(path, "sealed");
-    assert.equal(await node.sealedKey(path, opener).fetch(), KEY);
-    writeFileSync(path, KEY);
-    await assert.rejects(node.sealedKey(path, opener).fetch(), unavailable(/not sealed/));
-  });
-
   test("Vault with an own, a wrapped and a stolen token", async () => {
     const wrapped = { wt: ["auth/approle/login", { auth: { client_token: "vt" } }], wk: ["secret/data/app", { data: { data: { key: KEY } } }] };
     const fetch = async (url, init) => {

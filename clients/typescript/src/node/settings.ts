@@ -5,6 +5,7 @@ import { ConfigurationError } from "../errors.js";
 import type { ClavigerOptions } from "../fetch.js";
 import { hmacKey, type Profile, PROFILES, Signer } from "../signing.js";
 import { clean, type KeySource } from "../sources.js";
+import { kms, sealedKey } from "./sealed.js";
 import { commandKey, envKey, fileKey } from "./sources.js";
 
 type Environment = Record<string, string | undefined>;
@@ -19,8 +20,8 @@ export interface FromEnvOptions extends Partial<ClavigerOptions> {
 /**
  * Reads ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH (key, token), CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE.
  *
- * The key is the first that is set of ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE, CLAVIGER_KEY_COMMAND (words parted by blanks).
- * Options that are given win.
+ * The key is the first that is set of CLAVIGER_SEALED_KEY_FILE (opened by the service that CLAVIGER_KMS names), ANTHROPIC_API_KEY,
+ * CLAVIGER_KEY_FILE, CLAVIGER_KEY_COMMAND (words parted by blanks). Options that are given win.
  */
 export function fromEnv(options: FromEnvOptions = {}): ClavigerOptions {
   const { environment = process.env, dotenv, ...given } = options;
@@ -44,10 +45,17 @@ function authOf(values: Environment): "key" | "token" {
 }
 
 function source(values: Environment): KeySource {
+  // First: a plain key that is also set must not be what is used when the sealed one does not open.
+  const sealed = values["CLAVIGER_SEALED_KEY_FILE"];
+  if (sealed) {
+    const uri = values["CLAVIGER_KMS"];
+    if (!uri) throw new ConfigurationError("CLAVIGER_KMS is not set: what `claviger seal-key --kms` was given");
+    return sealedKey(sealed, kms(uri, { environment: values }));
+  }
   if (values["ANTHROPIC_API_KEY"]) return envKey("ANTHROPIC_API_KEY", values);
   if (values["CLAVIGER_KEY_FILE"]) return fileKey(values["CLAVIGER_KEY_FILE"]);
   if (values["CLAVIGER_KEY_COMMAND"]) return commandKey(values["CLAVIGER_KEY_COMMAND"].trim().split(/\s+/));
-  throw new ConfigurationError("no key: set ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE or CLAVIGER_KEY_COMMAND");
+  throw new ConfigurationError("no key: set CLAVIGER_SEALED_KEY_FILE, ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE or CLAVIGER_KEY_COMMAND");
 }
 
 function signer(values: Environment): Signer | undefined {

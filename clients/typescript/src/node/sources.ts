@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { constants } from "node:fs";
-import { open, readFile } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { promisify } from "node:util";
 
 import { ConfigurationError, KeyUnavailable } from "../errors.js";
@@ -32,24 +32,6 @@ export function commandKey(command: readonly string[] = ["claviger", "token"], t
         throw new KeyUnavailable(`\`${program}\` ${how}`);
       });
       return clean(stdout.trim(), `the output of \`${program}\``);
-    },
-  };
-}
-
-/** Opens a blob that `claviger seal-key` made, with the key management service that sealed it. */
-export interface BlobOpener {
-  open(blob: Uint8Array): Promise<Uint8Array>;
-}
-
-/** A sealed blob in a file. What the opener does not open is an error: a plain key in the file is never used. */
-export function sealedKey(path: string, opener: BlobOpener): KeySource {
-  return {
-    async fetch() {
-      const blob = await readFile(path).catch((error: { code?: unknown }) => {
-        throw new KeyUnavailable(`${path}: ${String(error.code)}`);
-      });
-      if (blob.length > MAX_FILE) throw new KeyUnavailable(`${path} is too long for a sealed key`);
-      return clean(new TextDecoder().decode(await opener.open(blob)), path);
     },
   };
 }

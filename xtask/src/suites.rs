@@ -29,7 +29,7 @@ struct Suite {
 }
 
 /// The list; a folder that does not exist is not listed in a run.
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 12] = [
     Suite { name: "exchanges and accounts", folder: "tests/wire", runner: Runner::Pytest },
     Suite { name: "admin API", folder: "tests/control", runner: Runner::Pytest },
     Suite { name: "Python SDK", folder: "tests/python", runner: Runner::Pytest },
@@ -39,6 +39,16 @@ const SUITES: [Suite; 10] = [
     Suite { name: "TypeScript client", folder: "clients/typescript/tests", runner: Runner::NodeTest },
     Suite { name: "Python SDK with the adapter", folder: "tests/adapters", runner: Runner::Pytest },
     Suite { name: "TypeScript SDK with the adapter", folder: "tests/adapters", runner: Runner::NodeTest },
+    Suite {
+        name: "other libraries' tokens and signatures, Python",
+        folder: "tests/peers",
+        runner: Runner::Pytest,
+    },
+    Suite {
+        name: "other libraries' tokens and signatures, Node",
+        folder: "tests/peers",
+        runner: Runner::NodeTest,
+    },
     Suite { name: "Go client at a gateway", folder: "tests/go", runner: Runner::Pytest },
 ];
 

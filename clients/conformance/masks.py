@@ -10,6 +10,8 @@ KEY = "cvg_live_0123456789abcdefghijklmnopqrstuvwxyzA1nGeKb"
 TEST = "cvg_test_0123456789abcdefghijklmnopqrstuvwxyzA1DPuTh"
 SIDE = "cvg_sign_" + "Zz09" * 10 + "abc"
 REFRESH = "cvg_rfsh_" + "Qw12" * 10 + "abc"
+OPERATOR = "cvg_oper_" + "Er34" * 10 + "abc"
+WRAPPING = "cvg_wrap_" + "Ty56" * 10 + "abc"
 BRANDED = "acm_live_" + "Zz09" * 10 + "abc"
 PROVIDER = "sk-ant-api03-" + "pQ-_" * 23 + "pAA"
 OAUTH = "sk-ant-oat01-" + "xY9_" * 20
@@ -31,7 +33,7 @@ def percent(text: str) -> str:
 
 
 def cases():
-    secrets = {"live key": KEY, "test key": TEST, "signing secret": SIDE, "refresh token": REFRESH, "key of another brand": BRANDED,
+    secrets = {"live key": KEY, "test key": TEST, "signing secret": SIDE, "refresh token": REFRESH, "operator's token": OPERATOR, "wrapping token": WRAPPING, "key of another brand": BRANDED,
                "provider's key": PROVIDER, "provider's token": OAUTH, "JWT": JWT}
     for name, secret in secrets.items():
         yield f"{name}, bare", f"used {secret} today", f"used {MASK} today"
@@ -56,6 +58,14 @@ def cases():
     yield "key in capital hex", f"0x {KEY.encode().hex().upper()} end", f"0x {MASK} end"
     yield "key in percent escapes", f"q={KEY.replace('_', '%5F')}&a=1", f"q={MASK}&a=1"
     yield "provider's key in percent escapes", f"q={percent(PROVIDER)}&a=1", f"q={MASK}&a=1"
+    for name, secret in secrets.items():
+        if name in ("live key", "provider's key"):
+            continue
+        for lead in ("", "x", "xy"):
+            yield f"{name} in base64, shifted by {len(lead)}", f"body {b64(secret, lead)} end", f"body {MASK} end"
+            yield f"{name} in base64url, shifted by {len(lead)}", f"body {b64url(secret, lead)} end", f"body {MASK} end"
+        yield f"{name} in hex", f"0x {secret.encode().hex()} end", f"0x {MASK} end"
+        yield f"{name} in percent escapes", f"q={percent(secret)}&a=1", f"q={MASK}&a=1"
 
 
 def known():
@@ -65,6 +75,8 @@ def known():
     yield "percent escapes", f"q={percent(KNOWN)}&a=1", f"q={MASK}&a=1"
     yield "base64", f"x {b64(KNOWN)} y", f"x {MASK} y"
     yield "base64url", f"x {b64url(KNOWN)} y", f"x {MASK} y"
+    yield "base64, shifted by 1", f"x {b64(KNOWN, '>')} y", f"x {MASK} y"
+    yield "base64url, shifted by 2", f"x {b64url(KNOWN, '>>')} y", f"x {MASK} y"
     yield "hex", f"x {KNOWN.encode().hex()} y", f"x {MASK} y"
 
 

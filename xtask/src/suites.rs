@@ -29,9 +29,10 @@ struct Suite {
 }
 
 /// The list; a folder that does not exist is not listed in a run.
-const SUITES: [Suite; 12] = [
+const SUITES: [Suite; 13] = [
     Suite { name: "exchanges and accounts", folder: "tests/wire", runner: Runner::Pytest },
     Suite { name: "admin API", folder: "tests/control", runner: Runner::Pytest },
+    Suite { name: "secrets in what is left behind", folder: "tests/secrets", runner: Runner::Pytest },
     Suite { name: "Python SDK", folder: "tests/python", runner: Runner::Pytest },
     Suite { name: "TypeScript SDK", folder: "tests/node", runner: Runner::NodeTest },
     Suite { name: "Claude Code", folder: "tests/claude_code", runner: Runner::Pytest },

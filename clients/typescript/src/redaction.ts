@@ -1,20 +1,9 @@
 /** Keeps secrets out of logs: what our, the provider's and other tokens look like, in plain and in encoded forms. */
-import { base64, hex, joined, utf8 } from "./encoding.js";
+import { base64, hex, utf8 } from "./encoding.js";
 
 export const MASK = "[redacted]";
-const MIN_KNOWN = 8;
+const MIN_KNOWN = 6;
 
-/** A prefix in base64 at each of the three positions, without the characters that hold bits of what stands around. */
-function inBase64(prefix: string): string[] {
-  return [0, 1, 2].map((lead) => {
-    const whole = base64(joined([new Uint8Array(lead), utf8(prefix)]));
-    return whole.slice(Math.floor((lead * 8 + 5) / 6), Math.floor(((lead + prefix.length) * 8) / 6));
-  });
-}
-
-const PREFIXES = ["cvg_live_", "cvg_test_", "sk-ant-"];
-const HEX = PREFIXES.flatMap((prefix) => [hex(utf8(prefix)), hex(utf8(prefix)).toUpperCase()]).join("|");
-const BASE64 = PREFIXES.flatMap(inBase64).map(escaped).join("|");
 const NAMES =
   "authorization|proxy-authorization|x-api-key|api-key|x-vault-token|x-request-signature|signature|dpop|cookie|set-cookie";
 const FIELDS =
@@ -28,10 +17,11 @@ const PATTERNS = [
   // JWTs. Only where a run begins, else long runs take quadratic time.
   /(?<![0-9A-Za-z_-])eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*/g,
 ];
-const RUNS: [RegExp, RegExp][] = [
-  [new RegExp(`(?:${HEX})[0-9a-fA-F]{16,}`, "g"), /[0-9a-fA-F]/],
-  [new RegExp(`(?:${BASE64})[0-9A-Za-z+/_-]{16,}={0,2}`, "g"), /[0-9A-Za-z+/_-]/],
-];
+// What may hide one in another alphabet, and what it looks like there: its ends are not known.
+const HEX = /[0-9a-fA-F]{64,}/g;
+const BASE64 = /[0-9A-Za-z+/_-]{32,}={0,2}/g;
+const ESCAPED = /[0-9A-Za-z%._~-]{40,}/g;
+const DECODED = /[a-z]{3}_[a-z]{4}_[0-9A-Za-z]{43}|sk-ant-[a-z0-9]+-[0-9A-Za-z_-]{16}|eyJ[0-9A-Za-z_-]{6,}(\.?)/g;
 const HEADER = new RegExp(
   `(?<![A-Za-z0-9_-])(${NAMES})((?:\\\\?['"])?\\s*[:=,]\\s*(?:b?\\\\?['"])?)((?:bearer|basic|dpop|digest)\\s+)?([^\\s'"\\\\,;&)\\]}]+)`,
   "gi",
@@ -52,7 +42,9 @@ export class Redactor {
   redact(text: string): string {
     let masked = this.#known ? text.replace(this.#known, MASK) : text;
     for (const pattern of PATTERNS) masked = masked.replace(pattern, MASK);
-    for (const [finder, alphabet] of RUNS) masked = maskRuns(masked, finder, alphabet);
+    masked = masked.replace(HEX, (run) => (hexReadings(run).some((raw) => this.#isSecret(raw)) ? MASK : run));
+    masked = masked.replace(BASE64, (run) => (base64Readings(run).some((raw) => this.#isSecret(raw)) ? MASK : run));
+    masked = masked.replace(ESCAPED, (run) => (run.includes("%") && this.#isSecret(unescaped(run)) ? MASK : run));
     masked = masked.replace(HEADER, (whole, name: string, between: string, scheme: string | undefined) =>
       // `'x-api-key', 'abc'`: a comma parts name and value only between quotes.
       between.includes(",") && !/['"]\s*,/.test(between) ? whole : `${name}${between}${scheme ?? ""}${MASK}`,
@@ -71,6 +63,11 @@ export class Redactor {
     if (Array.isArray(value)) return value.map((item) => this.value(item, depth + 1));
     if (value instanceof Map || value instanceof Set) return this.value([...value], depth);
     return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, this.#field(name, item, depth)]));
+  }
+
+  #isSecret(raw: string): boolean {
+    if (this.#known !== undefined && raw.search(this.#known) >= 0) return true;
+    return [...raw.matchAll(DECODED)].some((match) => match[1] !== "");
   }
 
   #field(name: string, item: unknown, depth: number): unknown {
@@ -109,17 +106,29 @@ export function redactingLogger(underneath: Logger = console, known: Iterable<st
   return { error: masking("error"), warn: masking("warn"), info: masking("info"), debug: masking("debug") };
 }
 
-/** Masks each find with what stands before it in the same run. A pattern that begins so would take quadratic time. */
-function maskRuns(text: string, finder: RegExp, alphabet: RegExp): string {
-  const parts: string[] = [];
-  let done = 0;
-  for (const match of text.matchAll(finder)) {
-    let start = match.index;
-    while (start > done && alphabet.test(text[start - 1] ?? "")) start -= 1;
-    parts.push(text.slice(done, start), MASK);
-    done = match.index + match[0].length;
-  }
-  return [...parts, text.slice(done)].join("");
+/** Bytes, one a character, as UTF-8. */
+function read(bytes: string): string {
+  return new TextDecoder().decode(Uint8Array.from(bytes, (char) => char.charCodeAt(0)));
+}
+
+/** Pairs of digits, from either of the two places where one may begin. */
+function hexReadings(run: string): string[] {
+  return [run, run.slice(1)].map((part) =>
+    read((part.match(/../g) ?? []).map((pair) => String.fromCharCode(Number.parseInt(pair, 16))).join("")),
+  );
+}
+
+/** Either alphabet, from each of the four places where a group of four may begin. */
+function base64Readings(run: string): string[] {
+  const standard = run.replace(/=+$/, "").replaceAll("-", "+").replaceAll("_", "/");
+  return [0, 1, 2, 3].map((lead) => {
+    const part = standard.slice(lead);
+    return read(atob(part.length % 4 === 1 ? part.slice(0, -1) : part));
+  });
+}
+
+function unescaped(run: string): string {
+  return read(run.replace(/%([0-9A-Fa-f]{2})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16))));
 }
 
 function formsOf(secret: string): string[] {

@@ -6,30 +6,12 @@ import base64
 import json
 import logging
 import re
-import string
 import traceback
 from collections.abc import Iterable
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 MASK = "[redacted]"
-_MIN_KNOWN = 8
-
-
-def _encoded(prefix: str) -> list[str]:
-    """What a text that begins so looks like in base64 at each of the three positions, without the unsure edges; and in hex."""
-    forms = [prefix.encode().hex(), prefix.encode().hex().upper()]
-    for lead in range(3):
-        whole = base64.b64encode(b"\0" * lead + prefix.encode()).decode().rstrip("=")
-        # Characters that also hold bits of what stands before or behind are not known.
-        start = (lead * 8 + 5) // 6
-        end = (lead + len(prefix)) * 8 // 6
-        forms.append(whole[start:end])
-    return forms
-
-
-_LIVE, _TEST, _PROVIDER = _encoded("cvg_live_"), _encoded("cvg_test_"), _encoded("sk-ant-")
-_HEX = "|".join(form for forms in (_LIVE, _TEST, _PROVIDER) for form in forms[:2])
-_B64 = "|".join(re.escape(form) for forms in (_LIVE, _TEST, _PROVIDER) for form in forms[2:])
+_MIN_KNOWN = 6
 _NAMES = (
     "authorization|proxy-authorization|x-api-key|api-key|x-vault-token|x-request-signature|signature|dpop|cookie|set-cookie"
 )
@@ -42,11 +24,14 @@ _PATTERNS = [
     # JWTs: three parts, the first two JSON objects. Only where a run begins, else long runs take quadratic time.
     re.compile(r"(?<![0-9A-Za-z_\-])eyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]*"),
 ]
-# Encoded, with the alphabet of the run that they stand in.
-_RUNS = [
-    (re.compile(rf"(?:{_HEX})[0-9a-fA-F]{{16,}}"), frozenset("0123456789abcdefABCDEF")),
-    (re.compile(rf"(?:{_B64})[0-9A-Za-z+/_\-]{{16,}}={{0,2}}"), frozenset(string.ascii_letters + string.digits + "+/_-")),
-]
+# What may hide one in another alphabet, and what it looks like there: its ends are not known.
+_HEX = re.compile(r"[0-9a-fA-F]{64,}")
+_BASE64 = re.compile(r"[0-9A-Za-z+/_\-]{32,}={0,2}")
+_ESCAPED = re.compile(r"[0-9A-Za-z%._~\-]{40,}")
+_STANDARD = str.maketrans("-_", "+/")
+_DECODED = re.compile(
+    r"[a-z]{3}_[a-z]{4}_[0-9A-Za-z]{43}|sk-ant-[a-z0-9]+-[0-9A-Za-z_\-]{16}|eyJ[0-9A-Za-z_\-]{6,}(\.?)"
+)
 # Header and value, as sent or as printed by a language: name, quote, separator, quote, scheme, value.
 _HEADER = re.compile(
     rf"(?i)(?<![A-Za-z0-9_\-])({_NAMES})((?:\\?['\"])?\s*[:=,]\s*(?:b?\\?['\"])?)((?:bearer|basic|dpop|digest)\s+)?"
@@ -68,23 +53,35 @@ class Redactor:
             text = self._known.sub(MASK, text)
         for pattern in _PATTERNS:
             text = pattern.sub(MASK, text)
-        for finder, alphabet in _RUNS:
-            text = _mask_runs(text, finder, alphabet)
+        text = _HEX.sub(self._hex, text)
+        text = _BASE64.sub(self._base64, text)
+        text = _ESCAPED.sub(self._escaped, text)
         text = _HEADER.sub(_mask_header, text)
         return _FIELD.sub(lambda m: f"{m[1]}{m[2]}{MASK}", text)
 
+    def _hex(self, match: re.Match[str]) -> str:
+        run = match[0]
+        shown = any(self._is_secret(bytes.fromhex(part[: len(part) & ~1])) for part in (run, run[1:]))
+        return MASK if shown else run
 
-def _mask_runs(text: str, finder: re.Pattern[str], alphabet: frozenset[str]) -> str:
-    """Masks each find with what stands before it in the same run. A pattern that begins so would take quadratic time."""
-    parts: list[str] = []
-    done = 0
-    for match in finder.finditer(text):
-        start = match.start()
-        while start > done and text[start - 1] in alphabet:
-            start -= 1
-        parts += [text[done:start], MASK]
-        done = match.end()
-    return "".join([*parts, text[done:]])
+    def _base64(self, match: re.Match[str]) -> str:
+        run = match[0].rstrip("=").translate(_STANDARD)
+        # A group of four may begin at any of four places.
+        for part in (run[lead:] for lead in range(4)):
+            whole = part[:-1] if len(part) % 4 == 1 else part
+            if self._is_secret(base64.b64decode(whole + "=" * (-len(whole) % 4))):
+                return MASK
+        return match[0]
+
+    def _escaped(self, match: re.Match[str]) -> str:
+        run = match[0]
+        return MASK if "%" in run and self._is_secret(unquote_to_bytes(run)) else run
+
+    def _is_secret(self, raw: bytes) -> bool:
+        text = raw.decode(errors="replace")
+        if self._known is not None and self._known.search(text):
+            return True
+        return any(match[1] != "" for match in _DECODED.finditer(text))
 
 
 def _mask_header(match: re.Match[str]) -> str:

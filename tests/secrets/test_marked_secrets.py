@@ -262,6 +262,14 @@ def operators(house: House):
     house.reader = {"authorization": f"Bearer {json.loads(answer)['token']}"}
     status, answer = house.admin("POST", "/admin/v1/keys", {"name": "by a machine"}, **machine)
     assert status < 300, answer
+    bought = json.loads(house.form("/v1/auth/token", {}, x_api_key=json.loads(answer)["key"])[1])
+    # Who may look at tokens sees this one; a machine that may not, and a stranger, see nothing.
+    stranger = {"authorization": f"Bearer {mark('operator token of a stranger', f'cvg_oper_{random_text()}')}"}
+    for token in (bought["access_token"], bought["refresh_token"]):
+        status, answer = house.form("/v1/auth/introspect", {"token": token}, **session)
+        assert status == 200 and json.loads(answer)["active"] is True, answer
+        for other in (machine, stranger):
+            assert house.form("/v1/auth/introspect", {"token": token}, **other)[0] == 401
     house.admin("POST", "/admin/v1/keys", {"name": "x", "rpm": "not a number"}, **machine)
     house.session = session
 

@@ -24,6 +24,7 @@ pub mod rotations;
 pub mod sessions;
 pub mod status;
 pub mod time;
+pub mod token_keys;
 pub mod upstreams;
 pub mod usage;
 pub mod view;
@@ -350,6 +351,13 @@ fn of_notices() -> Vec<Operation> {
         ),
         get(Verb::JobList, "/jobs", "List durable jobs and when they are due", jobs::list),
         post(Verb::JobRun, "/jobs/{name}/run", "Run a job now, beside its schedule", jobs::run),
+        get(Verb::TokenKeyList, "/token-keys", "List the keys that sign access tokens", token_keys::list),
+        post(
+            Verb::TokenKeyRotate,
+            "/token-keys/rotate",
+            "Put the keys that sign access tokens out of use at once, with all that they signed",
+            token_keys::rotate,
+        ),
         get(Verb::ReportShow, "/reports/weekly", "The weekly rotation report", jobs::weekly)
             .or(StatusCode::NOT_FOUND),
     ]

@@ -17,13 +17,15 @@ use claviger_domain::{
     access_token::Confirmation,
     audit::Actor,
     dpop::DpopError,
-    grant::Forbidden,
+    grant::{AuthFailure, Forbidden},
+    operator::verb::Verb,
     proof::Proof,
     token::side::{SideToken, SideUse},
 };
 use claviger_service::{
     Caller as Asker, ServiceError,
     grants::LiveGrant,
+    operators::Identity,
     tokens::{BuyError, Order},
     workload::ExchangeError,
 };
@@ -233,13 +235,32 @@ impl Counter<'_> {
     }
 
     async fn introspect(&self) -> Result<Response<ReplyBody>, AuthError> {
-        let live = self.client().await?;
+        // A key sees its own workspace's tokens; an operator those that they see.
+        let workspace = match self.operator().await? {
+            Some(operator) => operator.workspace().cloned(),
+            None => Some(self.client().await?.grant.key.workspace.clone()),
+        };
         let token = self.form.get("token").ok_or(AuthError::Missing("token"))?;
-        let workspace = &live.grant.key.workspace;
         let issuer = self.shared.issuer();
-        let found =
-            self.shared.services.tokens.introspect(token.as_bytes(), &issuer, Some(workspace)).await?;
+        let tokens = &self.shared.services.tokens;
+        let found = tokens.introspect(token.as_bytes(), &issuer, workspace.as_ref()).await?;
         Ok(answer(self.head, StatusCode::OK, &view::introspection(&found, &issuer)))
+    }
+
+    /// The operator whose token is shown, if one is, who may look at tokens.
+    async fn operator(&self) -> Result<Option<Identity>, AuthError> {
+        let brand = self.shared.config().brand;
+        let Ok(Shown { text, .. }) = shown(&self.head.headers) else { return Ok(None) };
+        if SideToken::use_of(brand, text) != Some(SideUse::Operator) {
+            return Ok(None);
+        }
+        let unknown = || AuthError::from(AuthenticateError::from(AuthFailure::Unknown));
+        let identity = match self.shared.services.operators.authenticate(text).await {
+            Err(ServiceError::Unauthenticated(_)) => return Err(unknown()),
+            found => found?,
+        };
+        identity.may(Verb::TokenList, Verb::TokenList.effect()).map_err(|_| unknown())?;
+        Ok(Some(identity))
     }
 
     /// Whose key it is, allowed here and not too often.

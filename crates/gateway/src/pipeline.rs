@@ -1,6 +1,10 @@
 //! The way of a request, in one straight line. Each stage hands on what only it can make.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use claviger_claude_wire::answers::Answer;
 use claviger_domain::{
@@ -12,7 +16,7 @@ use claviger_domain::{
     token::KeyClass,
 };
 use claviger_service::{grants::LiveGrant, refusals::RefusalSubject};
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -50,10 +54,11 @@ pub async fn serve(
     let mut known = Known::default();
     let (peer, at) = (arrival.peer, arrival.at);
     let mut response = match run(worker, request, arrival, id.clone(), &mut known).await {
-        Ok(response) => response,
+        Ok(response) if known.relayed => response,
+        Ok(response) => dated(response, worker.shared.clock.now()),
         Err(refusal) => {
             note(worker, &refusal, &method, known.whose, (peer, at));
-            answer(&refusal, &id, client_id.as_ref())
+            dated(answer(&refusal, &id, client_id.as_ref()), worker.shared.clock.now())
         }
     };
     if let Some(told) = known.leaving.as_ref().and_then(|live| live.told()) {
@@ -103,6 +108,7 @@ async fn run(
     }
     let proving = prove::begin(shared, &inbound.head, &mut caller, claim, Proofs::NONE)?;
 
+    known.relayed = true;
     let permit = authorize(shared, inbound, caller, proving).await?;
     laps.end(Stage::Authorize);
 
@@ -185,6 +191,8 @@ struct Known {
     whose: Whose,
     /// A key of which every answer says that it is on its way out.
     leaving: Option<Arc<LiveGrant>>,
+    /// It goes on to an upstream, whose own time the answer tells.
+    relayed: bool,
     /// When the caller's signing secret gives way to its successor.
     rotating: Option<Timestamp>,
 }
@@ -236,6 +244,16 @@ fn note(worker: &Worker, refusal: &Refusal, method: &Method, whose: Whose, (peer
 #[must_use]
 pub fn answer(refusal: &Refusal, id: &RequestId, client_id: Option<&HeaderValue>) -> Response<ReplyBody> {
     refuse(refusal, Refused { request_id: id.as_str(), client_request_id: client_id })
+}
+
+/// An answer of ours, with our time: by it clients learn how far their clocks are off.
+#[must_use]
+pub fn dated(mut response: Response<ReplyBody>, now: Timestamp) -> Response<ReplyBody> {
+    let since = Duration::from_secs(u64::try_from(now.as_secs()).unwrap_or_default());
+    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(UNIX_EPOCH + since)) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
 }
 
 /// Measures the stages.

@@ -62,7 +62,7 @@ pub async fn answer(
     let Some(serving) = serving else {
         let refusal = Refusal::new(Answer::Overloaded, "load_shed", "Too many requests are being served.");
         shared.metrics.refused(refusal.reason, request.method(), refusal.status().as_u16());
-        let answer = pipeline::answer(&refusal, &id, client_id.as_ref());
+        let answer = pipeline::dated(pipeline::answer(&refusal, &id, client_id.as_ref()), at);
         return Ok(if head_only { answer.map(ReplyBody::left_out) } else { answer });
     };
     let arrival = Arrival { peer: peer.ip, at, began, tls: peer.tls, certificate: peer.certificate };

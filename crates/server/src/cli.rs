@@ -39,6 +39,7 @@ mod settings;
 mod sign;
 mod status;
 mod token;
+pub mod token_key;
 pub mod transport;
 mod trust;
 mod unwrap;
@@ -161,6 +162,9 @@ pub enum Command {
     /// What is done again and again
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Keys that sign access tokens
+    #[command(subcommand)]
+    TokenKey(token_key::TokenKeyCommand),
     /// The weekly rotation report
     #[command(subcommand)]
     Report(report::ReportCommand),
@@ -290,6 +294,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Channel(command) => channel::run(&context, command),
         Command::Notice(command) => notice::run(&context, command),
         Command::Job(command) => job::run(&context, command),
+        Command::TokenKey(command) => token_key::run(&context, command),
         Command::Report(command) => report::run(&context, command),
         Command::Cert(command) => cert::run(&context, command),
         Command::Sign(args) => sign::run(&context, &args),

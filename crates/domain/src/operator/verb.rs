@@ -206,6 +206,10 @@ verbs! {
     JobList = "job.list", Read, Installation;
     /// Run a job now.
     JobRun = "job.run", Change, Installation;
+    /// List the keys that sign access tokens.
+    TokenKeyList = "token_key.list", Read, Installation;
+    /// Put the keys that sign access tokens out of use at once.
+    TokenKeyRotate = "token_key.rotate", Grant, Installation;
     /// The weekly report.
     ReportShow = "report.show", Read, Installation;
     /// Settings in force.

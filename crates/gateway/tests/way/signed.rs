@@ -47,11 +47,15 @@ impl Call<'_> {
     }
 
     fn headers(&self, house: &House, secret: &[u8]) -> Vec<(&'static str, String)> {
+        self.headers_of(house, &house.key, secret)
+    }
+
+    fn headers_of(&self, house: &House, key: &str, secret: &[u8]) -> Vec<(&'static str, String)> {
         let url = format!("http://gw{}", self.path);
         let target = Target::of_url(self.method, &url).unwrap();
         let nonce = format!("{:032x}", self.nonce);
         let stamp = Stamp {
-            key_id: &house.key[9..19],
+            key_id: &key[9..19],
             at_secs: house.clock.now().as_secs(),
             nonce: &nonce,
             expires_secs: None,
@@ -60,8 +64,12 @@ impl Call<'_> {
     }
 
     fn text(&self, house: &House, headers: &[(&'static str, String)]) -> String {
+        self.text_of(&house.key, headers)
+    }
+
+    fn text_of(&self, key: &str, headers: &[(&'static str, String)]) -> String {
         let mut head =
-            format!("{} {} HTTP/1.1\r\nHost: gw\r\nx-api-key: {}\r\n", self.method, self.path, house.key);
+            format!("{} {} HTTP/1.1\r\nHost: gw\r\nx-api-key: {}\r\n", self.method, self.path, key);
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -181,4 +189,45 @@ fn the_holder_reads_its_secret_with_a_signed_request_only() {
     house.control.block_on(house.services.keys.update(&house.key_id, patch, None, &caller)).unwrap();
     let refused = house.send(&call.text(&house, &[])).until("request_id");
     assert_eq!(told(&refused), (401, "signature_missing".to_owned()), "{refused}");
+}
+
+#[test]
+fn a_child_signs_with_its_parents_secret_and_with_no_other() {
+    let upstream = json_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let mint =
+        Call { method: "POST", path: "/v1/claviger/children", body: "{}", profile: Profile::V2, nonce: 1 };
+    let answer = house.send(&mint.signed(&house, &secret)).until("}");
+    let at = answer.find("cvg_live_").unwrap();
+    let child = &answer[at..at + 52];
+    let body = body(false);
+    for (nonce, profile) in [(2, Profile::V1), (3, Profile::V2), (4, Profile::Rfc9421)] {
+        let call = Call::message(&body, profile, nonce);
+        let answer =
+            house.send(&call.text_of(child, &call.headers_of(&house, child, &secret))).until("usage");
+        assert_eq!(told(&answer).0, 200, "{answer}");
+        let wrong = Call::message(&body, profile, nonce + 10);
+        let headers = wrong.headers_of(&house, child, b"another secret of nobody's");
+        let answer = house.send(&wrong.text_of(child, &headers)).until("request_id");
+        assert_eq!(told(&answer), (401, "signature_invalid".to_owned()), "{answer}");
+    }
+    let bare = Call::message(&body, Profile::V2, 20);
+    let answer = house.send(&bare.text_of(child, &[])).until("request_id");
+    assert_eq!(told(&answer), (401, "signature_missing".to_owned()), "{answer}");
+}
+
+#[test]
+fn who_signs_at_a_wrong_time_is_told_ours() {
+    let upstream = json_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let body = body(false);
+    let call = Call::message(&body, Profile::V2, 1);
+    let signed = call.signed(&house, &secret);
+    house.clock.advance(Duration::from_secs(3_600));
+    let answer = house.send(&signed).until("request_id");
+    assert_eq!(told(&answer), (401, "timestamp_skew".to_owned()), "{answer}");
+    let date = answer.lines().find_map(|line| line.strip_prefix("date: ")).expect("a refusal is dated");
+    let now = u64::try_from(house.clock.now().as_secs()).unwrap();
+    let ours = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(now));
+    assert_eq!(date.trim_end(), ours);
 }

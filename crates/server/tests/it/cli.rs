@@ -55,6 +55,7 @@ fn the_help_names_every_command() {
       channel      Where notices go
       notice       What people were told, and whether it reached them
       job          What is done again and again
+      token-key    Keys that sign access tokens
       report       The weekly rotation report
       exec         Run a command with a short-lived key of its own
       token        Print a short-lived key, for programs that ask a helper for one

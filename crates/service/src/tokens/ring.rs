@@ -166,6 +166,52 @@ impl Ring {
 }
 
 impl Tokens {
+    /// The keys that sign access tokens, and those that are to.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`].
+    pub async fn signing_keys(&self) -> Result<Vec<TokenKeyRecord>, ServiceError> {
+        Ok(self.0.deps.store.token_keys().await?)
+    }
+
+    /// For a signing key that somebody else may have: the next key signs from now on, or a new one, and every older
+    /// one is gone. The access tokens of those are refused from now on; refresh tokens and keys buy others. What was done.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`]; [`ServiceError::Conflict`] when the keys do not stop changing meanwhile.
+    pub async fn replace_keys(&self, caller: &Caller) -> Result<Vec<String>, ServiceError> {
+        let deps = &self.0.deps;
+        for _ in 0..TRIES {
+            let now = deps.clock.now();
+            let records = deps.store.token_keys().await?;
+            let fits = |key: &&TokenKeyRecord| {
+                key.state == TokenKeyState::Next && key.algorithm == deps.plan.algorithm
+            };
+            let next = records.iter().find(fits).map(|key| &key.kid);
+            let old = records.iter().filter(|key| key.state != TokenKeyState::Gone && Some(&key.kid) != next);
+            let mut steps: Vec<KeyStep> = old.map(|key| KeyStep::Drop(key.kid.clone())).collect();
+            steps.push(next.map_or(KeyStep::MakeActive, |kid| KeyStep::Activate(kid.clone())));
+            let (mut changes, mut said) = (Vec::new(), Vec::new());
+            for step in steps {
+                let made = self.0.ring.change(&step, &records, (deps.plan, deps.entropy.as_ref(), now))?;
+                if let Some((change, what)) = made {
+                    changes.push(change);
+                    said.push(what);
+                }
+            }
+            let event = caller.event(now, "token_key.rotate", "").with("keys", said.clone());
+            match deps.store.apply(changes, event).await {
+                Ok(_) => {
+                    self.keys_changed().await?;
+                    return Ok(said);
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::conflict("token keys", "they are being changed by somebody else"))
+    }
+
     /// Takes the steps that are due for the signing keys, in one transaction behind `first`; what was done.
     pub(crate) async fn tend_keys(&self, first: &[Change]) -> Result<Vec<String>, ServiceError> {
         let deps = &self.0.deps;

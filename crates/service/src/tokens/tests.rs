@@ -275,3 +275,32 @@ async fn everything_is_in_the_record() {
         assert!(actions.iter().any(|a| a == action), "{action} in {actions:?}");
     }
 }
+
+#[tokio::test]
+async fn after_an_emergency_no_token_of_the_old_keys_is_accepted_and_none_of_them_is_published() {
+    let scene = scene().await;
+    let bought = scene.buy().await;
+    scene.verify(&bought).await.unwrap();
+    let kids = |tokens: &Tokens| tokens.published().body.matches("\"kid\"").count();
+    let before = scene.tokens().signing_keys().await.unwrap();
+
+    let done = scene.tokens().replace_keys(&Caller::system()).await.unwrap();
+    assert_eq!(done.first().map(String::as_str), Some(format!("gone {}", before[0].kid).as_str()));
+    assert!(!scene.tokens().published().body.contains(&before[0].kid) && kids(scene.tokens()) == 1);
+    let refusal = scene.verify(&bought).await.unwrap_err();
+    assert_eq!(refusal, TokenRefusal::Invalid(TokenError::KeyUnknown));
+
+    let renewed = scene.refresh(&bought, "192.0.2.1").await.unwrap();
+    scene.verify(&renewed).await.unwrap();
+    // What is next signs at once; what signed until now is gone.
+    let algorithm = Algorithm::EdDsa;
+    scene.pass(PERIOD_SECS - LEAD_SECS);
+    scene.tokens().tend_keys(&[]).await.unwrap();
+    let keys = scene.tokens().signing_keys().await.unwrap();
+    let next = keys.iter().find(|k| k.state == TokenKeyState::Next).unwrap();
+    scene.tokens().replace_keys(&Caller::system()).await.unwrap();
+    let living = scene.tokens().signing_keys().await.unwrap();
+    let living: Vec<_> = living.iter().filter(|k| k.state != TokenKeyState::Gone).collect();
+    assert_eq!((living.len(), &living[0].kid, living[0].algorithm), (1, &next.kid, algorithm));
+    assert!(living[0].state == TokenKeyState::Active && kids(scene.tokens()) == 1);
+}

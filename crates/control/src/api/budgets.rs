@@ -87,7 +87,7 @@ impl From<Standing> for BudgetView {
 
 /// Whose budget: exactly one of them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema, IntoParams)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct WhoseBudget {
     /// A key, by id; its children, and those that it is rotated to, count against it, too.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -86,6 +86,12 @@ impl Config {
 
     pub(crate) fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, ClientError> {
         let base = read("ANTHROPIC_BASE_URL").ok_or(ClientError::BaseUrl)?;
+        // Another key must not be what is used in its place.
+        if read("CLAVIGER_SEALED_KEY_FILE").is_some() {
+            return Err(ClientError::Config(
+                "CLAVIGER_SEALED_KEY_FILE: this client brings no HTTP of its own; open it with `SealedKey`",
+            ));
+        }
         let mut config = Self::new(&base, key_from(&read))?;
         config.auth = match read("CLAVIGER_AUTH").as_deref() {
             None | Some("key") => Auth::Key,
@@ -301,7 +307,11 @@ mod tests {
         assert_eq!(command.key().await.unwrap().reveal(), "cvg_live_x");
         assert!(with("CLAVIGER_KEY_FILE", "/nowhere").unwrap().key.key().await.is_err());
         assert!(with("CLAVIGER_SIGNING_PROFILE", "rfc9421").unwrap().signing.is_some());
-        for (name, value) in [("CLAVIGER_AUTH", "both"), ("CLAVIGER_SIGNING_PROFILE", "v3")] {
+        for (name, value) in [
+            ("CLAVIGER_AUTH", "both"),
+            ("CLAVIGER_SIGNING_PROFILE", "v3"),
+            ("CLAVIGER_SEALED_KEY_FILE", "/nowhere"),
+        ] {
             assert!(matches!(with(name, value), Err(ClientError::Config(_))), "{name}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod limiter;
 mod retry;
+mod sealed;
 mod signing;
 mod statistics;
 mod texts;

@@ -1,6 +1,8 @@
 //! Why a call has no answer.
 
-use claviger_domain::{clock::EntropyError, signature::sign::SignError};
+use claviger_domain::{
+    clock::EntropyError, kms::KmsError, sealed_key::BlobError, signature::sign::SignError,
+};
 
 /// Whatever another layer fails with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -100,9 +102,15 @@ pub enum KeyError {
     /// A command failed, printed too much, or took too long.
     #[error("key command {0} failed")]
     Command(String),
-    /// The key management service did not open the blob.
-    #[error("the sealed key was not opened")]
-    Sealed(#[source] BoxError),
+    /// The sealed key is none, is for something else, or was changed.
+    #[error("the sealed key: {0}")]
+    Sealed(#[from] BlobError),
+    /// The key management service's settings, or its answer.
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// The key management service did not open the sealed key.
+    #[error("the key management service does not open the sealed key: it answered {0}")]
+    Refused(u16),
     /// The secret store did not answer as expected.
     #[error("the secret store answered {0}")]
     Store(u16),

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 pub use command::CommandKey;
 pub use file::{DotenvKey, FileKey};
-pub use sealed::{BlobOpener, SealedKey};
+pub use sealed::{Blob, BlobOpener, KmsOpener, Purpose, SealedKey};
 pub use vault::{StoreToken, VaultKey};
 
 use crate::{error::KeyError, secret::Secret};

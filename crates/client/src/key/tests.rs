@@ -83,23 +83,6 @@ async fn commands_give_one_line_and_nothing_of_their_output_in_errors() {
     }
 }
 
-struct Opener;
-
-impl BlobOpener for Opener {
-    fn open<'a>(&'a self, blob: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, BoxError>> {
-        Box::pin(async move { if blob == b"blob" { Ok(KEY.into()) } else { Err("service is down".into()) } })
-    }
-}
-
-#[tokio::test]
-async fn a_sealed_key_is_opened_by_the_service_alone() {
-    let folder = TempDir::new().unwrap();
-    let blob = file(&folder, "blob", 0o644);
-    assert_eq!(SealedKey::new(&blob, Opener).key().await.unwrap().reveal(), KEY);
-    fs::write(&blob, "other").unwrap();
-    assert!(matches!(SealedKey::new(&blob, Opener).key().await, Err(KeyError::Sealed(_))));
-}
-
 fn store(
     unwrapped: Arc<AtomicUsize>,
 ) -> impl tower::Service<http::Request<Body>, Response = http::Response<Body>, Error = BoxError, Future: Send>

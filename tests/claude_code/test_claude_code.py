@@ -105,3 +105,46 @@ def test_claviger_token_is_the_key_helper(parts, tmp_path):
     assert used["usage_count"] >= 1, "the calls were made with the child"
     text = simulator.log_file.read_text()
     assert kept["key"] not in text and "cvg_" not in text
+
+
+def test_the_key_helper_gives_access_tokens(parts, tmp_path):
+    claviger, simulator, _ = parts
+    made = claviger.key("helper", "--require", "token")
+    file = tmp_path / "key"
+    file.write_text(made["key"] + "\n")
+    file.chmod(0o600)
+    helper = f"{program('CLAVIGER_TEST_BIN', 'claviger')} token --access --key-file {file}"
+    settings = json.dumps({"apiKeyHelper": helper})
+    variables = {"CLAVIGER_BASE_URL": claviger.url, "XDG_RUNTIME_DIR": str(tmp_path)}
+    asked = ["-p", "hi", "--output-format", "json", "--settings", settings]
+    done = claude(tmp_path, claviger.url, *asked, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["is_error"] is False
+    kept = json.loads(next((tmp_path / "claviger").glob("token-*.json")).read_text())
+    assert kept["access_token"].count(".") == 2
+    assert claviger.json("key", "show", made["id"])["usage_count"] >= 1
+    text = simulator.log_file.read_text()
+    assert kept["access_token"] not in text and "cvg_" not in text
+    # The key alone would not have done.
+    settings = json.dumps({"apiKeyHelper": f"cat {file}"})
+    done = claude(tmp_path, claviger.url, *asked[:-1], settings, **variables)
+    assert done.returncode != 0 or json.loads(done.stdout)["is_error"]
+
+
+def test_access_tokens_are_kept_renewed_and_narrowed(parts, tmp_path):
+    claviger, _, key = parts
+    claviger.environment |= {"XDG_RUNTIME_DIR": str(tmp_path), "CLAVIGER_KEY": key, "CLAVIGER_BASE_URL": claviger.url}
+    first = claviger.json("token", "--access")
+    assert claviger.run("token", "--access").strip() == first["access_token"], "the same one until four fifths of its life"
+    place = next((tmp_path / "claviger").glob("token-*.json"))
+    assert place.stat().st_mode & 0o777 == 0o600 and key not in place.read_text()
+    kept = json.loads(place.read_text())
+    place.write_text(json.dumps(kept | {"renew_us": 0}))
+    claviger.environment["CLAVIGER_KEY"] = key
+    renewed = claviger.json("token", "--access")
+    assert renewed["access_token"] != first["access_token"]
+    assert json.loads(place.read_text())["refresh_token"] != kept["refresh_token"], "rotated at its use"
+    assert claviger.json("token", "--access", "--fresh")["access_token"] != renewed["access_token"]
+    narrow = claviger.json("token", "--access", "--scope", "models:read")
+    assert narrow["scope"] == "models:read" and narrow["access_token"] != renewed["access_token"]
+    assert len(list((tmp_path / "claviger").glob("token-*.json"))) == 2

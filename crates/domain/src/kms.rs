@@ -6,6 +6,9 @@
 
 mod aws;
 mod transit;
+mod vault;
+
+pub use vault::{Vault, is_store_path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};

@@ -38,6 +38,7 @@ mod serve;
 mod settings;
 mod sign;
 mod status;
+mod store_key;
 mod token;
 pub mod token_key;
 pub mod transport;
@@ -180,6 +181,8 @@ pub enum Command {
     Sign(Box<sign::SignArgs>),
     /// Seal a key so that only a key management service opens it
     SealKey(seal_key::SealKeyArgs),
+    /// Put a key into Vault or OpenBao, and print a wrapped token that reads it
+    StoreKey(store_key::StoreKeyArgs),
     /// Find keys that stand in files
     Scan(scan::ScanArgs),
     /// A small certificate authority for trying mutual TLS; not for production
@@ -289,6 +292,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Whoami(args) => whoami::run(&context, &args),
         Command::Env(args) => env::run(&context, *args),
         Command::SealKey(args) => seal_key::run(&context, &args),
+        Command::StoreKey(args) => store_key::run(&context, &args),
         Command::Scan(args) => scan::run(&context, &args),
         Command::Apply(args) => return apply::run(&context, &args),
         Command::Channel(command) => channel::run(&context, command),

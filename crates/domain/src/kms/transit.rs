@@ -4,18 +4,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Call, KmsError, Variables, address, is_path, parameter, set};
-use crate::{sealed_key::Binding, secret::SecretBytes};
+use super::{Call, KmsError, Variables, Vault, is_path, parameter};
+use crate::sealed_key::Binding;
 
 const DEFAULT_MOUNT: &str = "transit";
 
 #[derive(Clone)]
 pub struct Transit {
-    address: String,
+    vault: Vault,
     mount: String,
     key: String,
-    token: Zeroizing<String>,
-    namespace: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -51,14 +49,8 @@ impl Transit {
         if key.contains('/') || !is_path(key) || !is_path(mount) {
             return Err(KmsError::Uri);
         }
-        let unset = KmsError::Unset;
-        Ok(Self {
-            address: address(&set(read, &["BAO_ADDR", "VAULT_ADDR"], unset("VAULT_ADDR"))?)?,
-            mount: mount.to_owned(),
-            key: key.to_owned(),
-            token: Zeroizing::new(set(read, &["BAO_TOKEN", "VAULT_TOKEN"], unset("VAULT_TOKEN"))?),
-            namespace: read("BAO_NAMESPACE").or_else(|| read("VAULT_NAMESPACE")),
-        })
+        let vault = Vault::from_environment(read)?;
+        Ok(Self { vault, mount: mount.to_owned(), key: key.to_owned() })
     }
 
     pub fn encrypt(&self, plaintext: &str, binding: &Binding) -> Call {
@@ -77,12 +69,7 @@ impl Transit {
     }
 
     fn call(&self, verb: &str, body: &impl Serialize) -> Call {
-        let mut headers =
-            vec![("x-vault-request", "true".to_owned()), ("x-vault-token", self.token.to_string())];
-        headers.extend(self.namespace.iter().map(|name| ("x-vault-namespace", name.clone())));
-        // Structures of text are always JSON.
-        let body = SecretBytes::new(serde_json::to_vec(body).unwrap_or_default());
-        Call { url: format!("{}/v1/{}/{verb}/{}", self.address, self.mount, self.key), headers, body }
+        self.vault.post(&format!("{}/{verb}/{}", self.mount, self.key), body)
     }
 }
 

@@ -82,7 +82,10 @@ pub fn seal(context: &Context, kms: &Kms, text: &str) -> Result<String, CliError
 }
 
 /// What a text is for, and its public id.
-fn about(text: &str) -> Result<(Purpose, String), CliError> {
+///
+/// # Errors
+/// [`CliError`] for anything else than a key or a signing secret; it is not repeated.
+pub fn about(text: &str) -> Result<(Purpose, String), CliError> {
     let found = inspect_any_brand(Brand::DEFAULT, text);
     let purpose = match found.kind {
         TokenKind::LiveKey | TokenKind::TestKey if found.valid => Some(Purpose::ApiKey),
@@ -106,7 +109,11 @@ fn about(text: &str) -> Result<(Purpose, String), CliError> {
     })
 }
 
-fn ask_service(context: &Context, call: Call) -> Result<Vec<u8>, CliError> {
+/// Sends a call to a service and gives its answer.
+///
+/// # Errors
+/// [`CliError`] with the service's words when it refuses.
+pub fn ask_service(context: &Context, call: Call) -> Result<Vec<u8>, CliError> {
     let wrong = |error: &dyn std::fmt::Display| CliError::usage(format!("--kms: {error}"));
     let uri: Uri = call.url.parse().map_err(|e| wrong(&e))?;
     let origin = format!(
@@ -123,9 +130,7 @@ fn ask_service(context: &Context, call: Call) -> Result<Vec<u8>, CliError> {
     let request = request.body(Full::new(body)).map_err(|e| wrong(&e))?;
     let answer = exchange(&Endpoint::Origin(Origin::parse(&origin)?), context.ca_file.as_ref(), request);
     let answer = answer.map_err(|error| match error {
-        NoAnswer::Unreachable(why) => {
-            CliError::unreachable(format!("no key management service answers on {origin}: {why}"))
-        }
+        NoAnswer::Unreachable(why) => CliError::unreachable(format!("nothing answers on {origin}: {why}")),
         NoAnswer::Broke(why) => CliError::failed(format!("{origin}: the connection broke: {why}")),
         NoAnswer::Wrong(error) => error,
     })?;
@@ -136,7 +141,7 @@ fn ask_service(context: &Context, call: Call) -> Result<Vec<u8>, CliError> {
 fn refused(origin: &str, answer: &Answer) -> CliError {
     let said: String = String::from_utf8_lossy(&answer.body).chars().take(MOST_SHOWN).collect();
     let said: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    CliError::refused(format!("{origin} does not wrap it ({}): {}", answer.status.as_u16(), said.trim()))
+    CliError::refused(format!("{origin} refuses ({}): {}", answer.status.as_u16(), said.trim()))
 }
 
 #[cfg(test)]

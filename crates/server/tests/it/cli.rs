@@ -63,6 +63,7 @@ fn the_help_names_every_command() {
       env          Write a key into a program's .env file, or check what the program misses
       sign         Print the headers that sign a request, without asking anyone
       seal-key     Seal a key so that only a key management service opens it
+      store-key    Put a key into Vault or OpenBao, and print a wrapped token that reads it
       scan         Find keys that stand in files
       cert         A small certificate authority for trying mutual TLS; not for production
       backup       Copy the database and the master key to a folder

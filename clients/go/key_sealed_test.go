@@ -197,7 +197,12 @@ func TestKeysOfRealStores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := (&http.Client{Transport: transport}).Get(gateway + "/v1/models")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gateway+"/v1/models", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Anthropic-Version", "2023-06-01")
+	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,6 +125,12 @@ impl PriceTable {
         &self.rows
     }
 
+    /// The most input tokens that an image takes which stands in a body.
+    #[must_use]
+    pub const fn image_tokens(&self) -> u64 {
+        self.image_tokens
+    }
+
     /// The row of a model (by id, alias or dated id) at a time in microseconds since 1970.
     #[must_use]
     pub fn row(&self, model: &str, at_unix_micros: i64) -> Option<&Row> {

@@ -14,6 +14,7 @@ pub mod direct_use;
 pub mod document;
 pub mod jobs;
 pub mod keys;
+pub mod limits;
 pub mod notices;
 pub mod operators;
 pub mod owners;
@@ -252,7 +253,12 @@ fn of_tenants() -> Vec<Operation> {
         ),
         post(Verb::OwnerCreate, "/owners", "Make an owner", owners::create),
         get(Verb::OwnerList, "/owners", "List owners by creation", owners::list),
-        patch(Verb::OwnerUpdate, "/owners/{id}", "Change where an owner's notices go", owners::update),
+        patch(
+            Verb::OwnerUpdate,
+            "/owners/{id}",
+            "Change where an owner's notices go, and its limits",
+            owners::update,
+        ),
         post(
             Verb::OwnerArchive,
             "/owners/{id}/archive",

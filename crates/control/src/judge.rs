@@ -3,6 +3,7 @@
 
 use claviger_domain::{
     id::KeyId,
+    limit::Limits,
     operator::verb::{Effect, Verb},
 };
 use claviger_service::{
@@ -15,6 +16,8 @@ use crate::{
         budgets::{self, SetBudget},
         channels::UpdateChannel,
         keys::{UpdateKey, update},
+        limits::LimitsPatch,
+        owners::UpdateOwner,
         policies::SetPolicy,
         workspaces::UpdateWorkspace,
     },
@@ -40,6 +43,9 @@ pub async fn effect(state: &ControlState, verb: Verb, asked: &Asked<'_>) -> Resu
     if verb == Verb::BudgetSet {
         return of_budget_set(state, asked).await;
     }
+    if verb == Verb::OwnerUpdate {
+        return of_owner_update(state, asked).await;
+    }
     if verb == Verb::ChannelUpdate {
         return of_channel_update(state, asked).await;
     }
@@ -63,7 +69,9 @@ pub fn may_wait(verb: Verb) -> bool {
 /// Whether requests of this verb may need a fresh second factor.
 #[must_use]
 pub fn may_need_code(verb: Verb) -> bool {
-    verb.effect().needs_second_factor() || may_wait(verb) || verb == Verb::ApprovalApprove
+    verb.effect().needs_second_factor()
+        || may_wait(verb)
+        || matches!(verb, Verb::ApprovalApprove | Verb::OwnerUpdate)
 }
 
 async fn of_policy_set(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
@@ -79,15 +87,30 @@ async fn of_policy_set(state: &ControlState, asked: &Asked<'_>) -> Result<Effect
 }
 
 async fn of_workspace_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
-    let class = serde_json::from_slice::<UpdateWorkspace>(asked.body).ok().and_then(|body| body.class());
-    let (Some(id), Some(class)) = (asked.ids.first(), class) else {
-        return Ok(Verb::WorkspaceUpdate.effect());
-    };
+    let usual = Verb::WorkspaceUpdate.effect();
+    let body = serde_json::from_slice::<UpdateWorkspace>(asked.body);
+    let (Some(id), Ok(body)) = (asked.ids.first(), body) else { return Ok(usual) };
     match state.services.tenants.workspace(id).await {
-        Ok(found) if class < found.environment => Ok(Effect::Destroy),
-        Ok(_) | Err(ServiceError::NotFound { .. }) => Ok(Verb::WorkspaceUpdate.effect()),
+        Ok(found) if body.class().is_some_and(|class| class < found.environment) => Ok(Effect::Destroy),
+        Ok(found) if raises(&found.limits, body.limits) => Ok(Effect::Grant),
+        Ok(_) | Err(ServiceError::NotFound { .. }) => Ok(usual),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn of_owner_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {
+    let usual = Verb::OwnerUpdate.effect();
+    let body = serde_json::from_slice::<UpdateOwner>(asked.body);
+    let (Some(id), Ok(body)) = (asked.ids.first(), body) else { return Ok(usual) };
+    match state.services.tenants.owner(id).await {
+        Ok(found) if raises(&found.limits, body.limits) => Ok(Effect::Grant),
+        Ok(_) | Err(ServiceError::NotFound { .. }) => Ok(usual),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn raises(limits: &Limits, patch: LimitsPatch) -> bool {
+    limits.is_raised_by(&limits.patched(&patch.into()))
 }
 
 async fn of_channel_update(state: &ControlState, asked: &Asked<'_>) -> Result<Effect, Problem> {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::{
     clock::Timestamp,
     key::{KeyRecord, KeyStatus},
+    limit::Limits,
     permission::{Access, Endpoint},
     proof::Proofs,
     rotation::Succession,
@@ -18,6 +19,10 @@ pub struct Grant {
     pub key: KeyRecord,
     /// The workspace was archived: nothing in it works.
     pub workspace_archived: bool,
+    /// The limits of all keys of its owner together.
+    pub owner_limits: Limits,
+    /// The limits of all keys of its workspace together.
+    pub workspace_limits: Limits,
     /// The open rotation in which the key is the one that goes.
     pub succession: Option<Succession>,
     /// What the workspace's policy demands to be shown beside the key.
@@ -194,7 +199,18 @@ mod tests {
             version: 1,
         };
         let (demanded, signers) = (Proofs::NONE, Signers::default());
-        Grant { key, workspace_archived: false, succession: None, demanded, signers, as_of: 1 }
+        let (owner_limits, workspace_limits) = (Limits::NONE, Limits::NONE);
+        let (workspace_archived, succession) = (false, None);
+        Grant {
+            key,
+            workspace_archived,
+            owner_limits,
+            workspace_limits,
+            succession,
+            demanded,
+            signers,
+            as_of: 1,
+        }
     }
 
     #[test]

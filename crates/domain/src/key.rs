@@ -185,14 +185,14 @@ impl OnDisconnect {
 
 /// What an operator decides about a key. Stored as one JSON document, so that a new rule is a field and not a
 /// migration.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KeyPolicy {
     /// Models, endpoints, scopes.
     pub permissions: Permissions,
     /// Where it may be used from; empty: anywhere.
     pub allow_ip: CidrList,
-    /// Rates and concurrency.
+    /// Rates, quotas and concurrency.
     pub limits: Limits,
     /// How often it may be used in its whole life; `None`: as often as the limits admit.
     pub max_uses: Option<u64>,
@@ -204,6 +204,21 @@ pub struct KeyPolicy {
     pub require: Proofs,
     /// The client certificates that it may be used with; none: it is bound to none.
     pub bind_mtls: CertificateBindings,
+}
+
+impl Default for KeyPolicy {
+    fn default() -> Self {
+        Self {
+            permissions: Permissions::default(),
+            allow_ip: CidrList::default(),
+            limits: Limits::USUAL,
+            max_uses: None,
+            hours: None,
+            on_disconnect: OnDisconnect::default(),
+            require: Proofs::default(),
+            bind_mtls: CertificateBindings::default(),
+        }
+    }
 }
 
 /// All that is known of a key (row K2), but for the key itself, which nobody keeps.

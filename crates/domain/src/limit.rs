@@ -1,83 +1,60 @@
-//! Limits on requests: smooth rates for short windows (GCRA), fixed windows for day quotas, and concurrency.
+//! Limits on requests, tokens and concurrency: smooth rates for short windows, fixed windows for day quotas, and counts
+//! of what is in flight.
 //!
 //! Pure: state and time go in, a decision comes out. All limits of one request are taken together or not at all.
 
 pub mod concurrency;
 pub mod gcra;
+pub mod kind;
 pub mod set;
+pub mod tokens;
 pub mod window;
-
-pub use set::{KeyLimits, UsedBefore};
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
-/// The limits of one key; `None` means no limit of that kind. Any combination is legal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Requests a second.
-    pub rps: Option<u32>,
-    /// Requests a minute.
-    pub rpm: Option<u32>,
-    /// Requests an hour.
-    pub rph: Option<u32>,
-    /// Requests a UTC day, counted in a fixed window.
-    pub rpd: Option<u32>,
-    /// Requests in flight at once.
-    pub concurrency: Option<u32>,
-}
+pub use kind::{LimitKind, Limits, LimitsPatch, Measure};
+pub use set::{LimitState, Rules, UsedBefore};
+pub use tokens::Tokens;
 
-impl Limits {
-    /// Half of each limit that is set, at least one: what is left to a key that is on its way out.
-    #[must_use]
-    pub fn halved(self) -> Self {
-        let half = |limit: Option<u32>| limit.map(|n| (n / 2).max(1));
-        Self {
-            rps: half(self.rps),
-            rpm: half(self.rpm),
-            rph: half(self.rph),
-            rpd: half(self.rpd),
-            concurrency: half(self.concurrency),
-        }
-    }
-}
+/// The most tokens that a limit can be set to: far more than anyone sends in a day, and far from where sums overflow.
+pub const MOST_TOKENS: u64 = 1_000_000_000_000;
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { rps: None, rpm: Some(60), rph: None, rpd: Some(10_000), concurrency: None }
-    }
-}
-
-/// Which limit said no, or stands nearest to it.
+/// Whose limit it is, as the caller sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LimitKind {
-    /// Requests a second.
-    RequestsPerSecond,
-    /// Requests a minute.
-    RequestsPerMinute,
-    /// Requests an hour.
-    RequestsPerHour,
-    /// Requests a day.
-    RequestsPerDay,
-    /// Requests in flight.
-    Concurrency,
-    /// Uses in the key's whole life.
-    TotalUses,
+pub enum LimitSubject {
+    /// The key's own.
+    Key,
+    /// That of the key which the caller's key is a child of.
+    Parent,
+    /// That of the key's owner, over all its keys.
+    Owner,
+    /// That of the key's workspace, over all its keys.
+    Workspace,
 }
 
-impl LimitKind {
-    /// How the limit is named to callers.
+impl LimitSubject {
+    /// How it is named to callers.
     #[must_use]
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::RequestsPerSecond => "requests per second",
-            Self::RequestsPerMinute => "requests per minute",
-            Self::RequestsPerHour => "requests per hour",
-            Self::RequestsPerDay => "requests per day",
-            Self::Concurrency => "concurrent requests",
-            Self::TotalUses => "total uses of this key",
+            Self::Key => "your key's",
+            Self::Parent => "your key's parent's",
+            Self::Owner => "your key's owner's",
+            Self::Workspace => "your workspace's",
+        }
+    }
+
+    /// As printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Parent => "parent",
+            Self::Owner => "owner",
+            Self::Workspace => "workspace",
         }
     }
 }
@@ -92,17 +69,75 @@ pub enum Bucket {
     Look,
 }
 
-/// What is left of the limit that binds most tightly, for the answer's headers.
+/// What is left of one limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headroom {
+    /// Whose limit it is.
+    pub subject: LimitSubject,
     /// The limit it speaks of.
     pub kind: LimitKind,
     /// Its size.
-    pub limit: u32,
-    /// How many requests would be admitted right now.
-    pub remaining: u32,
-    /// When the limit will be wholly free again.
+    pub limit: u64,
+    /// How much would be admitted right now.
+    pub remaining: u64,
+    /// When the limit will be wholly free again, if nothing is in flight.
     pub reset: Timestamp,
+}
+
+impl Headroom {
+    /// Whether this one binds more tightly: less is left of it, or as much for longer.
+    #[must_use]
+    pub fn binds_before(&self, other: &Self) -> bool {
+        let order = |h: &Self| (h.remaining, std::cmp::Reverse(h.reset));
+        order(self) < order(other)
+    }
+}
+
+/// What is left of the limits that bind most tightly, one for each thing that is measured: for the answer's headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Headrooms {
+    /// Of requests.
+    pub requests: Option<Headroom>,
+    /// Of input tokens.
+    pub input_tokens: Option<Headroom>,
+    /// Of output tokens.
+    pub output_tokens: Option<Headroom>,
+    /// Of tokens of both directions.
+    pub tokens: Option<Headroom>,
+}
+
+impl Headrooms {
+    /// Those that a refusal names: nothing else is said of what it measures.
+    #[must_use]
+    pub fn of(headroom: Headroom) -> Self {
+        let mut all = Self::default();
+        *all.place(headroom.kind.measure()) = Some(headroom);
+        all
+    }
+
+    /// Takes one more into account.
+    pub fn hear(&mut self, headroom: Headroom) {
+        let place = self.place(headroom.kind.measure());
+        if place.as_ref().is_none_or(|known| headroom.binds_before(known)) {
+            *place = Some(headroom);
+        }
+    }
+
+    /// The one that binds is said, whatever else is known of what it measures.
+    #[must_use]
+    pub fn bound_by(mut self, headroom: Headroom) -> Self {
+        *self.place(headroom.kind.measure()) = Some(headroom);
+        self
+    }
+
+    const fn place(&mut self, measure: Measure) -> &mut Option<Headroom> {
+        match measure {
+            Measure::Requests => &mut self.requests,
+            Measure::InputTokens => &mut self.input_tokens,
+            Measure::OutputTokens => &mut self.output_tokens,
+            Measure::Tokens => &mut self.tokens,
+        }
+    }
 }
 
 /// A request was refused by a limit; nothing was taken.
@@ -112,4 +147,16 @@ pub struct Exceeded {
     pub headroom: Headroom,
     /// When the same request could be admitted; `None`: not by waiting.
     pub retry_at: Option<Timestamp>,
+}
+
+impl Exceeded {
+    /// Whether this one binds for longer. Never is later than any time.
+    #[must_use]
+    pub fn binds_longer(&self, known: &Self) -> bool {
+        match (self.retry_at, known.retry_at) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(new), Some(known)) => new > known,
+        }
+    }
 }

@@ -28,6 +28,7 @@ use crate::{
     id::{ApprovalId, IssuerId, KeyId, NodeId, OperatorId, OwnerId, TrustId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
+    limit::{Limits, UsedBefore},
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     operator::{approval::ApprovalRecord, record::OperatorRecord, token::OperatorTokenRecord},
     permission::Scopes,
@@ -341,6 +342,10 @@ pub struct GrantRow {
     pub key: KeyRecord,
     /// Its workspace was archived.
     pub workspace_archived: bool,
+    /// The limits of all keys of its owner together.
+    pub owner_limits: Limits,
+    /// The limits of all keys of its workspace together.
+    pub workspace_limits: Limits,
     /// The open rotation in which it is the key that goes.
     pub succession: Option<Succession>,
     /// What the workspace's policy demands to be shown beside the key.
@@ -369,6 +374,17 @@ pub struct ClientUse {
     pub requests: u64,
     /// When the last one was.
     pub last_used_at: Timestamp,
+}
+
+/// Whose requests and tokens are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsedBy<'a> {
+    /// One key's, its children's left out.
+    Key(&'a KeyId),
+    /// All keys' of an owner.
+    Owner(&'a OwnerId),
+    /// All keys' of a workspace.
+    Workspace(&'a WorkspaceId),
 }
 
 /// Which keys to list.
@@ -498,8 +514,8 @@ pub trait Store:
     async fn working_keys(&self, now: Timestamp) -> Result<u64, StoreError>;
     /// How much keys were used; keys never used are missing.
     async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError>;
-    /// How many requests of this key were recorded since `since`, per bucket: (work, look). For day quotas after a start.
-    async fn requests_since(&self, id: &KeyId, since: Timestamp) -> Result<(u64, u64), StoreError>;
+    /// What was recorded since `since`, which is the begin of a UTC day: requests and tokens. For day quotas after a start.
+    async fn used_since(&self, by: UsedBy<'_>, since: Timestamp) -> Result<UsedBefore, StoreError>;
     /// All workspaces.
     async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError>;
     /// All owners.

@@ -6,6 +6,7 @@ use crate::{
     budget::Charge,
     clock::Timestamp,
     id::{CredentialId, KeyId, OwnerId, UpstreamId, WorkspaceId},
+    limit::Limits,
     money::PicoUsd,
 };
 
@@ -48,6 +49,8 @@ pub struct WorkspaceRecord {
     pub name: String,
     /// Its environment class.
     pub environment: Environment,
+    /// The limits of all its keys together.
+    pub limits: Limits,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was archived: its keys no longer work.
@@ -65,6 +68,8 @@ pub struct OwnerRecord {
     pub name: String,
     /// Where notices go.
     pub email: Option<String>,
+    /// The limits of all its keys together.
+    pub limits: Limits,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was archived: it gets no new keys.

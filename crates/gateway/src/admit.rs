@@ -3,11 +3,12 @@
 use claviger_claude_wire::answers::Answer;
 use claviger_domain::{
     clock::{MICROS_PER_SEC, Timestamp},
-    limit::{Bucket, Exceeded, LimitKind},
+    limit::{Bucket, Exceeded, Headrooms},
 };
 use claviger_service::{
     Services,
-    admission::Admitted,
+    admission::{Admitted, headrooms},
+    grants::LiveGrant,
     recorder::{RecorderFull, Slot},
 };
 
@@ -24,17 +25,32 @@ pub struct Admission {
     pub slot: Slot,
 }
 
+/// A limit binds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the limit of {} {} is reached", .exceeded.headroom.limit, .exceeded.headroom.kind.describe())]
+pub struct LimitReached {
+    /// Which.
+    pub exceeded: Exceeded,
+    /// When that was.
+    pub at: Timestamp,
+    /// What is left of the others.
+    pub headrooms: Box<Headrooms>,
+}
+
+impl LimitReached {
+    /// With what is left of the caller's other limits.
+    #[must_use]
+    pub fn new(live: &LiveGrant, bucket: Bucket, exceeded: Exceeded, at: Timestamp) -> Self {
+        Self { exceeded, at, headrooms: Box::new(headrooms(live, bucket, at)) }
+    }
+}
+
 /// Why a request may not begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitError {
     /// A limit binds.
-    #[error("the limit of {} {} is reached", .exceeded.headroom.limit, .exceeded.headroom.kind.describe())]
-    Exceeded {
-        /// Which.
-        exceeded: Exceeded,
-        /// When that was.
-        at: Timestamp,
-    },
+    #[error(transparent)]
+    Exceeded(#[from] LimitReached),
     /// There is no place in the queue of records.
     #[error(transparent)]
     Recorder(#[from] RecorderFull),
@@ -55,7 +71,24 @@ pub async fn admit(
         Ok(admitted) => Ok(Admission { admitted, slot }),
         Err(exceeded) => {
             slot.release();
-            Err(AdmitError::Exceeded { exceeded, at })
+            Err(LimitReached::new(&caller.live, bucket, exceeded, at).into())
+        }
+    }
+}
+
+impl From<LimitReached> for Refusal {
+    fn from(reached: LimitReached) -> Self {
+        let text = reached.to_string();
+        let LimitReached { exceeded: Exceeded { headroom, retry_at }, at, headrooms } = reached;
+        let wait = retry_at.map(|t| wait_secs(at, t));
+        let soon = wait.is_some_and(|w| w <= LONG_WAIT_SECS);
+        let answer = if soon { Answer::RateLimited } else { Answer::QuotaExhausted };
+        let whose = headroom.subject.describe();
+        let message = format!("This request would exceed {whose} limit: {text}.");
+        Self {
+            retry_after_secs: wait.and_then(|w| u64::try_from(w).ok()),
+            headrooms: Some(Box::new(headrooms.bound_by(headroom))),
+            ..Self::new(answer, headroom.kind.reason(), message)
         }
     }
 }
@@ -64,17 +97,7 @@ impl From<AdmitError> for Refusal {
     fn from(error: AdmitError) -> Self {
         let text = error.to_string();
         match error {
-            AdmitError::Exceeded { exceeded, at } => {
-                let wait = exceeded.retry_at.map(|t| wait_secs(at, t));
-                let soon = wait.is_some_and(|w| w <= LONG_WAIT_SECS);
-                let answer = if soon { Answer::RateLimited } else { Answer::QuotaExhausted };
-                let message = format!("This request would exceed your key's limit: {text}.");
-                Self {
-                    retry_after_secs: wait.and_then(|w| u64::try_from(w).ok()),
-                    headroom: Some(exceeded.headroom),
-                    ..Self::new(answer, limit_reason(exceeded.headroom.kind), message)
-                }
-            }
+            AdmitError::Exceeded(reached) => reached.into(),
             AdmitError::Recorder(RecorderFull::Slots) => Self::new(Answer::Overloaded, "recorder_full", text),
             AdmitError::Recorder(RecorderFull::Disk) => Self::new(Answer::Unavailable, "disk_full", text),
             AdmitError::Recorder(RecorderFull::Stopped) => Self::new(Answer::Unavailable, "stopping", text),
@@ -88,34 +111,26 @@ pub fn wait_secs(now: Timestamp, then: Timestamp) -> i64 {
     micros.saturating_add(MICROS_PER_SEC - 1).div_euclid(MICROS_PER_SEC)
 }
 
-const fn limit_reason(kind: LimitKind) -> &'static str {
-    match kind {
-        LimitKind::RequestsPerSecond => "limit_rps",
-        LimitKind::RequestsPerMinute => "limit_rpm",
-        LimitKind::RequestsPerHour => "limit_rph",
-        LimitKind::RequestsPerDay => "limit_rpd",
-        LimitKind::Concurrency => "limit_concurrency",
-        LimitKind::TotalUses => "limit_total_uses",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use claviger_domain::limit::Headroom;
+    use claviger_domain::limit::{Headroom, LimitKind, LimitSubject};
 
     fn refusal(retry_at: Option<i64>) -> Refusal {
         let reset = Timestamp::from_secs(100);
-        let headroom = Headroom { kind: LimitKind::RequestsPerMinute, limit: 60, remaining: 0, reset };
+        let (subject, kind) = (LimitSubject::Owner, LimitKind::RequestsPerMinute);
+        let headroom = Headroom { subject, kind, limit: 60, remaining: 0, reset };
         let exceeded = Exceeded { headroom, retry_at: retry_at.map(Timestamp::from_micros) };
-        AdmitError::Exceeded { exceeded, at: Timestamp::from_micros(0) }.into()
+        let headrooms = Box::new(Headrooms::default());
+        LimitReached { exceeded, at: Timestamp::from_micros(0), headrooms }.into()
     }
 
     #[test]
     fn a_short_wait_is_told_rounded_up_and_a_long_one_forbids_the_retry() {
         let soon = refusal(Some(1_000_001));
         assert_eq!((soon.answer, soon.retry_after_secs), (Answer::RateLimited, Some(2)));
-        assert!(soon.message.contains("60 requests per minute"));
+        assert!(soon.message.contains("your key's owner's limit: the limit of 60 requests per minute"));
+        assert_eq!(soon.headrooms.unwrap().requests.unwrap().remaining, 0);
         let late = refusal(Some(3_600_000_000));
         assert_eq!((late.answer, late.retry_after_secs), (Answer::QuotaExhausted, Some(3_600)));
         assert_eq!(refusal(None).answer, Answer::QuotaExhausted);

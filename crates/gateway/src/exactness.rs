@@ -89,7 +89,7 @@ pub const EXCEPTIONS: [Exception; 18] = [
     Exception {
         name: "limits",
         direction: Direction::Answer,
-        what: "anthropic-ratelimit-requests-limit, -remaining and -reset of the caller's key are put in",
+        what: "anthropic-ratelimit-requests-, -input-tokens-, -output-tokens- and -tokens-limit, -remaining and -reset of the caller are put in",
         why: "the caller's own limits are the ones that bind",
     },
     Exception {

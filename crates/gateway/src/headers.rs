@@ -1,10 +1,12 @@
 //! Heads, rebuilt once on their way: what passes is decided by [`exactness`](crate::exactness).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use claviger_claude_wire::headers::RATELIMIT_REQUESTS;
+use claviger_claude_wire::headers::{
+    RATELIMIT_INPUT_TOKENS, RATELIMIT_OUTPUT_TOKENS, RATELIMIT_REQUESTS, RATELIMIT_TOKENS, RateLimitNames,
+};
 use claviger_domain::{
     clock::{MICROS_PER_SEC, Timestamp},
-    limit::Headroom,
+    limit::{Headroom, Headrooms},
 };
 use claviger_service::grants::Told;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -21,10 +23,6 @@ pub const X_CLAVIGER_SIGNING_SECRET: HeaderName = HeaderName::from_static("x-cla
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Our id of a request, in answers of our own.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-
-const LIMIT: HeaderName = HeaderName::from_static(RATELIMIT_REQUESTS.limit);
-const REMAINING: HeaderName = HeaderName::from_static(RATELIMIT_REQUESTS.remaining);
-const RESET: HeaderName = HeaderName::from_static(RATELIMIT_REQUESTS.reset);
 
 /// What content codings the upstream may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +114,7 @@ pub struct Own<'a> {
     /// The client's own id of the request, which is given back.
     pub client_request_id: Option<&'a HeaderValue>,
     /// What is left of the caller's limits.
-    pub headroom: Option<Headroom>,
+    pub headrooms: Headrooms,
     /// The simulator answered.
     pub simulated: bool,
 }
@@ -146,9 +144,7 @@ pub fn client_headers(upstream: HeaderMap, own: &Own<'_>) -> HeaderMap {
 }
 
 fn add_own(out: &mut HeaderMap, own: &Own<'_>) {
-    if let Some(headroom) = own.headroom {
-        add_headroom(out, &headroom);
-    }
+    add_headrooms(out, &own.headrooms);
     let id = own.client_request_id.cloned().or_else(|| HeaderValue::from_str(own.request_id).ok());
     if let Some(id) = id {
         out.insert(X_REQUEST_ID, id);
@@ -177,17 +173,31 @@ pub fn add_rotating(out: &mut HeaderMap, at: Timestamp) {
 }
 
 /// Puts the caller's own limits in.
-pub fn add_headroom(out: &mut HeaderMap, headroom: &Headroom) {
+pub fn add_headrooms(out: &mut HeaderMap, headrooms: &Headrooms) {
+    let Headrooms { requests, input_tokens, output_tokens, tokens } = headrooms;
+    for (names, headroom) in [
+        (&RATELIMIT_REQUESTS, requests),
+        (&RATELIMIT_INPUT_TOKENS, input_tokens),
+        (&RATELIMIT_OUTPUT_TOKENS, output_tokens),
+        (&RATELIMIT_TOKENS, tokens),
+    ] {
+        if let Some(headroom) = headroom {
+            add_headroom(out, names, headroom);
+        }
+    }
+}
+
+fn add_headroom(out: &mut HeaderMap, names: &RateLimitNames, headroom: &Headroom) {
     // One allocation for the three values.
-    let mut text = BytesMut::with_capacity(40);
-    put_number(&mut text, u64::from(headroom.limit));
+    let mut text = BytesMut::with_capacity(48);
+    put_number(&mut text, headroom.limit);
     let limit = text.split().freeze();
-    put_number(&mut text, u64::from(headroom.remaining));
+    put_number(&mut text, headroom.remaining);
     let remaining = text.split().freeze();
     text.put_slice(&rfc3339_secs(headroom.reset));
-    for (name, value) in [(LIMIT, limit), (REMAINING, remaining), (RESET, text.freeze())] {
+    for (name, value) in [(names.limit, limit), (names.remaining, remaining), (names.reset, text.freeze())] {
         if let Some(value) = digits(value) {
-            out.insert(name, value);
+            out.insert(HeaderName::from_static(name), value);
         }
     }
 }
@@ -279,7 +289,7 @@ const fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use claviger_domain::limit::LimitKind;
+    use claviger_domain::limit::{LimitKind, LimitSubject};
     use proptest::prelude::*;
 
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -355,14 +365,20 @@ mod tests {
             ("connection", "close"),
             ("anthropic-ratelimit-tokens-reset", "x"),
         ]);
-        let headroom = Headroom {
-            kind: LimitKind::RequestsPerMinute,
-            limit: 60,
+        let headroom = |kind, limit| Headroom {
+            subject: LimitSubject::Key,
+            kind,
+            limit,
             remaining: 0,
             reset: Timestamp::from_secs(1_795_219_200),
         };
-        let own =
-            Own { request_id: "req_1", client_request_id: None, headroom: Some(headroom), simulated: true };
+        let headrooms = Headrooms {
+            requests: Some(headroom(LimitKind::RequestsPerMinute, 60)),
+            input_tokens: Some(headroom(LimitKind::InputTokensPerMinute, 20_000)),
+            output_tokens: Some(headroom(LimitKind::OutputTokensPerHour, 8_000)),
+            tokens: Some(headroom(LimitKind::TokensPerDay, 1_000_000_000_000)),
+        };
+        let own = Own { request_id: "req_1", client_request_id: None, headrooms, simulated: true };
         insta::assert_snapshot!(list(&client_headers(upstream, &own)), @r#"
         date: Sat, 21 Nov 2026 00:00:00 GMT
         set-cookie: a
@@ -371,6 +387,15 @@ mod tests {
         anthropic-ratelimit-requests-limit: 60
         anthropic-ratelimit-requests-remaining: 0
         anthropic-ratelimit-requests-reset: 2026-11-21T00:00:00Z
+        anthropic-ratelimit-input-tokens-limit: 20000
+        anthropic-ratelimit-input-tokens-remaining: 0
+        anthropic-ratelimit-input-tokens-reset: 2026-11-21T00:00:00Z
+        anthropic-ratelimit-output-tokens-limit: 8000
+        anthropic-ratelimit-output-tokens-remaining: 0
+        anthropic-ratelimit-output-tokens-reset: 2026-11-21T00:00:00Z
+        anthropic-ratelimit-tokens-limit: 1000000000000
+        anthropic-ratelimit-tokens-remaining: 0
+        anthropic-ratelimit-tokens-reset: 2026-11-21T00:00:00Z
         x-request-id: req_1
         x-claviger-simulated: true
         "#);

@@ -31,6 +31,7 @@ mod settle;
 pub mod simulate;
 mod stack;
 pub mod tls;
+pub mod tokens;
 pub mod worker;
 
 use std::{io, sync::Arc, time::Duration};

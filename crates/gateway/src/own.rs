@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use claviger_claude_wire::answers::Answer;
-use claviger_domain::{audit::Actor, grant::Forbidden, id::KeyId, proof::Proof};
+use claviger_domain::{audit::Actor, grant::Forbidden, id::KeyId, limit::Headrooms, proof::Proof};
 use claviger_service::{
     Caller as Asker, ServiceError,
     children::{ChildrenError, NewChild},
@@ -252,7 +252,7 @@ fn children_refusal(error: ChildrenError, text: Cow<'static, str>) -> Refusal {
         ChildrenError::TooOften(exceeded) => Refusal {
             // Ten a second flow back.
             retry_after_secs: Some(1),
-            headroom: Some(exceeded.headroom),
+            headrooms: Some(Box::new(Headrooms::of(exceeded.headroom))),
             ..Refusal::new(Answer::RateLimited, "own_too_often", text)
         },
         ChildrenError::Service(ServiceError::Invalid { .. }) => {

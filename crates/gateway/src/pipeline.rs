@@ -39,6 +39,7 @@ use crate::{
     route::{Attempt, route},
     sender,
     settle::unanswered,
+    tokens,
     worker::Worker,
 };
 
@@ -114,6 +115,7 @@ async fn run(
 
     let bucket = permit.head.operation.bucket(&permit.head.method);
     let admission = admit(&shared.services, &permit.caller, bucket, permit.head.at).await?;
+    let admission = tokens::hold(shared, &permit, admission)?;
     laps.end(Stage::Admit);
 
     let lease = reserve(worker, &permit, admission)?;
@@ -134,7 +136,7 @@ async fn run(
     let own = Own {
         request_id: request_id.as_str(),
         client_request_id: client_id.as_ref(),
-        headroom: lease.headroom(),
+        headrooms: lease.headrooms(),
         simulated: permit.caller.live.grant.key.class == KeyClass::Test,
     };
     let worker = Arc::clone(worker);

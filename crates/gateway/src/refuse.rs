@@ -8,7 +8,7 @@ use claviger_claude_wire::{
     answers::{Answer, RetryAfter},
     error::ErrorBody,
 };
-use claviger_domain::{clock::Timestamp, limit::Headroom};
+use claviger_domain::{clock::Timestamp, limit::Headrooms};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
@@ -45,8 +45,8 @@ pub struct Refusal {
     pub dpop_nonce: Option<String>,
     /// For answers whose wait is computed.
     pub retry_after_secs: Option<u64>,
-    /// The limit that binds.
-    pub headroom: Option<Headroom>,
+    /// The limit that binds, and what is left of the others.
+    pub headrooms: Option<Box<Headrooms>>,
     /// The budget that is spent.
     pub cap: Option<Cap>,
     /// The reason as metrics and audit records know it.
@@ -67,7 +67,7 @@ impl Refusal {
             challenge: None,
             dpop_nonce: None,
             retry_after_secs: None,
-            headroom: None,
+            headrooms: None,
             cap: None,
             reason,
             close: false,
@@ -120,8 +120,8 @@ pub fn refuse(refusal: &Refusal, whose: Refused<'_>) -> Response<ReplyBody> {
     if let Some(secs) = wait {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
     }
-    if let Some(headroom) = &refusal.headroom {
-        headers::add_headroom(&mut headers, headroom);
+    if let Some(headrooms) = &refusal.headrooms {
+        headers::add_headrooms(&mut headers, headrooms);
     }
     let challenge = refusal.challenge.or((row.status == 401).then_some(CHALLENGE));
     if let Some(nonce) = refusal.dpop_nonce.as_deref().and_then(|n| HeaderValue::from_str(n).ok()) {

@@ -164,7 +164,7 @@ fn own_headers(parts: &mut Parts, permit: &Permit, lease: &Lease) {
     let own = Own {
         request_id: permit.head.request_id.as_str(),
         client_request_id: permit.head.client_request_id(),
-        headroom: lease.headroom(),
+        headrooms: lease.headrooms(),
         simulated: lease.particulars().party.class == KeyClass::Test,
     };
     parts.headers = client_headers(std::mem::take(&mut parts.headers), &own);

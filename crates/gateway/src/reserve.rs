@@ -13,6 +13,7 @@ use claviger_domain::{
     clock::{EntropyError, Timestamp},
     id::{IntentId, KeyId, RequestId},
     ledger::{Intent, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
+    limit::Headrooms,
     money::{PicoUsd, usd_text},
     permission::{Endpoint, Scopes},
     tenancy::{Resource, ResourceKind},
@@ -33,6 +34,7 @@ use crate::{
     path::Operation,
     refuse::{Cap, Refusal},
     settle::{Bill, Ending, estimate},
+    tokens::counted,
     worker::{Shared, Worker},
 };
 
@@ -158,7 +160,7 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Result
     let (worst, held) = match held {
         Ok(found) => found,
         Err(error) => {
-            admitted.unsent();
+            admitted.refused();
             slot.release();
             return Err(error);
         }
@@ -276,10 +278,25 @@ impl Lease {
         &self.route
     }
 
-    /// What is left of the key's limits.
+    /// What is left of the limits that hold for the key.
     #[must_use]
-    pub fn headroom(&self) -> Option<claviger_domain::limit::Headroom> {
-        self.admitted.as_ref().and_then(|a| a.headroom)
+    pub fn headrooms(&self) -> Headrooms {
+        self.admitted.as_ref().map(|a| a.headrooms).unwrap_or_default()
+    }
+
+    /// The provider has said how many input tokens the call takes.
+    pub fn learn_input(&mut self, input: u64) {
+        if let Some(admitted) = &mut self.admitted {
+            admitted.learn_input(input, self.shared.clock.now());
+        }
+    }
+
+    /// The key's places are free, and limits count what the call took: all that was held for it, where nobody can tell.
+    fn leave(&mut self, row: &LedgerRow) {
+        let Some(admitted) = self.admitted.take() else { return };
+        let untold = row.outcome == Outcome::Unknown || row.flags.has(RowFlags::UNREADABLE);
+        let taken = if untold { admitted.held() } else { counted(&row.usage) };
+        admitted.settle(taken, self.shared.clock.now());
     }
 
     /// Writes the intent of one attempt down; an earlier one of this request is superseded.
@@ -436,7 +453,7 @@ impl Lease {
             }
         }
         // The key's place is free from here on, whatever the client still has to read.
-        self.admitted = None;
+        self.leave(&row);
         Some(slot.settle(row, made))
     }
 
@@ -522,6 +539,7 @@ impl Drop for Lease {
         if let Some(held) = self.held.take() {
             held.settle(row.cost);
         }
+        self.leave(&row);
         drop(slot.settle(row, Vec::new()));
     }
 }

@@ -20,6 +20,7 @@ mod import;
 mod issuer;
 mod job;
 mod key;
+mod limit_args;
 mod limits;
 mod login;
 mod notice;

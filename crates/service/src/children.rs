@@ -12,17 +12,17 @@ use claviger_domain::{
     id::KeyId,
     key::{
         KeyPolicy, KeyRecord, KeyState, RevocationReason,
-        child::{self, ChildError, ChildWish, MOST_CHILDREN, WishedLimits},
+        child::{self, ChildError, ChildWish, MOST_CHILDREN},
         patch::{MAX_NAME_LEN, check_record},
         transition::{KeyVerb, TransitionError, decide},
     },
-    limit::Exceeded,
+    limit::{Exceeded, Limits},
     permission::{Endpoint, ModelGlob, PermissionError, Scopes},
     ports::{Change, Store, StoreError, children::ChildCap},
     token::{Brand, Token},
 };
 use serde::Deserialize;
-pub use standing::{Left, Notice, Standing};
+pub use standing::{Notice, Standing};
 
 use crate::{
     Caller, ServiceError,
@@ -52,25 +52,9 @@ pub struct NewChild {
     /// Address blocks.
     pub allow_ip: Vec<String>,
     /// Rates and concurrency.
-    pub limits: NewLimits,
+    pub limits: Limits,
     /// Total uses.
     pub max_uses: Option<u64>,
-}
-
-/// Limits as they are asked for.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NewLimits {
-    /// Requests a second.
-    pub rps: Option<u32>,
-    /// Requests a minute.
-    pub rpm: Option<u32>,
-    /// Requests an hour.
-    pub rph: Option<u32>,
-    /// Requests a UTC day.
-    pub rpd: Option<u32>,
-    /// Requests in flight.
-    pub concurrency: Option<u32>,
 }
 
 /// Why a holder does not get what it asks for.
@@ -367,7 +351,6 @@ fn wish(new: NewChild) -> Result<ChildWish, ServiceError> {
         |word: &String| Endpoint::parse(word.trim()).ok_or_else(|| PermissionError::Endpoint(word.clone()));
     let endpoints = new.endpoints.iter().map(endpoint).collect::<Result<_, _>>();
     let scopes = if new.scopes.is_empty() { Ok(None) } else { Scopes::parse(&new.scopes).map(Some) };
-    let NewLimits { rps, rpm, rph, rpd, concurrency } = new.limits;
     Ok(ChildWish {
         name: new.name,
         ttl_secs: new.ttl_secs,
@@ -376,7 +359,7 @@ fn wish(new: NewChild) -> Result<ChildWish, ServiceError> {
         scopes: scopes.map_err(invalid("scopes"))?,
         allow_ip: CidrList::parse(&new.allow_ip)
             .map_err(|e: CidrError| ServiceError::invalid("allow_ip", e))?,
-        limits: WishedLimits { rps, rpm, rph, rpd, concurrency },
+        limits: new.limits,
         max_uses: new.max_uses,
     })
 }

@@ -30,12 +30,13 @@ use claviger_domain::{
     id::{IntentId, KeyId, NodeId, OwnerId, RequestId, WorkspaceId},
     key::{KeyRecord, KeyStatus, KeyUse},
     ledger::{Group, Intent, LedgerRow, Outcome, Party, Route},
+    limit::{Limits, UsedBefore},
     money::PicoUsd,
     permission::{Access, Endpoint, Scopes},
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, GrantRow,
         KeyFilter, LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery,
-        UsageTotal, notices::Courier,
+        UsageTotal, UsedBy, notices::Courier,
     },
     secret::SecretBytes,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
@@ -375,6 +376,16 @@ impl Store for FakeStore {
             };
             let found = key.map(|key| GrantRow {
                 workspace_archived: archived(&key),
+                owner_limits: state
+                    .owners
+                    .iter()
+                    .find(|o| o.id == key.owner)
+                    .map_or(Limits::NONE, |o| o.limits),
+                workspace_limits: state
+                    .workspaces
+                    .iter()
+                    .find(|w| w.id == key.workspace)
+                    .map_or(Limits::NONE, |w| w.limits),
                 succession: state.lifecycle.succession(&key.id),
                 demanded: state.lifecycle.demanded(&key.workspace),
                 signing: state.signing.iter().filter(|r| r.key == key.id).cloned().collect(),
@@ -414,10 +425,18 @@ impl Store for FakeStore {
         Ok(ids.iter().filter_map(used).collect())
     }
 
-    async fn requests_since(&self, id: &KeyId, _since: Timestamp) -> Result<(u64, u64), StoreError> {
+    async fn used_since(&self, by: UsedBy<'_>, _since: Timestamp) -> Result<UsedBefore, StoreError> {
         self.up()?;
-        let used = lock(&self.state).used.get(id).copied().unwrap_or_default();
-        Ok((used.0, used.1))
+        let state = lock(&self.state);
+        let concerned = |key: &&KeyRecord| match by {
+            UsedBy::Key(id) => key.id == *id,
+            UsedBy::Owner(id) => key.owner == *id,
+            UsedBy::Workspace(id) => key.workspace == *id,
+        };
+        let used = state.keys.iter().filter(concerned).filter_map(|key| state.used.get(&key.id));
+        Ok(used.fold(UsedBefore::default(), |sum, (work_today, look_today, _)| {
+            sum.plus(UsedBefore { work_today: *work_today, look_today: *look_today, ..UsedBefore::default() })
+        }))
     }
 
     async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use claviger_domain::{
     access_token::denial::DenialSubject,
     clock::{Clock, Timestamp},
-    id::{KeyId, WorkspaceId},
+    id::{KeyId, OwnerId, WorkspaceId},
     ports::{FeedEntry, FeedKind, FeedPage, Sealer, Store, StoreError},
     token::PublicId,
 };
@@ -117,7 +117,10 @@ impl Feed {
                     Ok(id) => self.grants.workspace_changed(&id, entry.seq),
                     Err(_) => self.grants.reload_all(entry.seq).await?,
                 },
-                FeedKind::Owner => {}
+                FeedKind::Owner => match OwnerId::parse(&entry.id) {
+                    Ok(id) => self.grants.owner_changed(&id, entry.seq),
+                    Err(_) => self.grants.reload_all(entry.seq).await?,
+                },
                 FeedKind::Upstream | FeedKind::Credential => routes_changed = true,
                 FeedKind::Secret => secrets_changed = true,
                 FeedKind::TokenKey => token_keys_changed = true,

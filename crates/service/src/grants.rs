@@ -7,6 +7,7 @@
 mod cut;
 mod lookup;
 mod runtime;
+mod subject;
 mod table;
 mod told;
 
@@ -23,12 +24,12 @@ use arc_swap::ArcSwap;
 use claviger_domain::{
     clock::{BootInstant, Clock, MICROS_PER_DAY, Timestamp},
     grant::{AuthFailure, Forbidden, Grant},
-    id::{KeyId, WorkspaceId},
+    id::{KeyId, OwnerId, WorkspaceId},
     key::{KeyRecord, KeyState},
-    limit::set::UsedBefore,
+    limit::UsedBefore,
     mac::Peppers,
     permission::{Access, Endpoint},
-    ports::{GrantRow, Sealer, Store, StoreError},
+    ports::{GrantRow, Sealer, Store, StoreError, UsedBy},
     proof::Proofs,
     signature::Signers,
     token::{PublicId, Token},
@@ -37,10 +38,12 @@ use claviger_domain::{
 pub use cut::CutSignal;
 use lookup::{Found, Lookups, Turn};
 pub use runtime::{KeyRuntime, REVOCATION_GRACE_US};
-use table::{Now, Table};
+pub use subject::{Counter, SubjectRuntime};
+pub(crate) use subject::{SUBJECTS, Subject};
+use table::{Now, Table, UsedHere};
 pub use told::Told;
 
-use crate::signing;
+use crate::{ServiceError, signing};
 
 /// How long the store may take to answer a look-up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,17 +61,26 @@ pub struct LiveGrant {
     /// Of a child key: its parent, whose rules and limits hold for it, too. Set on whatever [`Grants::verify`] gives
     /// out.
     pub parent: Option<Arc<LiveGrant>>,
+    /// Limit state of all keys of its owner.
+    owner: Arc<SubjectRuntime>,
+    /// Limit state of all keys of its workspace.
+    workspace: Arc<SubjectRuntime>,
     /// What every answer to this key's callers says beside; `None`: nothing.
     told: Option<Arc<Told>>,
 }
 
 impl LiveGrant {
-    fn new(grant: Grant, runtime: Arc<KeyRuntime>) -> Self {
+    fn new(grant: Grant, (runtime, owner, workspace): Runtimes) -> Self {
         let told = Told::of(&grant).map(Arc::new);
         let limits = grant.key.limits_in_force();
         let mut grant = grant;
         grant.key.policy.limits = limits;
-        Self { grant, runtime, parent: None, told }
+        Self { grant, runtime, parent: None, owner, workspace, told }
+    }
+
+    /// What outlives it.
+    fn runtimes(&self) -> Runtimes {
+        (Arc::clone(&self.runtime), Arc::clone(&self.owner), Arc::clone(&self.workspace))
     }
 
     /// What must be shown beside the key: by its own rules, its workspace's, and its parent's.
@@ -89,8 +101,9 @@ impl LiveGrant {
 
     /// The same child of this parent.
     fn within(&self, parent: Arc<Self>) -> Self {
-        let (grant, runtime) = (self.grant.clone(), Arc::clone(&self.runtime));
-        Self { grant, runtime, parent: Some(parent), told: self.told.clone() }
+        let (runtime, owner, workspace) = self.runtimes();
+        let (grant, told) = (self.grant.clone(), self.told.clone());
+        Self { grant, runtime, parent: Some(parent), owner, workspace, told }
     }
 
     /// What every answer to this key's callers says beside: that the key, or its parent, is on its way out.
@@ -137,6 +150,9 @@ impl LiveGrant {
         limits(self) || self.parent.as_ref().is_some_and(|parent| limits(parent))
     }
 }
+
+/// What is going on with a key, its owner and its workspace.
+type Runtimes = (Arc<KeyRuntime>, Arc<SubjectRuntime>, Arc<SubjectRuntime>);
 
 /// Why a token was not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -259,6 +275,18 @@ impl Grants {
         self.0.table.get(&PublicId::of_key(id)?)
     }
 
+    /// A key as it stands, for whoever looks: as it is held here, or as it would be at its next use. Looking changes
+    /// nothing, and uses no place in the table.
+    ///
+    /// # Errors
+    /// [`ServiceError::NotFound`], [`ServiceError::Unavailable`].
+    pub async fn look_at(&self, id: &KeyId) -> Result<Arc<LiveGrant>, ServiceError> {
+        let live = self.0.seen(id).await?.ok_or_else(|| ServiceError::not_found("key", id))?;
+        let Some(parent) = &live.grant.key.parent else { return Ok(live) };
+        let parent = self.0.seen(parent).await?;
+        Ok(parent.map_or_else(|| Arc::clone(&live), |parent| Arc::new(live.within(parent))))
+    }
+
     /// How many calls of a key are in flight here.
     #[must_use]
     pub fn in_flight(&self, id: &KeyId) -> u32 {
@@ -348,12 +376,17 @@ impl Grants {
 
     /// A workspace changed: its keys are read anew when they are next used.
     pub(crate) fn workspace_changed(&self, workspace: &WorkspaceId, seq: i64) {
-        self.0.table.forget_before(seq, Some(workspace));
+        self.0.table.forget_of_workspace(seq, workspace);
+    }
+
+    /// An owner changed: its keys are read anew when they are next used.
+    pub(crate) fn owner_changed(&self, owner: &OwnerId, seq: i64) {
+        self.0.table.forget_of_owner(seq, owner);
     }
 
     /// Part of the feed was missed: nothing read before `head` is believed.
     pub(crate) async fn reload_all(&self, head: i64) -> Result<(), StoreError> {
-        self.0.table.forget_before(head, None);
+        self.0.table.forget_before(head);
         for id in self.0.table.ids() {
             self.0.reload(id).await?;
         }
@@ -397,6 +430,18 @@ impl Inner {
         Ok(live)
     }
 
+    /// A key as it is held, or as it would be; it is not put into the table.
+    async fn seen(&self, id: &KeyId) -> Result<Option<Arc<LiveGrant>>, StoreError> {
+        let Some(id) = PublicId::of_key(id) else { return Ok(None) };
+        if let Some(live) = self.table.get(&id) {
+            return Ok(Some(live));
+        }
+        let (as_of, found) = self.store.key_for_grant(id).await?;
+        let Some(found) = found else { return Ok(None) };
+        let used = self.used_before(&found.key).await?;
+        Ok(Some(Arc::new(self.table.look(self.granted(found, as_of), used, self.clock.now()))))
+    }
+
     /// Reads a key until what was read is still true when it arrives.
     async fn load(&self, id: PublicId) -> Found {
         for _ in 0..LOOKUP_TRIES {
@@ -430,30 +475,51 @@ impl Inner {
     }
 
     fn granted(&self, row: GrantRow, as_of: i64) -> Grant {
-        let GrantRow { key, workspace_archived, succession, demanded, signing } = row;
+        let GrantRow {
+            key,
+            workspace_archived,
+            owner_limits,
+            workspace_limits,
+            succession,
+            demanded,
+            signing,
+        } = row;
         let signers = signing::unsealed(self.sealer.as_ref(), signing);
-        Grant { key, workspace_archived, succession, demanded, signers, as_of }
+        Grant {
+            key,
+            workspace_archived,
+            owner_limits,
+            workspace_limits,
+            succession,
+            demanded,
+            signers,
+            as_of,
+        }
     }
 
-    /// What a key that this node meets for the first time has used already.
-    async fn used_before(&self, key: &KeyRecord) -> Result<UsedBefore, StoreError> {
-        if self.table.has_runtime(&key.public_id) {
-            return Ok(UsedBefore::default());
-        }
-        let day = Timestamp::from_micros(self.clock.now().utc_day().saturating_mul(MICROS_PER_DAY));
-        let (work_today, look_today) = self.store.requests_since(&key.id, day).await?;
+    /// What a key, its owner and its workspace have used already, if this node meets them for the first time.
+    async fn used_before(&self, key: &KeyRecord) -> Result<UsedHere, StoreError> {
+        let since = Timestamp::from_micros(self.clock.now().utc_day().saturating_mul(MICROS_PER_DAY));
+        let known = self.table.knows(key);
+        let group = async |known: bool, by: UsedBy<'_>| match known {
+            true => Ok(UsedBefore::default()),
+            false => self.store.used_since(by, since).await,
+        };
+        Ok(UsedHere {
+            key: if known.key { UsedBefore::default() } else { self.key_used_before(key, since).await? },
+            owner: group(known.owner, UsedBy::Owner(&key.owner)).await?,
+            workspace: group(known.workspace, UsedBy::Workspace(&key.workspace)).await?,
+        })
+    }
+
+    async fn key_used_before(&self, key: &KeyRecord, since: Timestamp) -> Result<UsedBefore, StoreError> {
+        let today = self.store.used_since(UsedBy::Key(&key.id), since).await?;
         let uses = self.store.key_uses(std::slice::from_ref(&key.id)).await?;
-        let uses = uses.first().map_or(0, |(_, used)| used.uses);
-        let own = UsedBefore { work_today, look_today, uses };
+        let own = UsedBefore { uses: uses.first().map_or(0, |(_, used)| used.uses), ..today };
         if key.parent.is_some() {
             return Ok(own);
         }
-        let children = self.store.used_by_children(&key.id, day).await?;
-        Ok(UsedBefore {
-            work_today: own.work_today.saturating_add(children.work_today),
-            look_today: own.look_today.saturating_add(children.look_today),
-            uses: own.uses.saturating_add(children.uses),
-        })
+        Ok(own.plus(self.store.used_by_children(&key.id, since).await?))
     }
 }
 

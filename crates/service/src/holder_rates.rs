@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Mutex};
 use claviger_domain::{
     clock::Timestamp,
     limit::{
-        Exceeded, Headroom, LimitKind,
+        Exceeded, Headroom, LimitKind, LimitSubject,
         gcra::{Gcra, Rate},
     },
     token::PublicId,
@@ -37,6 +37,7 @@ impl HolderRates {
             return Ok(());
         }
         let headroom = Headroom {
+            subject: LimitSubject::Key,
             kind: LimitKind::RequestsPerMinute,
             limit: RATE.limit(),
             remaining: decision.remaining,

@@ -1,10 +1,11 @@
 //! Issuing, showing and changing keys.
 
 pub(crate) mod end;
-mod wish;
+pub(crate) mod wish;
 
 use std::{collections::HashMap, sync::Arc};
 
+pub use claviger_domain::limit::LimitsPatch;
 use claviger_domain::{
     audit::AuditEvent,
     clock::{Clock, Entropy, Timestamp},
@@ -44,27 +45,6 @@ const TRIES: u32 = 5;
 const DEFAULT_PAGE: u32 = 100;
 /// A page of 1,000, and one more that tells whether there are more.
 const MAX_PAGE: u32 = 1_001;
-
-/// Limits as asked for: `None` leaves the default or the present value, `Some(None)` lifts the limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsPatch {
-    /// Requests a second.
-    #[serde(deserialize_with = "given")]
-    pub rps: Option<Option<u32>>,
-    /// Requests a minute.
-    #[serde(deserialize_with = "given")]
-    pub rpm: Option<Option<u32>>,
-    /// Requests an hour.
-    #[serde(deserialize_with = "given")]
-    pub rph: Option<Option<u32>>,
-    /// Requests a UTC day.
-    #[serde(deserialize_with = "given")]
-    pub rpd: Option<Option<u32>>,
-    /// Requests in flight at once.
-    #[serde(deserialize_with = "given")]
-    pub concurrency: Option<Option<u32>>,
-}
 
 /// Tells a field that is `null` from one that is missing.
 fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use claviger_domain::{
     clock::{Clock, Entropy},
     id::{OwnerId, WorkspaceId},
+    limit::{Limits, LimitsPatch},
     ports::{Change, Store},
     tenancy::{Environment, OwnerRecord, WorkspaceRecord},
 };
 
 use serde_json::json;
 
-use crate::{Caller, ServiceError, digests, grants::Grants, naming::check_name};
+use crate::{Caller, ServiceError, digests, grants::Grants, keys::wish::check_limits, naming::check_name};
 
 /// Workspaces and owners.
 #[derive(Clone)]
@@ -42,9 +43,11 @@ impl Tenants {
         &self,
         name: &str,
         environment: Environment,
+        limits: LimitsPatch,
         caller: &Caller,
     ) -> Result<WorkspaceRecord, ServiceError> {
         check_name("name", name)?;
+        check_limits(limits)?;
         if self.0.store.workspace(name).await?.is_some() {
             return Err(ServiceError::conflict("workspace name", format!("`{name}` is taken")));
         }
@@ -53,6 +56,7 @@ impl Tenants {
             id: WorkspaceId::generate(self.0.entropy.as_ref())?,
             name: name.to_owned(),
             environment,
+            limits: Limits::NONE.patched(&limits),
             created_at: now,
             archived_at: None,
             version: 1,
@@ -80,30 +84,34 @@ impl Tenants {
         found.ok_or_else(|| ServiceError::not_found("workspace", id_or_name))
     }
 
-    /// Changes a workspace's environment class. What is so already stays as it is.
+    /// Changes a workspace's environment class and limits. What is so already stays as it is.
     ///
     /// # Errors
-    /// [`ServiceError::NotFound`], [`ServiceError::Stale`], [`ServiceError::Conflict`] when it is archived.
+    /// [`ServiceError::NotFound`], [`ServiceError::Invalid`], [`ServiceError::Stale`], [`ServiceError::Conflict`] when
+    /// it is archived.
     pub async fn update_workspace(
         &self,
         id_or_name: &str,
-        environment: Environment,
+        (environment, limits): (Option<Environment>, LimitsPatch),
         expected_version: Option<i64>,
         caller: &Caller,
     ) -> Result<WorkspaceRecord, ServiceError> {
+        check_limits(limits)?;
         let before = self.workspace(id_or_name).await?;
         fresh("workspace", before.version, expected_version)?;
         if before.archived_at.is_some() {
             return Err(ServiceError::conflict("workspace", format!("`{}` is archived", before.name)));
         }
-        if before.environment == environment {
+        let environment = environment.unwrap_or(before.environment);
+        let after = WorkspaceRecord { environment, limits: before.limits.patched(&limits), ..before.clone() };
+        if after == before {
             return Ok(before);
         }
-        let after = WorkspaceRecord { environment, ..before.clone() };
         let event = caller.event(self.0.clock.now(), "workspace.update", after.id.as_str());
         let event = digests::with(event, Some(&json!(before)), Some(&json!(after)));
         let event = event.with("environment", environment.as_str());
-        self.0.store.apply(vec![Change::UpdateWorkspace(after.clone())], event).await?;
+        let applied = self.0.store.apply(vec![Change::UpdateWorkspace(after.clone())], event).await?;
+        self.0.grants.workspace_changed(&after.id, applied.seq);
         Ok(WorkspaceRecord { version: after.version + 1, ..after })
     }
 
@@ -137,10 +145,12 @@ impl Tenants {
         &self,
         name: &str,
         email: Option<&str>,
+        limits: LimitsPatch,
         caller: &Caller,
     ) -> Result<OwnerRecord, ServiceError> {
         check_name("name", name)?;
         email.map_or(Ok(()), check_email)?;
+        check_limits(limits)?;
         if self.0.store.owner(name).await?.is_some() {
             return Err(ServiceError::conflict("owner name", format!("`{name}` is taken")));
         }
@@ -149,6 +159,7 @@ impl Tenants {
             id: OwnerId::generate(self.0.entropy.as_ref())?,
             name: name.to_owned(),
             email: email.map(str::to_owned),
+            limits: Limits::NONE.patched(&limits),
             created_at: now,
             archived_at: None,
             version: 1,
@@ -175,7 +186,7 @@ impl Tenants {
         found.ok_or_else(|| ServiceError::not_found("owner", id_or_name))
     }
 
-    /// Changes an owner's address; `None`: it has none any more. What is so already stays as it is.
+    /// Changes an owner's address (`Some(None)`: it has none any more) and limits. What is so already stays as it is.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::Invalid`], [`ServiceError::Stale`],
@@ -183,23 +194,26 @@ impl Tenants {
     pub async fn update_owner(
         &self,
         id_or_name: &str,
-        email: Option<&str>,
+        (email, limits): (Option<Option<&str>>, LimitsPatch),
         expected_version: Option<i64>,
         caller: &Caller,
     ) -> Result<OwnerRecord, ServiceError> {
-        email.map_or(Ok(()), check_email)?;
+        email.flatten().map_or(Ok(()), check_email)?;
+        check_limits(limits)?;
         let before = self.owner(id_or_name).await?;
         fresh("owner", before.version, expected_version)?;
         if before.archived_at.is_some() {
             return Err(ServiceError::conflict("owner", format!("`{}` is archived", before.name)));
         }
-        if before.email.as_deref() == email {
+        let email = email.map_or_else(|| before.email.clone(), |email| email.map(str::to_owned));
+        let after = OwnerRecord { email, limits: before.limits.patched(&limits), ..before.clone() };
+        if after == before {
             return Ok(before);
         }
-        let after = OwnerRecord { email: email.map(str::to_owned), ..before.clone() };
         let event = caller.event(self.0.clock.now(), "owner.update", after.id.as_str());
         let event = digests::with(event, Some(&json!(before)), Some(&json!(after)));
-        self.0.store.apply(vec![Change::UpdateOwner(after.clone())], event).await?;
+        let applied = self.0.store.apply(vec![Change::UpdateOwner(after.clone())], event).await?;
+        self.0.grants.owner_changed(&after.id, applied.seq);
         Ok(OwnerRecord { version: after.version + 1, ..after })
     }
 

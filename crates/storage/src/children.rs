@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use claviger_domain::{
     clock::Timestamp,
     id::KeyId,
-    limit::UsedBefore,
+    limit::{Tokens, UsedBefore},
     ports::{
         StoreError,
         children::{ChildCap, ChildStore},
@@ -30,8 +30,10 @@ statements! {
     ANY = "SELECT id FROM api_keys WHERE parent_id = $1 LIMIT 1";
     /// Those that may have been used since a moment.
     LATELY = "SELECT id FROM api_keys WHERE parent_id = $1 AND expires_us > $2";
-    /// Requests by bucket, on whole days.
-    DAYS = "SELECT CAST(COALESCE(SUM(u.work), 0) AS BIGINT) AS work, CAST(COALESCE(SUM(u.look), 0) AS BIGINT) AS look \
+    /// Requests by bucket, and tokens that were not read from the cache, on whole days.
+    DAYS = "SELECT CAST(COALESCE(SUM(u.work), 0) AS BIGINT) AS work, CAST(COALESCE(SUM(u.look), 0) AS BIGINT) AS look, \
+            CAST(COALESCE(SUM(u.input_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens), 0) AS BIGINT) \
+            AS input_tokens, CAST(COALESCE(SUM(u.output_tokens), 0) AS BIGINT) AS output_tokens \
             FROM api_keys k JOIN usage_days u ON u.key_id = k.id WHERE k.parent_id = $1 AND u.utc_day >= $2";
     LAST_USED = "SELECT MAX(u.last_used_us) AS last_used_us \
                  FROM api_keys k JOIN key_uses u ON u.key_id = k.id WHERE k.parent_id = $1";
@@ -60,8 +62,9 @@ impl ChildStore for Database {
         }
         let mut used = UsedBefore::default();
         if let Some(row) = tx.row(DAYS, args![parent.as_str(), since.utc_day()]).await? {
-            let (work, look) = read("usage_days", &row, |row| Ok((row.int("work")?, row.int("look")?)))?;
-            (used.work_today, used.look_today) = (work.cast_unsigned(), look.cast_unsigned());
+            let column = |name| read("usage_days", &row, |row| row.int(name)).map(i64::cast_unsigned);
+            (used.work_today, used.look_today) = (column("work")?, column("look")?);
+            used.tokens_today = Tokens { input: column("input_tokens")?, output: column("output_tokens")? };
         }
         if let Some(row) = tx.row(USES, args![parent.as_str()]).await? {
             used.uses = read("key_uses", &row, |row| row.int("uses"))?.cast_unsigned();
@@ -95,8 +98,7 @@ async fn add_unfolded(
     let pending = usage::unfolded_of_all(tx).await?;
     for (day, total) in &pending.days {
         if children.contains(&day.key) && day.day >= since.utc_day() {
-            used.work_today += total.work.cast_unsigned();
-            used.look_today += total.look.cast_unsigned();
+            *used = used.plus(total.used());
         }
     }
     used.uses += pending

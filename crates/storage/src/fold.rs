@@ -9,6 +9,7 @@ use claviger_domain::{
     clock::Timestamp,
     id::{KeyId, WorkspaceId},
     ledger::{LedgerRow, Outcome, RowFlags},
+    limit::{Tokens, UsedBefore},
     money::PICO_PER_USD,
     permission::{Access, Endpoint, Scopes},
     ports::UsageTotal,
@@ -186,6 +187,17 @@ impl DayTotal {
                 + i128::from(row.int("cost_rest_pusd")?),
             accesses: Scopes::from_bits(row.int("accesses")?),
         })
+    }
+
+    /// What of it limits count.
+    pub fn used(&self) -> UsedBefore {
+        let [input, write_5m, write_1h, _, output, _] = self.counts.map(i64::cast_unsigned);
+        UsedBefore {
+            work_today: self.work.cast_unsigned(),
+            look_today: self.look.cast_unsigned(),
+            uses: 0,
+            tokens_today: Tokens { input: input + write_5m + write_1h, output },
+        }
     }
 
     /// Adds it to a report's row.

@@ -18,7 +18,7 @@ use claviger_domain::{
 use crate::{
     engine::{Arg, Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
-    signing,
+    signing, tenants,
 };
 
 macro_rules! columns {
@@ -85,8 +85,10 @@ statements! {
     /// one state.
     GET_FOR_GRANT = concat!(
         "SELECT f.seq, w.archived_us, r.successor_id, r.started_us, r.overlap_secs, r.extended_us, \
-         COALESCE(p.body, d.body) AS demands, ", columns!("k."),
+         COALESCE(p.body, d.body) AS demands, w.limits AS workspace_limits, o.limits AS owner_limits, ",
+        columns!("k."),
         " FROM feed_head f LEFT JOIN api_keys k ON k.id = $1 LEFT JOIN workspaces w ON w.id = k.workspace_id \
+         LEFT JOIN owners o ON o.id = k.owner_id \
          LEFT JOIN rotations r ON r.old_key_id = $1 AND r.ended_us IS NULL \
          LEFT JOIN policies p ON p.id = k.workspace_id LEFT JOIN policies d ON d.id = ''"
     );
@@ -162,6 +164,8 @@ pub(crate) async fn get_for_grant(db: &Db, id: PublicId) -> Result<(i64, Option<
         Ok(GrantRow {
             key: record(row)?,
             workspace_archived: row.opt_int("archived_us")?.is_some(),
+            owner_limits: tenants::limits(row, "owner_limits")?,
+            workspace_limits: tenants::limits(row, "workspace_limits")?,
             succession: succession(row)?,
             demanded: demands(row)?,
             signing,

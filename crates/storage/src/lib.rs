@@ -60,9 +60,10 @@ use claviger_domain::{
     id::{KeyId, NodeId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
+    limit::UsedBefore,
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedPage, GrantRow, KeyFilter, LedgerStore,
-        SealedSecret, Store, StoreError, UsageQuery, UsageTotal,
+        SealedSecret, Store, StoreError, UsageQuery, UsageTotal, UsedBy,
     },
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
@@ -190,9 +191,10 @@ impl Store for Database {
     async fn key_uses(&self, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
         usage::key_uses(&self.db, ids).await
     }
-    async fn requests_since(&self, id: &KeyId, since: Timestamp) -> Result<(u64, u64), StoreError> {
-        usage::requests_since(&self.db, id, since).await
+    async fn used_since(&self, by: UsedBy<'_>, since: Timestamp) -> Result<UsedBefore, StoreError> {
+        usage::used_since(&self.db, by, since).await
     }
+
     async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError> {
         tenants::workspaces(&self.db).await
     }

@@ -36,6 +36,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("holds", include_str!("../migrations/0017_holds.sql")),
     ("working_keys", include_str!("../migrations/0018_working_keys.sql")),
     ("budgets", include_str!("../migrations/0019_budgets.sql")),
+    ("limits", include_str!("../migrations/0020_limits.sql")),
 ];
 
 statements! {

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use claviger_domain::{
     clock::{MICROS_PER_DAY, Timestamp},
-    id::{KeyId, WorkspaceId},
+    id::{KeyId, OwnerId, WorkspaceId},
     key::KeyUse,
     ledger::LedgerRow,
-    ports::{StoreError, UsageBy, UsageQuery, UsageTotal},
+    limit::UsedBefore,
+    ports::{StoreError, UsageBy, UsageQuery, UsageTotal, UsedBy},
 };
 
 use crate::{
@@ -37,6 +38,12 @@ statements! {
     DAYS_OF_KEY = concat!(
         "SELECT ", columns!(), " FROM usage_days WHERE utc_day >= $1 AND utc_day < $2 \
          AND key_id = $3 AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4)"
+    );
+    /// Of all keys of an owner.
+    DAYS_OF_OWNER = concat!(
+        "SELECT ", columns!(), " FROM usage_days WHERE utc_day >= $1 AND utc_day < $2 \
+         AND CAST($3 AS TEXT) IS NULL AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4) \
+         AND key_id IN (SELECT id FROM api_keys WHERE owner_id = $5)"
     );
     FIRST_DAY = "SELECT first_day FROM retention WHERE one = 1";
     KEY_USES = "SELECT key_id AS id, uses, last_used_us, last_used_ip, last_user_agent FROM key_uses \
@@ -90,10 +97,11 @@ impl Cover {
 }
 
 /// What a report is narrowed to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Only<'a> {
     key: Option<&'a KeyId>,
     workspace: Option<&'a WorkspaceId>,
+    owner: Option<&'a OwnerId>,
 }
 
 impl Only<'_> {
@@ -103,7 +111,7 @@ impl Only<'_> {
 }
 
 pub(crate) async fn usage(db: &Db, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
-    let only = Only { key: query.key.as_ref(), workspace: query.workspace.as_ref() };
+    let only = Only { key: query.key.as_ref(), workspace: query.workspace.as_ref(), owner: None };
     let span = (query.from.unwrap_or(Timestamp::from_micros(i64::MIN)), query.until.unwrap_or(NEVER));
     let mut totals: BTreeMap<String, UsageTotal> = BTreeMap::new();
     if query.by.is_none() {
@@ -133,16 +141,16 @@ fn group_of(by: Option<UsageBy>, day: &DayKey) -> String {
     }
 }
 
-/// How many requests of a key there were, by bucket: (work, look).
-pub(crate) async fn requests_since(db: &Db, key: &KeyId, since: Timestamp) -> Result<(u64, u64), StoreError> {
-    let only = Only { key: Some(key), workspace: None };
-    let (mut work, mut look) = (0, 0);
-    each_total(db, (since, NEVER), only, |_, total| {
-        work += total.work.cast_unsigned();
-        look += total.look.cast_unsigned();
-    })
-    .await?;
-    Ok((work, look))
+/// What a key, an owner or a workspace has used since the begin of a day. The model's tokens of batches are in it.
+pub(crate) async fn used_since(db: &Db, by: UsedBy<'_>, since: Timestamp) -> Result<UsedBefore, StoreError> {
+    let only = match by {
+        UsedBy::Key(key) => Only { key: Some(key), ..Only::default() },
+        UsedBy::Owner(owner) => Only { owner: Some(owner), ..Only::default() },
+        UsedBy::Workspace(workspace) => Only { workspace: Some(workspace), ..Only::default() },
+    };
+    let mut used = UsedBefore::default();
+    each_total(db, (since, NEVER), only, |_, total| used = used.plus(total.used())).await?;
+    Ok(used)
 }
 
 /// Hands over every total that lies in the span, of one state of the database.
@@ -156,18 +164,28 @@ async fn each_total(
     let cover = Cover::new(span.0, span.1, first_day(&mut tx).await?);
     let narrowed = |from: i64, until: i64| [args![from, until], only.args()].concat();
     if cover.days.0 < cover.days.1 {
-        let days = if only.key.is_some() { DAYS_OF_KEY } else { DAYS };
-        tx.each(days, narrowed(cover.days.0, cover.days.1), |row| {
+        let mut values = narrowed(cover.days.0, cover.days.1);
+        values.extend(only.owner.map(|owner| Arg::from(owner.as_str())));
+        let days = match (only.key, only.owner) {
+            (Some(_), _) => DAYS_OF_KEY,
+            (None, Some(_)) => DAYS_OF_OWNER,
+            (None, None) => DAYS,
+        };
+        tx.each(days, values, |row| {
             let (day, total) = read("usage_days", &row, |row| Ok((day_key(row)?, DayTotal::read(row)?)))?;
             take(&day, &total);
             Ok(())
         })
         .await?;
     }
-    let mut rest = unfolded(&mut tx, only, |row| cover.holds(row.at)).await?;
+    let concerns = |row: &LedgerRow| only.owner.is_none_or(|owner| row.party.owner == *owner);
+    let mut rest = unfolded(&mut tx, only, |row| cover.holds(row.at) && concerns(row)).await?;
     for (from, until) in cover.edges {
         tx.each(ledger::FOLDED_IN_TIME, narrowed(from.as_micros(), until.as_micros()), |row| {
-            rest.add(&read("ledger", &row, ledger::record)?);
+            let row = read("ledger", &row, ledger::record)?;
+            if concerns(&row) {
+                rest.add(&row);
+            }
             Ok(())
         })
         .await?;
@@ -196,7 +214,7 @@ async fn unfolded(
 
 /// The same of all keys.
 pub(crate) async fn unfolded_of_all(tx: &mut Tx) -> Result<Pending, Failure> {
-    unfolded(tx, Only { key: None, workspace: None }, |_| true).await
+    unfolded(tx, Only::default(), |_| true).await
 }
 
 /// Days before this one are only known as totals.
@@ -231,7 +249,7 @@ fn day_key(row: &Row) -> Result<DayKey, Unreadable> {
 pub(crate) async fn key_uses(db: &Db, ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
     let mut tx = db.snapshot().await?;
     let key = if let [one] = ids { Some(one) } else { None };
-    let recent = unfolded(&mut tx, Only { key, workspace: None }, |_| true).await?.uses;
+    let recent = unfolded(&mut tx, Only { key, ..Only::default() }, |_| true).await?.uses;
     let mut uses: HashMap<KeyId, KeyUse> = HashMap::with_capacity(ids.len());
     for some in ids.chunks(KEYS_AT_ONCE) {
         // The list of the statement is always full: the last id stands in for those that are not there.

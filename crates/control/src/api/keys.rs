@@ -13,46 +13,13 @@ pub mod tokens;
 pub mod update;
 
 use claviger_domain::{clock::Timestamp, id::KeyId, key::OnDisconnect};
-use claviger_service::keys::{Expiry, LimitsPatch as ServiceLimits};
+use claviger_service::keys::Expiry;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use super::limits::LimitsPatch;
 use super::time::Moment;
 use crate::problem::Problem;
-
-/// Limits as they are set: absent leaves the limit as it is (or at its default), 0 lifts it.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsPatch {
-    /// Requests a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rps: Option<u32>,
-    /// Requests a minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rpm: Option<u32>,
-    /// Requests an hour.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rph: Option<u32>,
-    /// Requests a day.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rpd: Option<u32>,
-    /// Requests in flight.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<u32>,
-}
-
-impl From<LimitsPatch> for ServiceLimits {
-    fn from(p: LimitsPatch) -> Self {
-        let set = |n: Option<u32>| n.map(|n| (n > 0).then_some(n));
-        Self {
-            rps: set(p.rps),
-            rpm: set(p.rpm),
-            rph: set(p.rph),
-            rpd: set(p.rpd),
-            concurrency: set(p.concurrency),
-        }
-    }
-}
 
 /// Body of `POST /admin/v1/keys`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -236,12 +203,5 @@ mod tests {
         for bad in ["", "0d", "-1d", "90", "d", "1w", "99999999999999999d", "€d"] {
             assert_eq!(expiry(bad).unwrap_err().field.as_deref(), Some("expires_in"), "{bad}");
         }
-    }
-
-    #[test]
-    fn zero_lifts_a_limit_and_absence_leaves_it() {
-        let patch = LimitsPatch { rpm: Some(0), rps: Some(5), ..LimitsPatch::default() };
-        let service = ServiceLimits::from(patch);
-        assert_eq!((service.rpm, service.rps, service.rpd), (Some(None), Some(Some(5)), None));
     }
 }

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{page::Page, view::OwnerView};
+use super::{limits::LimitsPatch, page::Page, view::OwnerView};
 use crate::{
     answer::{Made, One},
     extract::{Body, IfMatch, Operator, Paging, Path},
@@ -23,6 +23,9 @@ pub struct CreateOwner {
     #[serde(default)]
     #[schema(max_length = 254, example = "ann@example.com")]
     pub email: Option<String>,
+    /// The limits of all its keys together.
+    #[serde(default, skip_serializing_if = "LimitsPatch::is_empty")]
+    pub limits: LimitsPatch,
 }
 
 /// `POST /admin/v1/owners`
@@ -32,7 +35,8 @@ pub async fn create(
     Body(body): Body<CreateOwner>,
 ) -> Result<Made<OwnerView>, Problem> {
     let tenants = &state.services.tenants;
-    let made = tenants.create_owner(&body.name, body.email.as_deref(), &operator.caller).await?;
+    let made =
+        tenants.create_owner(&body.name, body.email.as_deref(), body.limits.into(), &operator.caller).await?;
     Ok(Made(made.into()))
 }
 
@@ -47,12 +51,16 @@ pub async fn list(
 }
 
 /// Body of `PATCH /admin/v1/owners/{id}`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct UpdateOwner {
     /// Where notices go; empty: nowhere.
     #[schema(max_length = 254, example = "ann@example.com")]
-    pub email: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// The limits of all its keys together.
+    #[serde(skip_serializing_if = "LimitsPatch::is_empty")]
+    pub limits: LimitsPatch,
 }
 
 /// `PATCH /admin/v1/owners/{id}`
@@ -63,8 +71,9 @@ pub async fn update(
     IfMatch(version): IfMatch,
     Body(body): Body<UpdateOwner>,
 ) -> Result<One<OwnerView>, Problem> {
-    let email = Some(body.email.as_str()).filter(|email| !email.is_empty());
-    Ok(One(state.services.tenants.update_owner(&id, email, version, &operator.caller).await?.into()))
+    let email = body.email.as_deref().map(|email| Some(email).filter(|email| !email.is_empty()));
+    let change = (email, body.limits.into());
+    Ok(One(state.services.tenants.update_owner(&id, change, version, &operator.caller).await?.into()))
 }
 
 /// `POST /admin/v1/owners/{id}/archive`

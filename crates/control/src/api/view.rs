@@ -4,37 +4,15 @@ use claviger_domain::{
     audit::AuditRecord,
     clock::Timestamp,
     key::{KeyRecord, KeyUse},
-    limit::Limits,
     tenancy::{OwnerRecord, WorkspaceRecord},
     upstream::{CredentialRecord, UpstreamRecord},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use super::limits::LimitsView;
 use super::time::Moment;
 use crate::answer::Versioned;
-
-/// Rates and concurrency of a key; `null`: no limit of that kind.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-pub struct LimitsView {
-    /// Requests a second.
-    pub rps: Option<u32>,
-    /// Requests a minute.
-    pub rpm: Option<u32>,
-    /// Requests an hour.
-    pub rph: Option<u32>,
-    /// Requests a UTC day.
-    pub rpd: Option<u32>,
-    /// Requests in flight at once.
-    pub concurrency: Option<u32>,
-}
-
-impl From<Limits> for LimitsView {
-    fn from(limits: Limits) -> Self {
-        let Limits { rps, rpm, rph, rpd, concurrency } = limits;
-        Self { rps, rpm, rph, rpd, concurrency }
-    }
-}
 
 macro_rules! versioned {
     ($($view:ty),+) => {
@@ -185,6 +163,8 @@ pub struct WorkspaceView {
     pub name: String,
     /// `development`, `staging` or `production`.
     pub environment: String,
+    /// The limits of all its keys together.
+    pub limits: LimitsView,
     /// When it was made.
     pub created_at: Moment,
     /// When it was archived.
@@ -199,6 +179,7 @@ impl From<WorkspaceRecord> for WorkspaceView {
             id: w.id.to_string(),
             name: w.name,
             environment: w.environment.as_str().to_owned(),
+            limits: w.limits.into(),
             created_at: Moment(w.created_at),
             archived_at: w.archived_at.map(Moment),
             version: w.version,
@@ -215,6 +196,8 @@ pub struct OwnerView {
     pub name: String,
     /// Where notices go.
     pub email: Option<String>,
+    /// The limits of all its keys together.
+    pub limits: LimitsView,
     /// When it was made.
     pub created_at: Moment,
     /// When it was archived.
@@ -229,6 +212,7 @@ impl From<OwnerRecord> for OwnerView {
             id: o.id.to_string(),
             name: o.name,
             email: o.email,
+            limits: o.limits.into(),
             created_at: Moment(o.created_at),
             archived_at: o.archived_at.map(Moment),
             version: o.version,

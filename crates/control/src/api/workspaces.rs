@@ -5,7 +5,7 @@ use claviger_domain::tenancy::Environment;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{page::Page, view::WorkspaceView};
+use super::{limits::LimitsPatch, page::Page, view::WorkspaceView};
 use crate::{
     answer::{Made, One},
     extract::{Body, IfMatch, Operator, Paging, Path},
@@ -24,6 +24,9 @@ pub struct CreateWorkspace {
     #[serde(default = "development")]
     #[schema(example = "staging", pattern = "^(development|staging|production)$")]
     pub environment: String,
+    /// The limits of all its keys together.
+    #[serde(default, skip_serializing_if = "LimitsPatch::is_empty")]
+    pub limits: LimitsPatch,
 }
 
 fn development() -> String {
@@ -43,7 +46,8 @@ pub async fn create(
 ) -> Result<Made<WorkspaceView>, Problem> {
     let environment = environment(&body.environment)?;
     let tenants = &state.services.tenants;
-    let made = tenants.create_workspace(&body.name, environment, &operator.caller).await?;
+    let made =
+        tenants.create_workspace(&body.name, environment, body.limits.into(), &operator.caller).await?;
     Ok(Made(made.into()))
 }
 
@@ -59,19 +63,23 @@ pub async fn list(
 }
 
 /// Body of `PATCH /admin/v1/workspaces/{id}`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct UpdateWorkspace {
     /// `development`, `staging` or `production`. A change to a laxer one needs a second person.
     #[schema(example = "staging", pattern = "^(development|staging|production)$")]
-    pub environment: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// The limits of all its keys together.
+    #[serde(skip_serializing_if = "LimitsPatch::is_empty")]
+    pub limits: LimitsPatch,
 }
 
 impl UpdateWorkspace {
     /// The environment class, when it is one.
     #[must_use]
     pub fn class(&self) -> Option<Environment> {
-        Environment::parse(&self.environment)
+        self.environment.as_deref().and_then(Environment::parse)
     }
 }
 
@@ -83,8 +91,8 @@ pub async fn update(
     IfMatch(version): IfMatch,
     Body(body): Body<UpdateWorkspace>,
 ) -> Result<One<WorkspaceView>, Problem> {
-    let class = environment(&body.environment)?;
-    Ok(One(state.services.tenants.update_workspace(&id, class, version, &operator.caller).await?.into()))
+    let change = (body.environment.as_deref().map(environment).transpose()?, body.limits.into());
+    Ok(One(state.services.tenants.update_workspace(&id, change, version, &operator.caller).await?.into()))
 }
 
 /// `POST /admin/v1/workspaces/{id}/archive`

@@ -8,7 +8,7 @@ use crate::{
     address::CidrList,
     clock::{MICROS_PER_SEC, Timestamp},
     key::{KeyPolicy, KeyRecord, KeyStatus},
-    limit::Limits,
+    limit::{LimitKind, Limits},
     permission::{Endpoint, ModelGlob, Permissions, Scopes},
 };
 
@@ -41,24 +41,9 @@ pub struct ChildWish {
     /// Address blocks; empty: the parent's.
     pub allow_ip: CidrList,
     /// Limits; what is `None` is the parent's.
-    pub limits: WishedLimits,
+    pub limits: Limits,
     /// Total uses; `None`: the parent's.
     pub max_uses: Option<u64>,
-}
-
-/// Limits as they are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WishedLimits {
-    /// Requests a second.
-    pub rps: Option<u32>,
-    /// Requests a minute.
-    pub rpm: Option<u32>,
-    /// Requests an hour.
-    pub rph: Option<u32>,
-    /// Requests a UTC day.
-    pub rpd: Option<u32>,
-    /// Requests in flight.
-    pub concurrency: Option<u32>,
 }
 
 /// Why a child cannot be had.
@@ -180,25 +165,18 @@ fn addresses(parent: &CidrList, wish: &CidrList) -> Result<CidrList, ChildError>
     if parent.is_empty() || parent.covers(wish) { Ok(wish.clone()) } else { Err(ChildError::Address) }
 }
 
-fn limits(parent: &Limits, wish: WishedLimits) -> Result<Limits, ChildError> {
-    Ok(Limits {
-        rps: within("rps", parent.rps, wish.rps)?,
-        rpm: within("rpm", parent.rpm, wish.rpm)?,
-        rph: within("rph", parent.rph, wish.rph)?,
-        rpd: within("rpd", parent.rpd, wish.rpd)?,
-        concurrency: within("concurrency", parent.concurrency, wish.concurrency)?,
-    })
+fn limits(parent: &Limits, wish: Limits) -> Result<Limits, ChildError> {
+    for kind in LimitKind::ALL.iter().copied() {
+        within(kind.field(), parent.get(kind), wish.get(kind))?;
+    }
+    Ok(wish.map(|kind, wish| wish.or(parent.get(kind))))
 }
 
 /// The wish, if it is not above the parent's limit; the parent's limit where nothing was wished for.
-fn within<N: Copy + Ord + Into<u64> + From<u8>>(
-    field: &'static str,
-    parent: Option<N>,
-    wish: Option<N>,
-) -> Result<Option<N>, ChildError> {
+fn within(field: &'static str, parent: Option<u64>, wish: Option<u64>) -> Result<Option<u64>, ChildError> {
     match (wish, parent) {
-        (Some(wish), _) if wish < N::from(1) => Err(ChildError::Nothing(field)),
-        (Some(wish), Some(parent)) if wish > parent => Err(ChildError::Limit(field, parent.into())),
+        (Some(wish), _) if wish < 1 => Err(ChildError::Nothing(field)),
+        (Some(wish), Some(parent)) if wish > parent => Err(ChildError::Limit(field, parent)),
         (Some(wish), _) => Ok(Some(wish)),
         (None, parent) => Ok(parent),
     }

@@ -8,6 +8,7 @@ use crate::{
     binding::CertificateBindings,
     clock::Timestamp,
     key::{KeyRecord, OnDisconnect, hours::HoursOfWeek},
+    limit::LimitsPatch,
     permission::{Endpoint, ModelGlob, Scopes},
     proof::Proofs,
 };
@@ -34,21 +35,9 @@ pub struct KeyPatch {
     /// Where it may be used from; empty: anywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_ip: Option<CidrList>,
-    /// Requests a second; cleared: no such limit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub rps: Option<Option<u32>>,
-    /// Requests a minute; cleared: no such limit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub rpm: Option<Option<u32>>,
-    /// Requests an hour; cleared: no such limit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub rph: Option<Option<u32>>,
-    /// Requests a UTC day; cleared: no such limit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub rpd: Option<Option<u32>>,
-    /// Requests in flight; cleared: no such limit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub concurrency: Option<Option<u32>>,
+    /// Rates, quotas and concurrency.
+    #[serde(skip_serializing_if = "LimitsPatch::is_empty")]
+    pub limits: LimitsPatch,
     /// Uses in its whole life; cleared: no such limit.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub max_uses: Option<Option<u64>>,
@@ -109,11 +98,7 @@ impl KeyPatch {
             endpoints,
             scopes,
             allow_ip,
-            rps,
-            rpm,
-            rph,
-            rpd,
-            concurrency,
+            limits,
             max_uses,
             hours,
             not_before,
@@ -131,11 +116,7 @@ impl KeyPatch {
         put(&mut policy.permissions.endpoints, endpoints);
         put(&mut policy.permissions.scopes, scopes);
         put(&mut policy.allow_ip, allow_ip);
-        put(&mut policy.limits.rps, rps);
-        put(&mut policy.limits.rpm, rpm);
-        put(&mut policy.limits.rph, rph);
-        put(&mut policy.limits.rpd, rpd);
-        put(&mut policy.limits.concurrency, concurrency);
+        policy.limits = policy.limits.patched(&limits);
         put(&mut policy.max_uses, max_uses);
         put(&mut policy.hours, hours);
         put(&mut policy.on_disconnect, on_disconnect);

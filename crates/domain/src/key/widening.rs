@@ -20,11 +20,7 @@ pub fn effect(before: &KeyRecord, after: &KeyRecord) -> Effect {
         || !within(&permissions.0.endpoints, &permissions.1.endpoints, |a, b| a == b)
         || !within(&permissions.0.models, &permissions.1.models, ModelGlob::covers)
         || !permissions.0.scopes.includes(permissions.1.scopes)
-        || raises(old.limits.rps, new.limits.rps)
-        || raises(old.limits.rpm, new.limits.rpm)
-        || raises(old.limits.rph, new.limits.rph)
-        || raises(old.limits.rpd, new.limits.rpd)
-        || raises(old.limits.concurrency, new.limits.concurrency)
+        || old.limits.is_raised_by(&new.limits)
         || raises(old.max_uses, new.max_uses)
         || raises(before.expires_at, after.expires_at)
         // Windows are not compared: another one may reach where the old one did not.
@@ -95,7 +91,7 @@ mod tests {
 
     fn strict() -> KeyRecord {
         let patch: KeyPatch = serde_json::from_value(serde_json::json!({
-            "models": ["claude-haiku-*"], "endpoints": ["messages"], "rpm": 60, "max_uses": 10,
+            "models": ["claude-haiku-*"], "endpoints": ["messages"], "limits": {"rpm": 60}, "max_uses": 10,
             "allow_ip": ["10.0.0.0/8"],
         }))
         .unwrap();
@@ -113,18 +109,19 @@ mod tests {
         use serde_json::json;
         for narrower in [
             json!({"name": "n"}),
-            json!({"rpm": 30}),
+            json!({"limits": {"rpm": 30}}),
             json!({"allow_ip": ["10.1.0.0/16"]}),
             json!({"models": ["claude-haiku-4-5"]}),
             json!({"max_uses": 5}),
             json!({"expires_at": 900_000_000}),
-            json!({"concurrency": 1}),
+            json!({"limits": {"concurrency": 1, "itpm": 1_000, "tpd": 5}}),
         ] {
             assert_eq!(judged(narrower.clone()), Effect::Change, "{narrower}");
         }
         for wider in [
-            json!({"rpm": 61}),
-            json!({"rpm": null}),
+            json!({"limits": {"rpm": 61}}),
+            json!({"limits": {"rpm": null}}),
+            json!({"limits": {"rpd": 10_001}}),
             json!({"allow_ip": ["10.0.0.0/8", "192.0.2.1"]}),
             json!({"models": ["claude-*"]}),
             json!({"models": []}),

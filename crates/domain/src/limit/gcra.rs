@@ -43,8 +43,8 @@ impl Rate {
 
     /// Requests in one window.
     #[must_use]
-    pub const fn limit(self) -> u32 {
-        self.limit
+    pub const fn limit(self) -> u64 {
+        self.limit as u64
     }
 
     /// How many requests an idle caller may send at once (row S3): a quarter of the window's amount, at least 30,
@@ -84,7 +84,7 @@ pub struct Decision {
     /// Whether the request may pass; if not, nothing was taken.
     pub admitted: bool,
     /// How many requests more would be admitted at this moment.
-    pub remaining: u32,
+    pub remaining: u64,
     /// When the limit is wholly free again if nothing else comes.
     pub reset: Timestamp,
     /// When a refused request could be admitted: exact to the microsecond. `None` when admitted, or when no waiting
@@ -107,11 +107,17 @@ impl Gcra {
             .then(|| idle.at.plus_micros(rate.drain_us(full.saturating_sub(capacity))));
         let decision = Decision {
             admitted,
-            remaining: u32::try_from((capacity - next.level) / rate.window_us).unwrap_or(u32::MAX),
+            remaining: (capacity - next.level) / rate.window_us,
             reset: next.at.plus_micros(rate.drain_us(next.level)),
             retry_at,
         };
         (next, decision)
+    }
+
+    /// The bucket as if `cost` units had not been taken: for what was admitted here and refused elsewhere.
+    #[must_use]
+    pub fn give_back(self, rate: Rate, cost: u32) -> Self {
+        Self { level: self.level.saturating_sub(u64::from(cost).saturating_mul(rate.window_us)), at: self.at }
     }
 
     /// The bucket at `now`: drained by the time gone by, and never above the capacity (the limit may have shrunk).

@@ -31,23 +31,39 @@ impl DayWindow {
 
     /// Counts `cost` whatever any limit says.
     #[must_use]
-    pub fn count(self, now: Timestamp, cost: u32) -> Self {
+    pub fn count(self, now: Timestamp, cost: u64) -> Self {
         let window = self.turned(now);
-        Self { used: window.used.saturating_add(u64::from(cost)), ..window }
+        Self { used: window.used.saturating_add(cost), ..window }
+    }
+
+    /// The window as if `cost` units had not been counted at this moment: for what was admitted here and refused
+    /// elsewhere.
+    #[must_use]
+    pub const fn give_back(self, at: Timestamp, cost: u64) -> Self {
+        if at.utc_day() < self.day {
+            return Self { used_before: self.used_before.saturating_sub(cost), ..self };
+        }
+        Self { used: self.used.saturating_sub(cost), ..self }
+    }
+
+    /// When the day of `now` is over.
+    #[must_use]
+    pub fn ends(self, now: Timestamp) -> Timestamp {
+        Timestamp::from_micros(self.turned(now).day.saturating_add(1).saturating_mul(MICROS_PER_DAY))
     }
 
     /// Decides on a request that costs `cost` units, and gives the state to go on with.
     #[must_use]
-    pub fn step(self, limit: u32, now: Timestamp, cost: u32) -> (Self, Decision) {
+    pub fn step(self, limit: u64, now: Timestamp, cost: u64) -> (Self, Decision) {
         let window = self.turned(now);
-        let left = u64::from(limit).saturating_sub(window.used);
-        let admitted = u64::from(cost) <= left;
+        let left = limit.saturating_sub(window.used);
+        let admitted = cost <= left;
         let next = if admitted { window.count(now, cost) } else { window };
-        let midnight = Timestamp::from_micros(window.day.saturating_add(1).saturating_mul(MICROS_PER_DAY));
-        let left = if admitted { left - u64::from(cost) } else { left };
+        let midnight = window.ends(now);
+        let left = if admitted { left - cost } else { left };
         let decision = Decision {
             admitted,
-            remaining: u32::try_from(left).unwrap_or(u32::MAX),
+            remaining: left,
             reset: midnight,
             retry_at: (!admitted && cost <= limit).then_some(midnight),
         };
@@ -108,7 +124,7 @@ mod tests {
         #[test]
         fn uses_never_pass_the_limit_times_the_days_that_began(
             steps in proptest::collection::vec(-3 * MICROS_PER_DAY / 2..2 * MICROS_PER_DAY, 1..60),
-            limit in 0_u32..4,
+            limit in 0_u64..4,
         ) {
             let (mut w, mut now, mut admitted) = (DayWindow::starting(day(100, 0), 0), day(100, 0), 0_u64);
             let mut forward = 0_u64;
@@ -120,12 +136,12 @@ mod tests {
                 w = next;
                 admitted += u64::from(d.admitted);
             }
-            prop_assert!(admitted <= (forward + 1) * u64::from(limit));
+            prop_assert!(admitted <= (forward + 1) * limit);
         }
 
         #[test]
-        fn a_refused_request_is_admitted_at_midnight_and_not_before(us in 0..MICROS_PER_DAY, limit in 1_u32..5) {
-            let w = DayWindow::starting(day(9, 0), u64::from(limit));
+        fn a_refused_request_is_admitted_at_midnight_and_not_before(us in 0..MICROS_PER_DAY, limit in 1_u64..5) {
+            let w = DayWindow::starting(day(9, 0), limit);
             let at = w.step(limit, day(9, us), 1).1.retry_at.unwrap();
             prop_assert!(!w.step(limit, at.plus_micros(-1), 1).1.admitted);
             prop_assert!(w.step(limit, at, 1).1.admitted);

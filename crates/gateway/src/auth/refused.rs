@@ -3,6 +3,7 @@
 use claviger_claude_wire::answers::{Answer, ENCODING_UNSUPPORTED, UNAUTHENTICATED_MESSAGE};
 use claviger_domain::{
     grant::Forbidden,
+    limit::Headrooms,
     refresh::{EndReason, RefreshError},
 };
 use claviger_service::{ServiceError, tokens::BuyError};
@@ -91,7 +92,7 @@ fn buy(error: BuyError, text: String) -> Refusal {
         BuyError::TooOften(exceeded) => Refusal {
             // Ten a second flow back.
             retry_after_secs: Some(1),
-            headroom: Some(exceeded.headroom),
+            headrooms: Some(Box::new(Headrooms::of(exceeded.headroom))),
             ..Refusal::new(Answer::RateLimited, "auth_too_often", text)
         },
         BuyError::Service(ServiceError::Unavailable(_) | ServiceError::Conflict { .. }) => {

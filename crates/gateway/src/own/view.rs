@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use claviger_domain::{
     clock::{MICROS_PER_SEC, Timestamp},
     key::{KeyRecord, child::HEARTBEAT_SECS},
-    limit::Bucket,
+    limit::{Bucket, LimitSubject},
     token::Token,
 };
 use claviger_service::{
-    children::{Left, Notice, Standing},
+    children::{Notice, Standing},
+    grants::Counter,
     signing::{HeldSecret, HolderSecrets},
 };
 use serde_json::{Value, json};
@@ -83,15 +84,17 @@ pub fn signing(held: &HolderSecrets) -> Value {
     json!({ "current": held.current.as_ref().map(one), "next": held.next.as_ref().map(one) })
 }
 
-fn limit(left: &Left) -> Value {
-    let Left { bucket, headroom, of_parent } = left;
+fn limit(counter: &Counter) -> Value {
+    let Counter { bucket, headroom, held, resets } = counter;
     json!({
+        "subject": headroom.subject,
+        "of_parent": headroom.subject == LimitSubject::Parent,
         "kind": headroom.kind,
-        "bucket": match bucket { Bucket::Work => "work", Bucket::Look => "look" },
-        "of_parent": of_parent,
+        "bucket": bucket.map(|bucket| match bucket { Bucket::Work => "work", Bucket::Look => "look" }),
         "limit": headroom.limit,
+        "held": held,
         "remaining": headroom.remaining,
-        "reset": headroom.reset.to_rfc3339(),
+        "reset": resets.then(|| headroom.reset.to_rfc3339()),
     })
 }
 

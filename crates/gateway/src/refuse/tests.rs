@@ -3,7 +3,7 @@ use std::{fmt::Write, time::Duration};
 use claviger_domain::{
     clock::{EntropyError, Timestamp},
     grant::{AuthFailure, Forbidden},
-    limit::{Exceeded, LimitKind},
+    limit::{Exceeded, Headroom, LimitKind, LimitSubject},
     permission::{Access, Endpoint},
     proof::Proof,
     signature::SignatureError,
@@ -16,15 +16,23 @@ use claviger_upstream::UpstreamError;
 
 use super::*;
 use crate::{
-    admit::AdmitError, authenticate::AuthenticateError, authorize::AuthorizeError, body::BodyError,
-    forward::ForwardError, prove::ProveError, receive::ReceiveError, relay::RelayError, route::RouteError,
+    admit::{AdmitError, LimitReached},
+    authenticate::AuthenticateError,
+    authorize::AuthorizeError,
+    body::BodyError,
+    forward::ForwardError,
+    prove::ProveError,
+    receive::ReceiveError,
+    relay::RelayError,
+    route::RouteError,
 };
 
 fn exceeded(retry_at: Option<i64>) -> AdmitError {
     let reset = Timestamp::from_secs(60);
-    let headroom = Headroom { kind: LimitKind::RequestsPerDay, limit: 10, remaining: 0, reset };
+    let (subject, kind) = (LimitSubject::Key, LimitKind::RequestsPerDay);
+    let headroom = Headroom { subject, kind, limit: 10, remaining: 0, reset };
     let exceeded = Exceeded { headroom, retry_at: retry_at.map(Timestamp::from_secs) };
-    AdmitError::Exceeded { exceeded, at: Timestamp::from_secs(0) }
+    LimitReached { exceeded, at: Timestamp::from_secs(0), headrooms: Box::default() }.into()
 }
 
 fn all() -> Vec<Refusal> {

@@ -69,6 +69,13 @@ impl Account {
         self.lease.as_ref()
     }
 
+    /// The provider has said how many input tokens the call takes.
+    pub fn learn_input(&mut self, input: u64) {
+        if let Some(lease) = &mut self.lease {
+            lease.learn_input(input);
+        }
+    }
+
     /// Lets rows be booked beside the one that settles.
     pub fn book(&mut self, work: impl FnOnce(&mut Slot, &PriceTable)) {
         if let Some(slot) = self.lease.as_mut().and_then(Lease::slot_mut) {

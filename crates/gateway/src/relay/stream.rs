@@ -18,7 +18,7 @@ use claviger_domain::{key::OnDisconnect, ledger::Outcome};
 use claviger_service::grants::CutSignal;
 
 use super::{account::Account, outflow::Outflow, silence::Silence, source::Source};
-use crate::{reply::Aborted, settle::bill_stream};
+use crate::{reply::Aborted, settle::bill_stream, tokens::counted_input};
 
 /// A stream on its way.
 pub struct StreamRelay {
@@ -35,6 +35,8 @@ pub struct StreamRelay {
     phase: Phase,
     silence: Silence,
     settings: StreamKind,
+    /// The provider has said how many input tokens it takes.
+    has_told_input: bool,
     /// Why the client does not get it all.
     gone: Option<Outcome>,
     /// What is told after all that may go has gone.
@@ -81,6 +83,7 @@ impl StreamRelay {
             silence: Silence::begins(),
             left: settings.length,
             settings,
+            has_told_input: false,
             gone: None,
             failed: None,
         }
@@ -182,6 +185,11 @@ impl StreamRelay {
     fn take(&mut self, data: Bytes) {
         let borders = self.tap.feed(&data);
         self.account.pass(&data);
+        let message = &self.tap.meter().message;
+        if message.has_usage && !self.has_told_input {
+            self.has_told_input = true;
+            self.account.learn_input(counted_input(&message.usage));
+        }
         let last = self.left.as_mut().is_some_and(|left| {
             *left = left.saturating_sub(data.len() as u64);
             *left == 0

@@ -17,9 +17,11 @@ use claviger_domain::{
     id::{KeyId, NodeId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     ledger::{Group, Intent, LedgerRow},
+    limit::{Limits, UsedBefore},
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
         LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
+        UsedBy,
         budgets::{BudgetStore, HeldBatch},
         signing::SigningStore,
     },
@@ -35,7 +37,15 @@ use claviger_testkit::ManualClock;
 /// A key in a living workspace and in no rotation.
 fn alone(state: &State, key: KeyRecord) -> GrantRow {
     let signing = state.signing.iter().filter(|r| r.key == key.id).cloned().collect();
-    GrantRow { key, workspace_archived: false, succession: None, demanded: Proofs::NONE, signing }
+    GrantRow {
+        key,
+        workspace_archived: false,
+        owner_limits: Limits::NONE,
+        workspace_limits: Limits::NONE,
+        succession: None,
+        demanded: Proofs::NONE,
+        signing,
+    }
 }
 
 #[derive(Default)]
@@ -201,8 +211,8 @@ impl Store for MemoryStore {
     async fn key_uses(&self, _ids: &[KeyId]) -> Result<Vec<(KeyId, KeyUse)>, StoreError> {
         Ok(Vec::new())
     }
-    async fn requests_since(&self, _id: &KeyId, _since: Timestamp) -> Result<(u64, u64), StoreError> {
-        Ok((0, 0))
+    async fn used_since(&self, _by: UsedBy<'_>, _since: Timestamp) -> Result<UsedBefore, StoreError> {
+        Ok(UsedBefore::default())
     }
     async fn workspaces(&self) -> Result<Vec<WorkspaceRecord>, StoreError> {
         Ok(self.state().workspaces.clone())

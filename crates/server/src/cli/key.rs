@@ -5,13 +5,14 @@ pub mod tokens;
 use std::{io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use claviger_control::api::keys::{CreateKey, LimitsPatch, RevokeKey, UpdateKey, signing::RotateSigning};
+use claviger_control::api::keys::{CreateKey, RevokeKey, UpdateKey, signing::RotateSigning};
 use claviger_domain::token::{Brand, inspect, inspect_any_brand};
 use serde_json::json;
 
 use super::{
     Context,
     client::{query, segment},
+    limit_args::LimitArgs,
     output::{CliError, Columns},
 };
 use crate::config::value::Span;
@@ -100,21 +101,8 @@ pub struct PolicyArgs {
     /// Address blocks it may be used from; anywhere when not given
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     allow_ip: Option<Vec<String>>,
-    /// Requests a second; 0 lifts the limit
-    #[arg(long, value_name = "N")]
-    rps: Option<u32>,
-    /// Requests a minute [default: 60]; 0 lifts the limit
-    #[arg(long, value_name = "N")]
-    rpm: Option<u32>,
-    /// Requests an hour; 0 lifts the limit
-    #[arg(long, value_name = "N")]
-    rph: Option<u32>,
-    /// Requests a day [default: 10000]; 0 lifts the limit
-    #[arg(long, value_name = "N")]
-    rpd: Option<u32>,
-    /// Requests in flight at once; 0 lifts the limit
-    #[arg(long, value_name = "N")]
-    concurrency: Option<u32>,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Uses in its whole life; 0 lifts the limit
     #[arg(long, value_name = "N")]
     max_uses: Option<u64>,
@@ -252,17 +240,13 @@ pub fn run(context: &Context, command: KeyCommand) -> Result<(), CliError> {
     }
 }
 
-fn limits(p: &PolicyArgs) -> LimitsPatch {
-    LimitsPatch { rps: p.rps, rpm: p.rpm, rph: p.rph, rpd: p.rpd, concurrency: p.concurrency }
-}
-
 /// An empty text is no certificate: it clears the list.
 fn bindings(given: Option<Vec<String>>) -> Option<Vec<String>> {
     given.map(|all| all.into_iter().filter(|text| !text.trim().is_empty()).collect())
 }
 
 fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
-    let limits = limits(&args.policy);
+    let limits = args.policy.limits.patch();
     let body = CreateKey {
         name: args.name,
         test: args.test,
@@ -372,7 +356,7 @@ fn update(context: &Context, args: UpdateArgs) -> Result<(), CliError> {
     let body = UpdateKey {
         name: args.name,
         expires_in: args.expires_in,
-        limits: limits(&args.policy),
+        limits: args.policy.limits.patch(),
         models: args.policy.models,
         endpoints: args.policy.endpoints,
         scopes: args.policy.scopes,

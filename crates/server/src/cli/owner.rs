@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     Context,
     client::segment,
+    limit_args::LimitArgs,
     output::{CliError, Columns},
 };
 
@@ -20,14 +21,18 @@ pub enum OwnerCommand {
         /// Where notices go
         #[arg(long)]
         email: Option<String>,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
-    /// Change where an owner's notices go
+    /// Change where an owner's notices go, and the limits of all its keys together
     Update {
         /// Its id or name
         owner: String,
         /// The address; empty: none
         #[arg(long)]
-        email: String,
+        email: Option<String>,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// List owners
     List,
@@ -53,12 +58,14 @@ const COLUMNS: Columns = &[
 pub fn run(context: &Context, command: OwnerCommand) -> Result<(), CliError> {
     let client = context.client()?;
     match command {
-        OwnerCommand::Create { name, email } => {
-            context.out.object(&client.post("/admin/v1/owners", &CreateOwner { name, email })?);
+        OwnerCommand::Create { name, email, limits } => {
+            let body = CreateOwner { name, email, limits: limits.patch() };
+            context.out.object(&client.post("/admin/v1/owners", &body)?);
         }
-        OwnerCommand::Update { owner, email } => {
+        OwnerCommand::Update { owner, email, limits } => {
             let path = format!("/admin/v1/owners/{}", segment(&owner));
-            context.out.object(&client.patch(&path, &UpdateOwner { email })?);
+            let body = UpdateOwner { email, limits: limits.patch() };
+            context.out.object(&client.patch(&path, &body)?);
         }
         OwnerCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/owners")?),
         OwnerCommand::Archive { owner } => {

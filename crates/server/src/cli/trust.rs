@@ -3,15 +3,13 @@
 use std::{collections::BTreeMap, io::Read, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use claviger_control::api::{
-    keys::LimitsPatch,
-    workloads::{AddTrust, TestTrust},
-};
+use claviger_control::api::workloads::{AddTrust, TestTrust};
 use zeroize::Zeroizing;
 
 use super::{
     Context,
     client::{Client, segment},
+    limit_args::LimitArgs,
     output::{CliError, Columns},
 };
 use crate::config::Span;
@@ -94,15 +92,8 @@ pub struct AddArgs {
     /// Address blocks from which they may be used; anywhere when not given
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     allow_ip: Option<Vec<String>>,
-    /// Requests a minute of all of them together [default: 60]; 0 lifts the limit
-    #[arg(long, value_name = "N")]
-    rpm: Option<u32>,
-    /// Requests a day of all of them together [default: 10000]; 0 lifts the limit
-    #[arg(long, value_name = "N")]
-    rpd: Option<u32>,
-    /// Requests in flight at once of all of them together; 0 lifts the limit
-    #[arg(long, value_name = "N")]
-    concurrency: Option<u32>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 fn claim(text: &str) -> Result<(String, String), String> {
@@ -164,12 +155,7 @@ fn add(context: &Context, client: &Client, args: AddArgs) -> Result<(), CliError
         endpoints: args.endpoints,
         scopes: args.scopes,
         allow_ip: args.allow_ip,
-        limits: LimitsPatch {
-            rpm: args.rpm,
-            rpd: args.rpd,
-            concurrency: args.concurrency,
-            ..LimitsPatch::default()
-        },
+        limits: args.limits.patch(),
     };
     let view = client.post("/admin/v1/trust", &body)?;
     context.out.object(&view);

@@ -18,12 +18,13 @@ pub struct WhoamiArgs {
 }
 
 const LIMITS: Columns = &[
+    ("OF", "subject"),
     ("LIMIT", "kind"),
     ("CALLS", "bucket"),
-    ("OF", "limit"),
+    ("SIZE", "limit"),
+    ("HELD", "held"),
     ("LEFT", "remaining"),
     ("WHOLE AGAIN", "reset"),
-    ("PARENT'S", "of_parent"),
 ];
 
 /// Says which key this is, what it may do, what is left of its limits, and whether it is on its way out.

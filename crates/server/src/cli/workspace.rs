@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     Context,
     client::segment,
+    limit_args::LimitArgs,
     output::{CliError, Columns},
 };
 
@@ -20,14 +21,18 @@ pub enum WorkspaceCommand {
         /// development, staging or production
         #[arg(long, default_value = "development")]
         environment: String,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
-    /// Change a workspace's environment class; a laxer one needs a second person
+    /// Change a workspace's environment class (a laxer one needs a second person) and the limits of all its keys together
     Update {
         /// Its id or name
         workspace: String,
         /// development, staging or production
         #[arg(long)]
-        environment: String,
+        environment: Option<String>,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// List workspaces
     List,
@@ -53,12 +58,14 @@ const COLUMNS: Columns = &[
 pub fn run(context: &Context, command: WorkspaceCommand) -> Result<(), CliError> {
     let client = context.client()?;
     match command {
-        WorkspaceCommand::Create { name, environment } => {
-            context.out.object(&client.post("/admin/v1/workspaces", &CreateWorkspace { name, environment })?);
+        WorkspaceCommand::Create { name, environment, limits } => {
+            let body = CreateWorkspace { name, environment, limits: limits.patch() };
+            context.out.object(&client.post("/admin/v1/workspaces", &body)?);
         }
-        WorkspaceCommand::Update { workspace, environment } => {
+        WorkspaceCommand::Update { workspace, environment, limits } => {
             let path = format!("/admin/v1/workspaces/{}", segment(&workspace));
-            context.out.object(&client.patch(&path, &UpdateWorkspace { environment })?);
+            let body = UpdateWorkspace { environment, limits: limits.patch() };
+            context.out.object(&client.patch(&path, &body)?);
         }
         WorkspaceCommand::List => context.out.rows(COLUMNS, &client.list("/admin/v1/workspaces")?),
         WorkspaceCommand::Archive { workspace } => {

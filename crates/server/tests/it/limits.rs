@@ -46,11 +46,12 @@ fn the_sixth_request_of_five_a_minute_waits() {
     assert_eq!(looked.status, 200, "looking has a bucket of its own: {}", looked.text());
     let shown = node.json(&["limits", "show", &key.id]);
     assert_eq!(shown["limits"]["rpm"], 5, "{shown}");
-    assert_eq!(
-        (&shown["work"][0]["remaining"], &shown["look"][0]["remaining"]),
-        (&0.into(), &4.into()),
-        "{shown}"
-    );
+    let left = |bucket: &str| {
+        let all = shown["counters"].as_array().unwrap();
+        all.iter().find(|c| c["kind"] == "requests_per_minute" && c["bucket"] == bucket).unwrap()["remaining"]
+            .clone()
+    };
+    assert_eq!((left("work"), left("look")), (0.into(), 4.into()), "{shown}");
 }
 
 #[test]
@@ -226,4 +227,134 @@ fn a_key_that_is_not_valid_yet_waits_for_its_time() {
     assert_eq!(node.json(&["key", "show", &key.id])["status"], "pending");
     let hours = node.key(&["--test", "--hours", "Mon-Sun 00-24 UTC"]);
     assert_eq!(ask(&node, &hours).status, 200);
+}
+
+fn tokens(answer: &Answer) -> (u64, u64) {
+    let usage = &answer.json()["usage"];
+    (usage["input_tokens"].as_u64().unwrap(), usage["output_tokens"].as_u64().unwrap())
+}
+
+fn with_most(most: u64) -> serde_json::Value {
+    let mut body = say("hello");
+    body["max_tokens"] = most.into();
+    body
+}
+
+#[test]
+fn tokens_are_held_before_a_call_counted_by_what_it_took_and_told_in_headers() {
+    let sim = Sim::start();
+    let node = Claviger::before(&sim, &[]);
+    let key = node.key(&["--itpm", "50000", "--otpm", "1000", "--tpd", "1000000"]);
+    let first = wire::message(node.gateway(), &key.key, &with_most(400));
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!(number(&first, "anthropic-ratelimit-input-tokens-limit"), 50_000);
+    assert_eq!(
+        number(&first, "anthropic-ratelimit-output-tokens-remaining"),
+        600,
+        "what it may take is held"
+    );
+    assert_eq!(number(&first, "anthropic-ratelimit-tokens-limit"), 1_000_000);
+    assert!(first.header("anthropic-ratelimit-tokens-reset").unwrap().ends_with("T00:00:00Z"));
+    let (input, output) = tokens(&first);
+    let shown = node.json(&["limits", "show", &key.id]);
+    let counter = |shown: &serde_json::Value, kind: &str| {
+        shown["counters"].as_array().unwrap().iter().find(|c| c["kind"] == kind).unwrap().clone()
+    };
+    let day = counter(&shown, "tokens_per_day");
+    assert_eq!(
+        (&day["remaining"], &day["held"]),
+        (&(1_000_000 - input - output).into(), &0.into()),
+        "{shown}"
+    );
+    let again = node.json(&["limits", "show", &key.id]);
+    assert_eq!(counter(&again, "tokens_per_day"), day, "looking changes nothing");
+}
+
+#[test]
+fn a_spent_token_limit_is_named_with_when_it_frees_and_takes_no_request() {
+    let sim = Sim::start();
+    let node = Claviger::before(&sim, &[]);
+    let key = node.key(&["--otpd", "1", "--rpd", "3"]);
+    let first = wire::message(node.gateway(), &key.key, &with_most(400));
+    assert_eq!(first.status, 200, "it runs by itself: {}", first.text());
+    for _ in 0..5 {
+        let refused = wire::message(node.gateway(), &key.key, &with_most(400));
+        assert_eq!((refused.status, refused.header("x-should-retry")), (429, Some("false")));
+        let (kind, message) = refused.error();
+        assert_eq!(kind, "rate_limit_error");
+        assert!(message.contains("your key's limit: the limit of 1 output tokens per day"), "{message}");
+        assert!(number(&refused, "retry-after") <= 86_400);
+        assert_eq!(number(&refused, "anthropic-ratelimit-output-tokens-remaining"), 0);
+        assert_eq!(number(&refused, "anthropic-ratelimit-requests-remaining"), 2, "refusals take nothing");
+    }
+    assert_eq!(sim.log().len(), 1);
+    let looked = wire::ask(node.gateway(), &wire::get("/v1/models", &key.key));
+    assert_eq!(looked.status, 200, "looking takes no tokens");
+}
+
+/// gateways.md, 3.19: streams escaped the limits that whole answers were held to, and cached tokens were counted twice.
+#[test]
+fn streams_count_as_whole_answers_do_and_cache_reads_do_not_count() {
+    let sim = Sim::start();
+    let node = Claviger::before(&sim, &[]);
+    let key = node.key(&["--itpd", "100000", "--otpd", "100000"]);
+    let prompt = "[[sim: usage={\"input_tokens\":1000,\"output_tokens\":100,\"cache_read_input_tokens\":50000,\"cache_creation_input_tokens\":30}]]";
+    let left = |calls: u64| {
+        eventually("the call to be counted", Duration::from_secs(5), || {
+            let shown = node.json(&["limits", "show", &key.id]);
+            let day = |kind: &str| {
+                let all = shown["counters"].as_array().unwrap();
+                let found = all.iter().find(|c| c["kind"] == kind).unwrap();
+                (found["held"].as_u64().unwrap(), found["remaining"].as_u64().unwrap())
+            };
+            let now = (day("input_tokens_per_day"), day("output_tokens_per_day"));
+            (now == ((0, 100_000 - calls * 1_030), (0, 100_000 - calls * 100))).then_some(())
+        });
+    };
+    assert_eq!(wire::message(node.gateway(), &key.key, &say(prompt)).status, 200);
+    left(1);
+    let mut client = Wire::to(node.gateway());
+    client.send(post("/v1/messages", &key.key, &say_streamed(prompt).to_string()));
+    assert_eq!(client.answer().status, 200);
+    left(2);
+}
+
+#[test]
+fn a_days_tokens_go_on_after_a_restart_for_the_key_and_its_workspace() {
+    let sim = Sim::start();
+    let mut node = Claviger::before(&sim, &[]);
+    node.json(&["workspace", "create", "team", "--itpd", "1000000"]);
+    let key = node.key(&["--workspace", "team", "--otpd", "100000"]);
+    let (input, output) = tokens(&ask(&node, &key));
+    assert!(node.stop().success());
+    node.start();
+    let shown = node.json(&["limits", "show", &key.id]);
+    let left = |subject: &str, kind: &str| {
+        let all = shown["counters"].as_array().unwrap();
+        let found = all.iter().find(|c| c["subject"] == subject && c["kind"] == kind);
+        found.unwrap_or_else(|| panic!("{shown}"))["remaining"].as_u64().unwrap()
+    };
+    assert_eq!(left("key", "output_tokens_per_day"), 100_000 - output);
+    assert_eq!(left("workspace", "input_tokens_per_day"), 1_000_000 - input);
+}
+
+#[test]
+fn the_places_of_an_owner_are_shared_by_its_keys() {
+    let sim = Sim::start();
+    let node = Claviger::before(&sim, &[]);
+    node.json(&["owner", "create", "ada", "--concurrency", "1"]);
+    let (one, other) = (node.key(&["--owner", "ada"]), node.key(&["--owner", "ada"]));
+    let mut first = Wire::to(node.gateway());
+    first.send(post("/v1/messages", &one.key, &say_streamed("[[sim: gap=300; deltas=20]]").to_string()));
+    assert_eq!(first.head().status, 200);
+    let refused = ask(&node, &other);
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(
+        refused.error().1.contains("your key's owner's limit: the limit of 1 concurrent"),
+        "{}",
+        refused.text()
+    );
+    node.json(&["owner", "update", "ada", "--concurrency", "2"]);
+    assert_eq!(ask(&node, &other).status, 200, "a limit that is raised holds at once");
+    first.leave();
 }

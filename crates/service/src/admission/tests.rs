@@ -51,7 +51,7 @@ async fn the_wait_for_a_place_ends_after_two_seconds() {
     assert_eq!(refused.headroom.kind, LimitKind::Concurrency);
     assert_eq!(refused.retry_at, Some(house.clock.now().plus_micros(1_000_000)), "calls end all the time");
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
-    assert_eq!(live.runtime.waiting().load(Ordering::SeqCst), 0);
+    assert_eq!(live.runtime.subject().waiting().load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,3 +101,6 @@ async fn a_rate_that_is_spent_is_not_waited_for_and_takes_nothing() {
     assert_eq!(refused.headroom.kind, LimitKind::RequestsPerSecond);
     assert_eq!(live.runtime.in_flight(), 0);
 }
+
+mod shared;
+mod tokens;

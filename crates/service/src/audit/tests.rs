@@ -29,7 +29,12 @@ async fn log() -> Log {
     commit(ledger.as_ref(), &chain, 100..103).await;
     let kept = house.background.jobs.checkpoints.sign().await.unwrap().unwrap();
     commit(ledger.as_ref(), &chain, 103..105).await;
-    house.services.tenants.create_owner("ann", None, &Caller::system()).await.unwrap();
+    house
+        .services
+        .tenants
+        .create_owner("ann", None, claviger_domain::limit::LimitsPatch::default(), &Caller::system())
+        .await
+        .unwrap();
     Log { house, kept }
 }
 

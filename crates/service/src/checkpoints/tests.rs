@@ -38,7 +38,12 @@ async fn a_checkpoint_is_signed_when_anything_happened_and_only_then() {
     first.follows(None).unwrap();
     assert_eq!(checkpoints.sign().await.unwrap(), None);
     let caller = crate::Caller::system();
-    house.services.tenants.create_owner("ann", None, &caller).await.unwrap();
+    house
+        .services
+        .tenants
+        .create_owner("ann", None, claviger_domain::limit::LimitsPatch::default(), &caller)
+        .await
+        .unwrap();
     let second = checkpoints.sign().await.unwrap().unwrap();
     second.follows(Some(&first)).unwrap();
     assert_eq!(*lock(&kept.0), [first, second.clone()]);

@@ -4,12 +4,11 @@ use claviger_domain::{
     clock::Timestamp,
     id::KeyId,
     key::{KeyRecord, KeyStatus, deprecation::DeprecationStage},
-    limit::{Bucket, Headroom},
     ports::lifecycle::RotationFilter,
 };
 
 use super::{Children, ChildrenError};
-use crate::grants::LiveGrant;
+use crate::grants::{Counter, LiveGrant};
 
 /// All that a holder may know of its own key.
 #[derive(Debug, Clone)]
@@ -26,21 +25,10 @@ pub struct Standing {
     pub uses: u64,
     /// Calls in flight, those of its children included.
     pub in_flight: u32,
-    /// What is left of each rate and day limit.
-    pub left: Vec<Left>,
+    /// What is left of each limit that holds for it.
+    pub left: Vec<Counter>,
     /// That it is on its way out.
     pub notice: Option<Notice>,
-}
-
-/// What is left of one limit.
-#[derive(Debug, Clone, Copy)]
-pub struct Left {
-    /// For calls that work, or for those that look something up.
-    pub bucket: Bucket,
-    /// How much.
-    pub headroom: Headroom,
-    /// It is the parent's limit, which all its children share.
-    pub of_parent: bool,
 }
 
 /// A key is being replaced, or will be refused.
@@ -67,10 +55,6 @@ impl Children {
         let now = deps.clock.now();
         let workspaces = deps.store.workspaces().await?;
         let owners = deps.store.owners().await?;
-        let mut left = left_of(holder, now, false);
-        if let Some(parent) = &holder.parent {
-            left.extend(left_of(parent, now, true));
-        }
         // A child is on its way out as its parent is.
         let going = holder.parent.as_ref().map_or(&key, |parent| &parent.grant.key);
         Ok(Standing {
@@ -82,7 +66,7 @@ impl Children {
             owner: owners.into_iter().find(|o| o.id == key.owner).map_or_else(String::new, |o| o.name),
             uses: holder.runtime.uses(),
             in_flight: holder.runtime.in_flight(),
-            left,
+            left: holder.counters(now),
             notice: self.notice(going).await?,
             key,
         })
@@ -102,15 +86,4 @@ impl Children {
             next_at: key.deprecation.map(|d| d.next_at()),
         }))
     }
-}
-
-fn left_of(live: &LiveGrant, now: Timestamp, of_parent: bool) -> Vec<Left> {
-    let policy = &live.grant.key.policy;
-    [Bucket::Work, Bucket::Look]
-        .into_iter()
-        .flat_map(|bucket| {
-            let standing = live.runtime.standing(policy, bucket, now);
-            standing.into_iter().map(move |headroom| Left { bucket, headroom, of_parent })
-        })
-        .collect()
 }

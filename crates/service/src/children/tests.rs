@@ -8,7 +8,7 @@ use claviger_domain::{
         KeyStatus,
         child::{HEARTBEAT_SECS, LEASE_SECS},
     },
-    limit::{Bucket, LimitKind},
+    limit::{Bucket, LimitKind, LimitSubject},
 };
 
 use super::*;
@@ -151,8 +151,7 @@ async fn children_do_not_multiply_their_parents_limits() {
 #[tokio::test]
 async fn a_child_that_is_refused_takes_nothing_from_its_parent() {
     let family = Family::new(LimitsPatch::default()).await;
-    let narrow =
-        NewChild { limits: NewLimits { rpm: Some(1), ..NewLimits::default() }, ..NewChild::default() };
+    let narrow = NewChild { limits: Limits { rpm: Some(1), ..Limits::NONE }, ..NewChild::default() };
     let (_, token) = family.mint(narrow).await.unwrap();
     let services = &family.house.services;
     let live = services.grants.verify(&token).await.unwrap();
@@ -161,8 +160,10 @@ async fn a_child_that_is_refused_takes_nothing_from_its_parent() {
         (0..5).map(|_| services.admission.admit(&live, Bucket::Work, now).is_ok()).collect();
     assert_eq!(results, [true, false, false, false, false]);
     assert_eq!(family.parent.runtime.uses(), 1);
-    let left = family.parent.runtime.standing(&family.parent.grant.key.policy, Bucket::Work, now);
-    assert!(left.iter().any(|h| h.kind == LimitKind::RequestsPerDay && h.remaining == 9_999));
+    let left = family.parent.counters(now);
+    assert!(
+        left.iter().map(|c| c.headroom).any(|h| h.kind == LimitKind::RequestsPerDay && h.remaining == 9_999)
+    );
 }
 
 #[tokio::test]
@@ -263,7 +264,7 @@ async fn what_goes_beyond_the_parent_makes_nothing() {
     let family = Family::new(LimitsPatch::default()).await;
     let before = family.house.actions().len();
     for new in [
-        NewChild { limits: NewLimits { rpm: Some(61), ..NewLimits::default() }, ..NewChild::default() },
+        NewChild { limits: Limits { rpm: Some(61), ..Limits::NONE }, ..NewChild::default() },
         NewChild { ttl_secs: Some(1), ..NewChild::default() },
         NewChild { endpoints: vec!["nowhere".to_owned()], ..NewChild::default() },
         NewChild { allow_ip: vec!["nowhere".to_owned()], ..NewChild::default() },
@@ -284,8 +285,13 @@ async fn a_holder_sees_how_its_key_stands() {
     drop(services.admission.admit(&live, Bucket::Work, family.house.clock.now()).unwrap());
     let own = services.children.standing(&live).await.unwrap();
     assert_eq!((own.status, own.uses, own.in_flight), (KeyStatus::Active, 1, 0));
-    assert!(own.left.iter().any(|l| l.of_parent && l.headroom.remaining == 9_999));
+    assert!(
+        own.left.iter().any(|l| l.headroom.subject == LimitSubject::Parent && l.headroom.remaining == 9_999)
+    );
     assert!(!own.workspace.is_empty() && !own.owner.is_empty() && own.notice.is_none());
     let theirs = services.children.standing(&family.parent).await.unwrap();
-    assert_eq!((theirs.uses, theirs.left.iter().any(|l| l.of_parent)), (1, false));
+    assert_eq!(
+        (theirs.uses, theirs.left.iter().any(|l| l.headroom.subject == LimitSubject::Parent)),
+        (1, false)
+    );
 }

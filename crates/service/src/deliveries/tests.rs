@@ -150,7 +150,12 @@ async fn owners_get_copies_where_the_channel_says_so() {
     let house = House::new().await;
     let caller = Caller::system();
     let email = Some("owner@example.com");
-    let owner = house.services.tenants.create_owner("team", email, &caller).await.unwrap();
+    let owner = house
+        .services
+        .tenants
+        .create_owner("team", email, claviger_domain::limit::LimitsPatch::default(), &caller)
+        .await
+        .unwrap();
     add(&house, "with", mail(true)).await;
     add(&house, "without", mail(false)).await;
     raise(&house, About { owner: Some(owner.id), ..About::default() }).await;

@@ -9,14 +9,14 @@ use std::{
 use claviger_domain::{
     clock::{BootInstant, Timestamp},
     grant::Grant,
-    id::WorkspaceId,
+    id::{OwnerId, WorkspaceId},
     key::KeyRecord,
-    limit::set::UsedBefore,
+    limit::UsedBefore,
     token::PublicId,
 };
 use quick_cache::sync::Cache;
 
-use super::{KeyRuntime, LiveGrant};
+use super::{KeyRuntime, LiveGrant, SubjectRuntime};
 use crate::lock::lock;
 
 /// Tombstones beyond this many are folded into the floor that holds for every key.
@@ -24,6 +24,22 @@ const TOMBSTONES: usize = 4_096;
 
 /// Limit states are kept for at least so many keys, and for twice as many as there are grants.
 const RUNTIMES: usize = 4_096;
+
+/// What the store knows of the past of a key, its owner and its workspace.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct UsedHere {
+    pub(super) key: UsedBefore,
+    pub(super) owner: UsedBefore,
+    pub(super) workspace: UsedBefore,
+}
+
+/// Whose limit state is held already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Knows {
+    pub(super) key: bool,
+    pub(super) owner: bool,
+    pub(super) workspace: bool,
+}
 
 /// What time it is, on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +62,10 @@ struct Known {
     /// The same for single keys: the number of their last change.
     tombstones: HashMap<PublicId, i64>,
     runtimes: HashMap<PublicId, Arc<KeyRuntime>>,
+    /// Of all keys of one owner.
+    owners: HashMap<OwnerId, Arc<SubjectRuntime>>,
+    /// Of all keys of one workspace.
+    workspaces: HashMap<WorkspaceId, Arc<SubjectRuntime>>,
     /// By parent: the children that were used here, for what ends the parent ends their calls.
     families: HashMap<PublicId, Vec<Weak<KeyRuntime>>>,
     /// Revoked keys whose calls in flight are still let finish.
@@ -93,6 +113,12 @@ impl Known {
             self.runtimes.retain(|_, runtime| Arc::strong_count(runtime) > 1);
             self.families.retain(|_, family| family.iter().any(|known| known.strong_count() > 0));
         }
+        if self.owners.len() > most {
+            self.owners.retain(|_, runtime| Arc::strong_count(runtime) > 1);
+        }
+        if self.workspaces.len() > most {
+            self.workspaces.retain(|_, runtime| Arc::strong_count(runtime) > 1);
+        }
     }
 }
 
@@ -125,7 +151,7 @@ impl Table {
     }
 
     /// Puts a grant in, unless a change that it does not know of was made known here meanwhile.
-    pub(super) fn put(&self, grant: Grant, used: UsedBefore, now: Now) -> Option<Arc<LiveGrant>> {
+    pub(super) fn put(&self, grant: Grant, used: UsedHere, now: Now) -> Option<Arc<LiveGrant>> {
         let id = grant.key.public_id;
         let mut known = lock(&self.known);
         if grant.as_of < known.floor_of(id) {
@@ -137,10 +163,15 @@ impl Table {
             return Some(present);
         }
         known.prune(self.capacity.saturating_mul(2).max(RUNTIMES));
-        let made = || Arc::new(KeyRuntime::new(now.wall, used));
+        let made = || Arc::new(KeyRuntime::new(now.wall, used.key));
         let runtime = Arc::clone(known.runtimes.entry(id).or_insert_with(made));
+        let group = |used| move || Arc::new(SubjectRuntime::new(now.wall, used));
+        let owner = known.owners.entry(grant.key.owner.clone()).or_insert_with(group(used.owner));
+        let owner = Arc::clone(owner);
+        let workspace = known.workspaces.entry(grant.key.workspace.clone());
+        let workspace = Arc::clone(workspace.or_insert_with(group(used.workspace)));
         known.follow(&grant.key, now);
-        let live = Arc::new(LiveGrant::new(grant, runtime));
+        let live = Arc::new(LiveGrant::new(grant, (runtime, owner, workspace)));
         self.grants.insert(id, Arc::clone(&live));
         Some(live)
     }
@@ -178,17 +209,52 @@ impl Table {
         let Some(present) = self.grants.peek(&id) else { return };
         if present.grant.as_of < seq {
             let grant = Grant { key: key.clone(), as_of: seq, ..present.grant.clone() };
-            self.grants.insert(id, Arc::new(LiveGrant::new(grant, Arc::clone(&present.runtime))));
+            self.grants.insert(id, Arc::new(LiveGrant::new(grant, present.runtimes())));
         }
     }
 
-    /// Everything read before this feed number is out of date: all grants go, or those of one workspace.
-    pub(super) fn forget_before(&self, seq: i64, workspace: Option<&WorkspaceId>) {
+    /// Everything read before this feed number is out of date.
+    pub(super) fn forget_before(&self, seq: i64) {
+        self.forget(seq, |_| true);
+    }
+
+    /// The same for the keys of one workspace.
+    pub(super) fn forget_of_workspace(&self, seq: i64, workspace: &WorkspaceId) {
+        self.forget(seq, |key| key.workspace == *workspace);
+    }
+
+    /// The same for the keys of one owner.
+    pub(super) fn forget_of_owner(&self, seq: i64, owner: &OwnerId) {
+        self.forget(seq, |key| key.owner == *owner);
+    }
+
+    fn forget(&self, seq: i64, concerns: impl Fn(&KeyRecord) -> bool) {
         let mut known = lock(&self.known);
         known.floor = known.floor.max(seq);
-        self.grants.retain(|_, live| {
-            live.grant.as_of >= seq || workspace.is_some_and(|w| live.grant.key.workspace != *w)
-        });
+        self.grants.retain(|_, live| live.grant.as_of >= seq || !concerns(&live.grant.key));
+    }
+
+    /// Whose limit state is held: what was used before is known there.
+    pub(super) fn knows(&self, key: &KeyRecord) -> Knows {
+        let known = lock(&self.known);
+        Knows {
+            key: known.runtimes.contains_key(&key.public_id),
+            owner: known.owners.contains_key(&key.owner),
+            workspace: known.workspaces.contains_key(&key.workspace),
+        }
+    }
+
+    /// A grant as it would be put in: with the limit states that are held, and others in place of those that are not.
+    pub(super) fn look(&self, grant: Grant, used: UsedHere, now: Timestamp) -> LiveGrant {
+        let known = lock(&self.known);
+        let key = known.runtimes.get(&grant.key.public_id).map(Arc::clone);
+        let owner = known.owners.get(&grant.key.owner).map(Arc::clone);
+        let workspace = known.workspaces.get(&grant.key.workspace).map(Arc::clone);
+        drop(known);
+        let group = |used| move || Arc::new(SubjectRuntime::new(now, used));
+        let key = key.unwrap_or_else(|| Arc::new(KeyRuntime::new(now, used.key)));
+        let owner = owner.unwrap_or_else(group(used.owner));
+        LiveGrant::new(grant, (key, owner, workspace.unwrap_or_else(group(used.workspace))))
     }
 
     /// The keys that may have calls in flight here, or are held.

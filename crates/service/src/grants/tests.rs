@@ -296,14 +296,14 @@ async fn limit_state_survives_reloads_and_day_counts_survive_starts() {
     let reloaded = house.services.grants.verify(&token).await.unwrap();
     assert_eq!(reloaded.grant.key.name, "other");
     let admitted = house.services.admission.admit(&reloaded, Bucket::Work, house.clock.now()).unwrap();
-    assert_eq!(admitted.headroom.unwrap().remaining, 8);
+    assert_eq!(admitted.headrooms.requests.unwrap().remaining, 8);
 
     lock_used(&house, &key, (9, 4, 999));
     let next = House::on(Arc::clone(&house.store), Settings::default(), 8).await;
     let live = next.services.grants.verify(&token).await.unwrap();
     let admission = &next.services.admission;
     let admitted = admission.admit(&live, Bucket::Work, next.clock.now()).unwrap();
-    assert_eq!(admitted.headroom.unwrap().remaining, 0);
+    assert_eq!(admitted.headrooms.requests.unwrap().remaining, 0);
     let refused = admission.admit(&live, Bucket::Look, next.clock.now()).unwrap_err();
     assert_eq!(refused.headroom.kind, LimitKind::TotalUses);
     admitted.unsent();

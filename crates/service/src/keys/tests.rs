@@ -17,7 +17,7 @@ async fn a_new_key_has_the_defaults_and_is_kept_as_a_mac_only() {
     let (key, token, used) = house.services.keys.create(named("app"), &Caller::system()).await.unwrap();
     let expires = key.expires_at.unwrap().micros_since(house.clock.now());
     assert_eq!(expires, 90 * MICROS_PER_DAY);
-    assert_eq!(key.policy.limits, Limits { rpm: Some(60), rpd: Some(10_000), ..Limits::default() });
+    assert_eq!(key.policy.limits, Limits { rpm: Some(60), rpd: Some(10_000), ..Limits::NONE });
     assert_eq!((used, key.class), (KeyUse::default(), KeyClass::Live));
     let text = std::str::from_utf8(token.expose()).unwrap();
     assert!(text.starts_with("cvg_live_"));
@@ -86,7 +86,7 @@ async fn a_limit_can_be_lifted_and_left_alone() {
     let limits = LimitsPatch { rpm: Some(None), rps: Some(Some(3)), ..LimitsPatch::default() };
     let patch = KeyPatch { limits, expires: Some(Expiry::Never), ..KeyPatch::default() };
     let (changed, _) = keys.update(&key.id, patch, None, &caller).await.unwrap();
-    let expected = Limits { rps: Some(3), rpm: None, rpd: Some(10_000), rph: None, concurrency: None };
+    let expected = Limits { rps: Some(3), rpd: Some(10_000), ..Limits::NONE };
     assert_eq!((changed.policy.limits, changed.expires_at), (expected, None));
     let empty = keys.update(&key.id, KeyPatch::default(), None, &caller).await.unwrap_err();
     assert!(matches!(empty, ServiceError::Invalid { field: "patch", .. }));
@@ -109,12 +109,15 @@ async fn a_revoked_key_can_be_neither_suspended_nor_resumed_nor_changed() {
 async fn an_archived_workspace_or_owner_gets_no_new_keys() {
     let house = House::new().await;
     let (tenants, caller) = (&house.services.tenants, Caller::system());
-    let owner = tenants.create_owner("ann", Some("ann@example.com"), &caller).await.unwrap();
+    let owner =
+        tenants.create_owner("ann", Some("ann@example.com"), LimitsPatch::default(), &caller).await.unwrap();
     tenants.archive_owner(&owner.id, &caller).await.unwrap();
     let said = refused(&house, NewKey { owner: Some("ann".to_owned()), ..named("k") }).await;
     assert!(said.contains("archived"), "{said}");
-    assert!(tenants.create_owner("bob", Some("not an address"), &caller).await.is_err());
-    let taken = tenants.create_owner("ann", None, &caller).await.unwrap_err();
+    assert!(
+        tenants.create_owner("bob", Some("not an address"), LimitsPatch::default(), &caller).await.is_err()
+    );
+    let taken = tenants.create_owner("ann", None, LimitsPatch::default(), &caller).await.unwrap_err();
     assert!(matches!(taken, ServiceError::Conflict { what: "owner name", .. }));
 }
 

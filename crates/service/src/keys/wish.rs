@@ -11,7 +11,7 @@ use claviger_domain::{
         hours::HoursOfWeek,
         patch::{KeyPatch as DomainPatch, PatchError},
     },
-    limit::Limits,
+    limit::{LimitKind, Limits, MOST_TOKENS, Measure},
     permission::{Endpoint, ModelGlob, PermissionError, Permissions, Scopes},
     proof::Proofs,
 };
@@ -67,11 +67,7 @@ pub(super) fn patch(patch: KeyPatch, now: Timestamp) -> Result<DomainPatch, Serv
         endpoints: new_endpoints.as_deref().map(endpoints).transpose()?,
         scopes: new_scopes.as_deref().map(scopes).transpose()?,
         allow_ip: new_allow_ip.as_deref().map(allow_ip).transpose()?,
-        rps: limits.rps,
-        rpm: limits.rpm,
-        rph: limits.rph,
-        rpd: limits.rpd,
-        concurrency: limits.concurrency,
+        limits,
         max_uses,
         hours: new_hours.map(|h| h.as_deref().map(hours).transpose()).transpose()?,
         not_before,
@@ -114,27 +110,24 @@ pub(super) fn as_json(value: &impl serde::Serialize) -> serde_json::Value {
 
 fn limits(wish: LimitsPatch) -> Result<Limits, ServiceError> {
     check_limits(wish)?;
-    let usual = Limits::default();
-    Ok(Limits {
-        rps: wish.rps.unwrap_or(usual.rps),
-        rpm: wish.rpm.unwrap_or(usual.rpm),
-        rph: wish.rph.unwrap_or(usual.rph),
-        rpd: wish.rpd.unwrap_or(usual.rpd),
-        concurrency: wish.concurrency.unwrap_or(usual.concurrency),
-    })
+    Ok(Limits::USUAL.patched(&wish))
 }
 
 /// A limit of nothing would be a suspension in disguise.
-fn check_limits(wish: LimitsPatch) -> Result<(), ServiceError> {
-    let LimitsPatch { rps, rpm, rph, rpd, concurrency } = wish;
-    let fields = [("rps", rps), ("rpm", rpm), ("rph", rph), ("rpd", rpd), ("concurrency", concurrency)];
-    match fields.into_iter().find(|(_, limit)| *limit == Some(Some(0))) {
-        None => Ok(()),
-        Some((field, _)) => Err(ServiceError::invalid(
-            field,
-            "a limit is at least 1; to refuse every request, suspend the key",
-        )),
+pub(crate) fn check_limits(wish: LimitsPatch) -> Result<(), ServiceError> {
+    for kind in LimitKind::ALL {
+        let most = match kind.measure() {
+            Measure::Requests => u64::from(u32::MAX),
+            Measure::InputTokens | Measure::OutputTokens | Measure::Tokens => MOST_TOKENS,
+        };
+        let why = match wish.get(*kind).flatten() {
+            Some(0) => "a limit is at least 1; to refuse every request, suspend the key".to_owned(),
+            Some(n) if n > most => format!("a limit is at most {most}"),
+            Some(_) | None => continue,
+        };
+        return Err(ServiceError::invalid(kind.field(), why));
     }
+    Ok(())
 }
 
 fn check_max_uses(max_uses: Option<u64>) -> Result<(), ServiceError> {

@@ -102,8 +102,14 @@ async fn a_rotation_goes_from_its_start_to_the_old_keys_end() {
     house.clock.advance(HOUR);
     assert_eq!(turn(&house).await, 1, "lower limits");
     let live = house.services.grants.verify(&token).await.unwrap();
-    let room =
-        house.services.admission.admit(&live, Bucket::Work, house.clock.now()).unwrap().headroom.unwrap();
+    let room = house
+        .services
+        .admission
+        .admit(&live, Bucket::Work, house.clock.now())
+        .unwrap()
+        .headrooms
+        .requests
+        .unwrap();
     assert_eq!(room.limit, 3, "half of 7");
     house.clock.advance(HOUR * 23);
     assert_eq!(turn(&house).await, 1, "the final warning");

@@ -81,7 +81,10 @@ async fn bound_credentials_come_first_and_serve_their_workspace_only() {
     upstreams.add(upstream("main"), &caller).await.unwrap();
     let tenants = &house.services.tenants;
     let env = claviger_domain::tenancy::Environment::Production;
-    let other = tenants.create_workspace("other", env, &caller).await.unwrap();
+    let other = tenants
+        .create_workspace("other", env, claviger_domain::limit::LimitsPatch::default(), &caller)
+        .await
+        .unwrap();
     upstreams.add_credential(credential(PROVIDER_KEY), &caller).await.unwrap();
     let bound = NewCredential { workspace: Some("other".to_owned()), ..credential(PROVIDER_KEY) };
     let bound = upstreams.add_credential(bound, &caller).await.unwrap();

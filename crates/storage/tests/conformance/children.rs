@@ -8,7 +8,7 @@ use claviger_domain::{
     ledger::Party,
     limit::UsedBefore,
     ports::{
-        Change, Store, StoreError,
+        Change, Store, StoreError, UsedBy,
         children::{ChildCap, ChildStore},
     },
 };
@@ -125,12 +125,11 @@ async fn what_children_used_is_what_each_of_them_used(place: Place) {
     }
     let mut expected = UsedBefore::default();
     for key in &children {
-        let (work, look) = db.requests_since(&key.id, today).await.unwrap();
-        expected.work_today += work;
-        expected.look_today += look;
+        expected = expected.plus(db.used_since(UsedBy::Key(&key.id), today).await.unwrap());
         let uses = db.key_uses(std::slice::from_ref(&key.id)).await.unwrap();
         expected.uses += uses.iter().map(|(_, used)| used.uses).sum::<u64>();
     }
     assert!(expected.work_today > 0 && expected.look_today > 0 && expected.uses > 0);
+    assert!(expected.tokens_today.input > 0 && expected.tokens_today.output > 0);
     assert_eq!(db.used_by_children(&parent.id, today).await.unwrap(), expected);
 }

@@ -6,8 +6,9 @@ use claviger_domain::{
     clock::{MICROS_PER_DAY, Timestamp},
     direct_use::CredentialDay,
     ledger::{BatchItem, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
+    limit::{Tokens, UsedBefore},
     permission::{Access, Endpoint},
-    ports::{LedgerStore, Store, UsageBy, UsageQuery, UsageTotal},
+    ports::{LedgerStore, Store, UsageBy, UsageQuery, UsageTotal, UsedBy},
 };
 use claviger_storage::Database;
 
@@ -169,8 +170,15 @@ async fn counters_are_exact_after_a_crash(place: Place) {
                         || matches!(r.api_endpoint.as_bytes(), [b'G' | b'H', ..])
                 };
                 let look = recent.iter().filter(|r| looks(r)).count() as u64;
-                let expected = (recent.len() as u64 - look, look);
-                assert_eq!(db.requests_since(&key, since).await.unwrap(), expected);
+                let tokens = rows.iter().filter(|r| r.party.key == key && r.at >= since);
+                let tokens_today = tokens.fold(Tokens::default(), |sum, r| {
+                    let u = &r.usage;
+                    let input = u.input_tokens + u.cache_write_5m_tokens + u.cache_write_1h_tokens;
+                    sum + Tokens { input, output: u.output_tokens }
+                });
+                let work_today = recent.len() as u64 - look;
+                let expected = UsedBefore { work_today, look_today: look, uses: 0, tokens_today };
+                assert_eq!(db.used_since(UsedBy::Key(&key), since).await.unwrap(), expected);
             }
         }
         // Dropped without a word, as a crash does.

@@ -3,7 +3,7 @@
 use claviger_domain::{
     id::NodeId,
     ledger::LedgerRow,
-    ports::{LedgerStore, Store, UsageBy, UsageQuery},
+    ports::{LedgerStore, Store, UsageBy, UsageQuery, UsedBy},
 };
 use claviger_storage::Database;
 
@@ -42,8 +42,8 @@ async fn reports_and_chains_stay_whole_when_rows_go(place: Place) {
     reports_equal_the_oracle(&db, &rows).await;
     let key = &parties[0].key;
     let uses = db.key_uses(std::slice::from_ref(key)).await.unwrap()[0].1.uses;
-    let (work, look) = db.requests_since(key, at(0)).await.unwrap();
-    assert_eq!(uses, work + look);
+    let used = db.used_since(UsedBy::Key(key), at(0)).await.unwrap();
+    assert_eq!(uses, used.work_today + used.look_today);
 }
 
 async fn rows_of_groups(db: &Database, chain: &NodeId, groups: std::ops::Range<i64>) -> usize {

@@ -144,8 +144,8 @@ fn scopes() -> impl Strategy<Value = Scopes> {
         .prop_map(|words| Scopes::parse(&words).unwrap())
 }
 
-fn limit() -> impl Strategy<Value = Option<u32>> {
-    option::of(1_u32..5)
+fn limit() -> impl Strategy<Value = Option<u64>> {
+    option::of(1_u64..5)
 }
 
 proptest! {
@@ -159,16 +159,15 @@ proptest! {
         (model, ip) in ("[ab]{0,5}", any::<[u8; 4]>()),
     ) {
         let permissions = Permissions { models, endpoints: ends, scopes: all };
-        let max_uses = uses.map(u64::from);
-        let mut parent = KeyPolicy { permissions, allow_ip: allow, max_uses, ..KeyPolicy::default() };
+        let mut parent = KeyPolicy { permissions, allow_ip: allow, max_uses: uses, ..KeyPolicy::default() };
         parent.limits.rpm = rpm;
         let wish = ChildWish {
             models: wished_models,
             endpoints: wished_ends,
             scopes: wished_scopes,
             allow_ip: wished_allow,
-            limits: WishedLimits { rpm: wished_rpm, ..WishedLimits::default() },
-            max_uses: wished_uses.map(u64::from),
+            limits: Limits { rpm: wished_rpm, ..Limits::NONE },
+            max_uses: wished_uses,
             ..ChildWish::default()
         };
         let Ok(child) = policy(&parent, &wish) else { return Ok(()) };
@@ -183,7 +182,7 @@ proptest! {
                 prop_assert!(!child.permissions.allows(endpoint, access) || parent.permissions.allows(endpoint, access));
             }
         }
-        let most = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
+        let most = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
         prop_assert!(most(child.limits.rpm) <= most(parent.limits.rpm));
         prop_assert!(child.max_uses.unwrap_or(u64::MAX) <= parent.max_uses.unwrap_or(u64::MAX));
     }

@@ -148,15 +148,15 @@ fn an_update_must_change_something_legal() {
 
 #[test]
 fn in_json_null_clears_and_a_missing_field_leaves() {
-    let patch: KeyPatch = serde_json::from_str(r#"{"rpm":null,"rpd":5,"hours":null}"#).unwrap();
+    let patch: KeyPatch = serde_json::from_str(r#"{"limits":{"rpm":null,"rpd":5},"hours":null}"#).unwrap();
     assert_eq!(
-        (patch.rps, patch.rpm, patch.rpd, patch.hours.clone()),
+        (patch.limits.rps, patch.limits.rpm, patch.limits.rpd, patch.hours.clone()),
         (None, Some(None), Some(Some(5)), Some(None))
     );
     let changed = patch.apply_to(&key(KeyStatus::Active), NOW).unwrap();
     assert_eq!((changed.policy.limits.rpm, changed.policy.limits.rpd), (None, Some(5)));
-    assert_eq!(serde_json::to_string(&patch).unwrap(), r#"{"rpm":null,"rpd":5,"hours":null}"#);
-    assert!(serde_json::from_str::<KeyPatch>(r#"{"rpmm":1}"#).is_err());
+    assert_eq!(serde_json::to_string(&patch).unwrap(), r#"{"limits":{"rpm":null,"rpd":5},"hours":null}"#);
+    assert!(serde_json::from_str::<KeyPatch>(r#"{"limits":{"rpmm":1}}"#).is_err());
 }
 
 fn any_verb() -> impl Strategy<Value = KeyVerb> {

@@ -138,8 +138,9 @@ proptest! {
         let (bucket, _) = Gcra::default().step(rate, START, cost.min(rate.burst()));
         let now = START.plus_micros(after);
         let (bucket, d) = bucket.step(rate, now, 0);
-        prop_assert!(bucket.step(rate, now, d.remaining).1.admitted);
-        prop_assert!(!bucket.step(rate, now, d.remaining + 1).1.admitted);
+        let left = u32::try_from(d.remaining).unwrap();
+        prop_assert!(bucket.step(rate, now, left).1.admitted);
+        prop_assert!(!bucket.step(rate, now, left + 1).1.admitted);
     }
 
     #[test]

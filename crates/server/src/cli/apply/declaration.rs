@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use claviger_control::api::keys::LimitsPatch;
+use claviger_control::api::limits::LimitsPatch;
 use claviger_domain::{
     address::CidrList,
     key::{OnDisconnect, hours::HoursOfWeek, patch},
@@ -56,6 +56,9 @@ pub struct WorkspaceTable {
     pub name: Spanned<String>,
     /// Its environment.
     pub environment: Option<Spanned<Environment>>,
+    /// The limits of all its keys together; 0 lifts one.
+    #[serde(default)]
+    pub limits: LimitsPatch,
     /// What it demands of its keys.
     pub policy: Option<Spanned<PolicyTable>>,
 }
@@ -88,6 +91,9 @@ pub struct OwnerTable {
     pub name: Spanned<String>,
     /// Where notices go.
     pub email: Option<Spanned<String>>,
+    /// The limits of all its keys together; 0 lifts one.
+    #[serde(default)]
+    pub limits: LimitsPatch,
 }
 
 /// A key. Its name is what it is known by in its workspace.

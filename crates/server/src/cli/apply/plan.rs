@@ -4,7 +4,8 @@ mod channels;
 mod keys;
 mod tenants;
 
-use claviger_domain::clock::Timestamp;
+use claviger_control::api::limits::LimitsPatch;
+use claviger_domain::{clock::Timestamp, limit::LimitKind};
 use serde_json::{Map, Value, json};
 
 use super::{declaration::Declared, present::Present};
@@ -118,6 +119,7 @@ pub struct Plan {
 }
 
 /// What a field shall be: as it is shown, and as it is sent.
+#[derive(Clone)]
 struct Wish {
     field: &'static str,
     shown: Value,
@@ -140,15 +142,19 @@ impl Wish {
     }
 }
 
-/// Limits are sent within one object.
-const LIMITS: [&str; 5] = ["rps", "rpm", "rph", "rpd", "concurrency"];
+/// What is wished of limits. They are sent within one object.
+fn limits(patch: &LimitsPatch) -> Vec<Wish> {
+    let asked = claviger_domain::limit::LimitsPatch::from(*patch);
+    let wish = |kind: &LimitKind| Some(Wish::number(kind.field(), asked.get(*kind)?.unwrap_or(0)));
+    LimitKind::ALL.iter().filter_map(wish).collect()
+}
 
 /// The wishes that are not fulfilled: fields to show, and the body that fulfils them. Nothing is fulfilled where
 /// nothing is.
 fn unfulfilled(wishes: Vec<Wish>, present: Option<&Value>) -> (Vec<Field>, Map<String, Value>) {
     let (mut fields, mut body) = (Vec::new(), Map::new());
     for wish in wishes {
-        let is_limit = LIMITS.contains(&wish.field);
+        let is_limit = LimitKind::ALL.iter().any(|kind| kind.field() == wish.field);
         let old = present.map(|p| if is_limit { &p["limits"][wish.field] } else { &p[wish.field] });
         if old.is_some_and(|old| is_same(old, &wish.shown)) {
             continue;

@@ -4,7 +4,7 @@ use claviger_control::api::{keys::RevokeKey, view::KeyView};
 use claviger_domain::{clock::Timestamp, key::RevocationReason};
 use serde_json::{Map, Value, json};
 
-use super::{Action, Call, Field, Plan, Step, Wish, tenants::made, unfulfilled};
+use super::{Action, Call, Field, Plan, Step, Wish, limits, tenants::made, unfulfilled};
 use crate::cli::{
     apply::{
         declaration::{Declared, KeyTable, Lifetime},
@@ -64,8 +64,6 @@ fn stands(there: Option<bool>, comes: bool, what: &str, name: &str) -> Result<()
 
 /// All that a key shall be, but for its expiry.
 fn wishes(wanted: &KeyTable) -> Vec<Wish> {
-    let limits = &wanted.limits;
-    let limit = |field, n: Option<u32>| n.map(|n| Wish::number(field, u64::from(n)));
     let hours = |text: &String| Wish {
         field: "hours",
         shown: if text.is_empty() { Value::Null } else { json!(text) },
@@ -76,16 +74,11 @@ fn wishes(wanted: &KeyTable) -> Vec<Wish> {
         wanted.endpoints.as_ref().map(|l| Wish::list("endpoints", l.iter().map(|e| e.as_str()))),
         wanted.scopes.as_ref().map(|s| Wish::list("scopes", s.words())),
         wanted.allow_ip.as_ref().map(|l| Wish::list("allow_ip", l.entries())),
-        limit("rps", limits.rps),
-        limit("rpm", limits.rpm),
-        limit("rph", limits.rph),
-        limit("rpd", limits.rpd),
-        limit("concurrency", limits.concurrency),
         wanted.max_uses.map(|n| Wish::number("max_uses", n)),
         wanted.hours.as_ref().map(hours),
         wanted.on_disconnect.map(|d| Wish::new("on_disconnect", d.as_str())),
     ];
-    wishes.into_iter().flatten().collect()
+    wishes.into_iter().flatten().chain(limits(&wanted.limits)).collect()
 }
 
 fn create(declared: &Declared, present: &Present, wanted: &KeyTable) -> Result<Step, CliError> {

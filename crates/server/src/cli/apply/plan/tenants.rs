@@ -1,15 +1,11 @@
 //! Workspaces, owners and policies.
 
-use claviger_control::api::{
-    owners::{CreateOwner, UpdateOwner},
-    policies::PolicyView,
-    workspaces::{CreateWorkspace, UpdateWorkspace},
-};
+use claviger_control::api::{owners::CreateOwner, policies::PolicyView, workspaces::CreateWorkspace};
 use claviger_domain::tenancy::Environment;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
 
-use super::{Action, Call, Field, Plan, Step, Wish, unfulfilled};
+use super::{Action, Call, Field, Plan, Step, Wish, limits, unfulfilled};
 use crate::cli::{
     apply::{
         declaration::{Declared, PolicyTable},
@@ -21,33 +17,22 @@ use crate::cli::{
 pub(super) fn workspaces(plan: &mut Plan, declared: &Declared, present: &Present) -> Result<(), CliError> {
     for wanted in &declared.all.workspace {
         let name = wanted.name.get_ref();
+        let class = wanted.environment.as_ref().map(|e| e.get_ref().as_str());
         let Some(there) = present.workspace(name) else {
-            let environment = wanted.environment.as_ref().map_or(Environment::Development, |e| *e.get_ref());
-            let environment = environment.as_str().to_owned();
-            plan.steps.push(made(
-                "workspace",
-                name,
-                vec![Field { name: "environment", old: Value::Null, new: json!(environment) }],
-                "/admin/v1/workspaces",
-                json!(CreateWorkspace { name: name.clone(), environment }),
-            ));
+            let environment = class.unwrap_or(Environment::Development.as_str()).to_owned();
+            let first = Wish::new("environment", environment.as_str());
+            let (fields, _) = unfulfilled([vec![first], limits(&wanted.limits)].concat(), None);
+            let body = json!(CreateWorkspace { name: name.clone(), environment, limits: wanted.limits });
+            plan.steps.push(made("workspace", name, fields, "/admin/v1/workspaces", body));
             continue;
         };
         if there.archived_at.is_some() {
             return Err(declared.wrong(&wanted.name.span(), &format!("the workspace `{name}` is archived")));
         }
-        if let Some(environment) = &wanted.environment
-            && environment.get_ref().as_str() != there.environment
-        {
-            let class = environment.get_ref().as_str();
-            let body = json!(UpdateWorkspace { environment: class.to_owned() });
-            plan.steps.push(changed(
-                "workspace",
-                name,
-                Field { name: "environment", old: json!(there.environment), new: json!(class) },
-                Call::Update { path: place("workspaces", &there.id, ""), body, version: there.version },
-            ));
-        }
+        let class = class.map(|class| Wish::new("environment", class));
+        let wishes = class.into_iter().chain(limits(&wanted.limits)).collect();
+        let path = place("workspaces", &there.id, "");
+        plan.steps.extend(changed(("workspace", name), wishes, &json!(there), (path, there.version)));
     }
     Ok(())
 }
@@ -55,28 +40,26 @@ pub(super) fn workspaces(plan: &mut Plan, declared: &Declared, present: &Present
 pub(super) fn owners(plan: &mut Plan, declared: &Declared, present: &Present) -> Result<(), CliError> {
     for wanted in &declared.all.owner {
         let name = wanted.name.get_ref();
-        let email = wanted.email.as_ref().map(|e| e.get_ref().clone()).filter(|e| !e.is_empty());
+        let email = wanted.email.as_ref().map(|e| e.get_ref().clone());
         let Some(there) = present.owner(name) else {
-            let field = Field { name: "email", old: Value::Null, new: json!(email) };
-            let fields = if email.is_some() { vec![field] } else { Vec::new() };
-            let body = json!(CreateOwner { name: name.clone(), email });
+            let email = email.filter(|e| !e.is_empty());
+            let first = email.as_deref().map(|email| Wish::new("email", email));
+            let (fields, _) = unfulfilled(first.into_iter().chain(limits(&wanted.limits)).collect(), None);
+            let body = json!(CreateOwner { name: name.clone(), email, limits: wanted.limits });
             plan.steps.push(made("owner", name, fields, "/admin/v1/owners", body));
             continue;
         };
         if there.archived_at.is_some() {
             return Err(declared.wrong(&wanted.name.span(), &format!("the owner `{name}` is archived")));
         }
-        if let Some(email) = &wanted.email
-            && there.email.as_deref().unwrap_or_default() != email.get_ref()
-        {
-            let body = json!(UpdateOwner { email: email.get_ref().clone() });
-            plan.steps.push(changed(
-                "owner",
-                name,
-                Field { name: "email", old: json!(there.email), new: json!(email.get_ref()) },
-                Call::Update { path: place("owners", &there.id, ""), body, version: there.version },
-            ));
-        }
+        let email = email.map(|email| Wish {
+            field: "email",
+            shown: if email.is_empty() { Value::Null } else { json!(email) },
+            sent: json!(email),
+        });
+        let wishes = email.into_iter().chain(limits(&wanted.limits)).collect();
+        let path = place("owners", &there.id, "");
+        plan.steps.extend(changed(("owner", name), wishes, &json!(there), (path, there.version)));
     }
     Ok(())
 }
@@ -161,8 +144,19 @@ pub(super) fn undeclared(declared: &Declared, present: &Present) -> Vec<Step> {
     steps
 }
 
-fn changed(kind: &'static str, name: &str, field: Field, call: Call) -> Step {
-    Step { action: Action::Change, kind, name: name.to_owned(), fields: vec![field], call }
+/// The step that fulfils what is not fulfilled; `None`: everything is.
+fn changed(
+    (kind, name): (&'static str, &str),
+    wishes: Vec<Wish>,
+    present: &Value,
+    (path, version): (String, i64),
+) -> Option<Step> {
+    let (fields, body) = unfulfilled(wishes, Some(present));
+    if fields.is_empty() {
+        return None;
+    }
+    let call = Call::Update { path, body: Value::Object(body), version };
+    Some(Step { action: Action::Change, kind, name: name.to_owned(), fields, call })
 }
 
 pub(super) fn made(

@@ -29,8 +29,9 @@ struct Suite {
 }
 
 /// The list; a folder that does not exist is not listed in a run.
-const SUITES: [Suite; 13] = [
+const SUITES: [Suite; 14] = [
     Suite { name: "exchanges and accounts", folder: "tests/wire", runner: Runner::Pytest },
+    Suite { name: "strict budgets by the oracle", folder: "tests/money", runner: Runner::Pytest },
     Suite { name: "admin API", folder: "tests/control", runner: Runner::Pytest },
     Suite { name: "secrets in what is left behind", folder: "tests/secrets", runner: Runner::Pytest },
     Suite { name: "Python SDK", folder: "tests/python", runner: Runner::Pytest },

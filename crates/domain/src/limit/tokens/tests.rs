@@ -144,8 +144,10 @@ fn limits() -> impl Strategy<Value = Limits> {
     })
 }
 
-/// What happens next: a call begins (what it may take, what it will), or the oldest one ends.
-fn steps() -> impl Strategy<Value = Vec<(i64, Option<(u64, u64, u8)>)>> {
+/// What happens next, so many microseconds later: a call begins (what it may take, what it will), or the oldest one ends.
+type Step = (i64, Option<(u64, u64, u8)>);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
     let call = proptest::option::of((1_u64..200, 1_u64..500, 0_u8..=100));
     proptest::collection::vec((0_i64..20 * MICROS_PER_SEC, call), 1..80)
 }

@@ -102,6 +102,15 @@ impl Ground {
         self.node.start_preloaded(&self.library);
     }
 
+    /// Runs the daily check; after a day has passed it may be under way by itself.
+    pub fn check_daily(&self) {
+        eventually("the daily check", STEP, || {
+            let done = self.node.cli(&["job", "run", "daily_check"]);
+            assert!(done.code == 0 || done.stderr.contains("it is being run"), "{}", done.stderr);
+            (done.code == 0).then_some(())
+        });
+    }
+
     pub fn status(&self, rotation: &str) -> Value {
         self.node.json(&["rotation", "status", rotation])
     }

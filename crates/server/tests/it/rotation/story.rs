@@ -125,10 +125,10 @@ fn one_key_lives_from_its_birth_to_its_certificate(mut ground: Ground) {
     for days in [77, 6, 5, 1] {
         ground.pass_hours(days * 24);
         ann.log_in(&ground);
-        ground.node.json(&["job", "run", "daily_check"]);
+        ground.check_daily();
         told += 1;
         assert_eq!(warnings(&ground, &old), told, "after {days} more days");
-        ground.node.json(&["job", "run", "daily_check"]);
+        ground.check_daily();
     }
     assert_eq!(warnings(&ground, &old), 4, "no other day, and none twice");
     ground.pass_hours(1);

@@ -68,7 +68,7 @@ pub struct Soak {
 }
 
 /// The list.
-const SOAKS: [Soak; 10] = [
+const SOAKS: [Soak; 14] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
@@ -108,6 +108,38 @@ const SOAKS: [Soak; 10] = [
         needs_postgres: false,
         rounds: 20,
         portion: 20,
+    },
+    Soak {
+        name: "race",
+        about: "200 clients against one ceiling on SQLite: it is never passed, and the book is the provider's bill",
+        runs: Runs::Test("race::sqlite"),
+        needs_postgres: false,
+        rounds: 50,
+        portion: 5,
+    },
+    Soak {
+        name: "race-postgres",
+        about: "the same on PostgreSQL",
+        runs: Runs::Test("race::postgres"),
+        needs_postgres: true,
+        rounds: 50,
+        portion: 5,
+    },
+    Soak {
+        name: "race-killed",
+        about: "the same with nodes killed and calls lost: the book is never less than the bill",
+        runs: Runs::Test("race::killed_sqlite"),
+        needs_postgres: false,
+        rounds: 50,
+        portion: 5,
+    },
+    Soak {
+        name: "race-killed-postgres",
+        about: "the same on PostgreSQL",
+        runs: Runs::Test("race::killed_postgres"),
+        needs_postgres: true,
+        rounds: 50,
+        portion: 5,
     },
     Soak {
         name: "schemathesis",

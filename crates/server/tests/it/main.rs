@@ -24,6 +24,7 @@ mod mail;
 mod notices;
 mod outage;
 mod policies;
+mod race;
 mod reviews;
 mod revocation;
 mod rotation;

@@ -15,7 +15,7 @@ const SEED: &str = "CLAVIGER_TEST_SEED";
 /// Within this time of what makes a step due, it is taken.
 const WINDOW: Duration = Duration::from_millis(2_500);
 /// With many to do, so many go on at once, and a kill meets each of them elsewhere.
-const TOGETHER: u64 = 10;
+const TOGETHER: u64 = 25;
 
 #[test]
 fn sqlite() {

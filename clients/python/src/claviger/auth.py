@@ -66,6 +66,10 @@ class ClavigerAuth(AuthBase):
         self._monotonic = monotonic
         self._tokens = TokenBox()
 
+    def now(self) -> float:
+        """Seconds since 1970, by the clock that requests are signed with."""
+        return time.time() if self._signer is None else self._signer.clock()
+
     def forget(self) -> None:
         """Drops the cached key and tokens; the next call fetches both anew."""
         self._key.forget()

@@ -114,7 +114,7 @@ class Claviger:
                 me = client.get(f"{self.base_url}/v1/claviger/me")
             except httpx.TransportError as raised:
                 error = raised
-            return judge(ready, me, error, _since(started, error), time.time())
+            return judge(ready, me, error, _since(started, error), self.auth.now())
 
     async def ahealth(self, timeout_secs: float = 10.0) -> Health:
         """The same for asyncio."""
@@ -127,7 +127,7 @@ class Claviger:
                 me = await client.get(f"{self.base_url}/v1/claviger/me")
             except httpx.TransportError as raised:
                 error = raised
-            return judge(ready, me, error, _since(started, error), time.time())
+            return judge(ready, me, error, _since(started, error), self.auth.now())
 
 
 def _since(started: float, error: Exception | None) -> float | None:

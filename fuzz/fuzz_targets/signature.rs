@@ -26,7 +26,8 @@ struct Ground {
     key: PublicId,
 }
 
-static GROUND: LazyLock<Ground> = LazyLock::new(|| ground().unwrap_or_else(|| panic!("the ground is not well made")));
+static GROUND: LazyLock<Ground> =
+    LazyLock::new(|| ground().unwrap_or_else(|| panic!("the ground is not well made")));
 
 fn ground() -> Option<Ground> {
     let record = SigningRecord {
@@ -43,7 +44,7 @@ fn ground() -> Option<Ground> {
     Some(Ground {
         signers: Signers::new(vec![Signer::new(&record, b"a secret that is nowhere in the seeds")?]),
         target: Target::of_url("POST", "https://gw.example/v1/messages?beta=true")?,
-        key: PublicId::parse(KEY).ok()?,
+        key: PublicId::parse(KEY)?,
     })
 }
 

@@ -128,8 +128,9 @@ impl Ground {
     /// People heard of each step of the key's finished rotation, and of none twice.
     pub fn each_step_was_told_once(&self, old: &Key) {
         let notices = self.node.json(&["notice", "list", "--limit", "1000"]);
-        let of_key = notices.as_array().unwrap().iter().filter(|n| n["key"] == old.id.as_str());
-        let mut kinds: Vec<&str> = of_key.filter_map(|n| n["kind"].as_str()).collect();
+        let notices = notices.as_array().unwrap();
+        let of_key: Vec<&Value> = notices.iter().filter(|n| n["key"] == old.id.as_str()).collect();
+        let mut kinds: Vec<&str> = of_key.iter().filter_map(|n| n["kind"].as_str()).collect();
         kinds.retain(|kind| kind.starts_with("rotation.") || *kind == "key.deprecated");
         kinds.sort_unstable();
         let expected = [
@@ -143,7 +144,7 @@ impl Ground {
             "rotation.retiring",
             "rotation.started",
         ];
-        assert_eq!(kinds, expected);
+        assert_eq!(kinds, expected, "of {} notices: {of_key:#?}", notices.len());
     }
 }
 

@@ -7,38 +7,35 @@ pub mod budgets;
 pub mod children;
 pub mod idempotency;
 pub mod jobs;
+pub mod ledger;
 pub mod lifecycle;
 pub mod notices;
 pub mod operators;
 pub mod reviews;
+pub mod sealing;
 pub mod signing;
 pub mod tokens;
 pub mod workload;
-
-use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 use crate::{
     access_token::{denial::Denial, key_life::TokenKeyRecord},
-    audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
+    audit::{AuditEvent, AuditRecord, Digest},
     budget::BudgetRecord,
     clock::Timestamp,
-    direct_use::CredentialDay,
-    id::{ApprovalId, IssuerId, KeyId, NodeId, OperatorId, OwnerId, TrustId, WorkspaceId},
+    id::{ApprovalId, IssuerId, KeyId, OperatorId, OwnerId, TrustId, WorkspaceId},
     key::{KeyRecord, KeyUse},
-    ledger::{Group, Intent, LedgerRow},
     limit::{Limits, UsedBefore},
     notice::{NoticeRecord, channel::ChannelRecord, delivery::DeliveryRecord},
     operator::{approval::ApprovalRecord, record::OperatorRecord, token::OperatorTokenRecord},
-    permission::Scopes,
     policy::PolicyRecord,
     proof::Proofs,
     refresh::{Family, RefreshToken},
     review::ReviewRecord,
     rotation::{RotationRecord, Succession},
     signature::secret::SigningRecord,
-    tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
+    tenancy::{OwnerRecord, WorkspaceRecord},
     token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
     workload::{issuer::IssuerRecord, rule::TrustRecord},
@@ -58,6 +55,9 @@ use self::{
     tokens::TokenStore,
     workload::{AssertionUse, WorkloadStore},
 };
+
+pub use ledger::{ClientUse, Clients, DataChain, DayCheck, LedgerStore, UsageBy, UsageQuery, UsageTotal};
+pub use sealing::{SealContext, SealError, Sealer};
 
 /// A store could not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,15 +104,6 @@ pub enum StoreError {
         /// The newest that this release knows.
         known: i64,
     },
-}
-
-/// How one day's totals stand to its rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DayCheck {
-    /// The day, as a number of days since the epoch (UTC).
-    pub day: i64,
-    /// A key whose totals are not the sum of its rows; `None`: all are.
-    pub differs: Option<String>,
 }
 
 /// One row to be written. Updates carry the row as it shall be; its `version` is the one that was read, and the
@@ -354,28 +345,6 @@ pub struct GrantRow {
     pub signing: Vec<SigningRecord>,
 }
 
-/// Which clients used some keys.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Clients {
-    /// Each address and program once, the one that was seen last first.
-    pub seen: Vec<ClientUse>,
-    /// There was more than was looked through, or than is told: what is older than this is not in it.
-    pub truncated_at: Option<Timestamp>,
-}
-
-/// What one address did with one program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientUse {
-    /// The address.
-    pub client_ip: String,
-    /// The program.
-    pub user_agent: String,
-    /// How many requests.
-    pub requests: u64,
-    /// When the last one was.
-    pub last_used_at: Timestamp,
-}
-
 /// Whose requests and tokens are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsedBy<'a> {
@@ -398,79 +367,6 @@ pub struct KeyFilter {
     pub after: Option<KeyId>,
     /// At most this many.
     pub limit: u32,
-}
-
-/// What usage is grouped by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UsageBy {
-    /// One row a key.
-    Key,
-    /// One row a model.
-    Model,
-    /// One row a UTC day.
-    Day,
-    /// One row a workspace.
-    Workspace,
-}
-
-/// Which usage to report.
-#[derive(Debug, Clone)]
-pub struct UsageQuery {
-    /// How to group; `None`: one total row.
-    pub by: Option<UsageBy>,
-    /// Only of this key.
-    pub key: Option<KeyId>,
-    /// Only of this workspace.
-    pub workspace: Option<WorkspaceId>,
-    /// From this moment on.
-    pub from: Option<Timestamp>,
-    /// Before this moment.
-    pub until: Option<Timestamp>,
-}
-
-/// One row of a usage report. Sums are folded in 128 bits.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UsageTotal {
-    /// The group: a key id, model, `YYYY-MM-DD`, workspace id, or empty for the total.
-    pub group: String,
-    /// Requests that were sent (or answered by the simulator); refusals not counted.
-    pub requests: u64,
-    /// Requests that ended in an error or were cut.
-    pub errors: u64,
-    /// Uncached input tokens.
-    pub input_tokens: u64,
-    /// Tokens written to the 5-minute cache.
-    pub cache_write_5m_tokens: u64,
-    /// Tokens written to the 1-hour cache.
-    pub cache_write_1h_tokens: u64,
-    /// Tokens read from the cache.
-    pub cache_read_tokens: u64,
-    /// Output tokens.
-    pub output_tokens: u64,
-    /// Web searches.
-    pub web_search_requests: u64,
-    /// Rows whose output was estimated.
-    pub estimated: u64,
-    /// Pico-dollars.
-    pub cost_pusd: i128,
-    /// Which endpoints were read and written.
-    pub accesses: Scopes,
-}
-
-/// How far one data chain has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataChain {
-    /// The chain.
-    pub chain: NodeId,
-    /// When it was opened.
-    pub opened_at: Timestamp,
-    /// When it was closed; `None`: still open, or its node died.
-    pub closed_at: Option<Timestamp>,
-    /// Its length.
-    pub length: i64,
-    /// Its head.
-    pub head: Digest,
 }
 
 /// Where an audit chain stands.
@@ -552,118 +448,4 @@ pub trait Store:
     async fn audit_head(&self) -> Result<ChainHead, StoreError>;
     /// The store's clock.
     async fn store_time(&self) -> Result<Timestamp, StoreError>;
-}
-
-/// The ledger, data chains, intents, resources and checkpoints.
-#[async_trait]
-pub trait LedgerStore: Send + Sync + 'static {
-    /// Opens this incarnation's data chain (an event on the control chain says so). Intents that dead incarnations left
-    /// are found by [`LedgerStore::orphans`].
-    async fn open_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError>;
-    /// Closes the chain, likewise.
-    async fn close_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError>;
-    /// Commits one group durably and gives back the chain's new head. A batch item that is already billed is left
-    /// out of the group before its leaf is made.
-    async fn commit_group(&self, group: &Group) -> Result<Digest, StoreError>;
-    /// Whether the store would take the group now: everything that [`LedgerStore::commit_group`] does but the end.
-    /// Nothing is written. Finds the rows of a group that are [`StoreError::Refused`].
-    async fn would_take(&self, group: &Group) -> Result<(), StoreError>;
-    /// Intents without a settlement in chains other than `own` (on one node: of dead incarnations).
-    async fn orphans(&self, own: &NodeId) -> Result<Vec<Intent>, StoreError>;
-    /// Whose a provider's id is.
-    async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError>;
-    /// A workspace's resources of a kind, newest first, before the given id.
-    async fn resources(
-        &self,
-        workspace: &WorkspaceId,
-        kind: ResourceKind,
-        before: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Resource>, StoreError>;
-    /// Batches whose results were not yet billed, oldest first.
-    async fn unbilled_batches(&self, limit: u32) -> Result<Vec<Resource>, StoreError>;
-    /// Marks a batch as billed to its end.
-    async fn batch_billed(&self, id: &str, at: Timestamp) -> Result<(), StoreError>;
-    /// Which clients used any of these keys since a moment, as the newest `rows` requests of all keys tell.
-    async fn clients_since(&self, keys: &[KeyId], since: Timestamp, rows: u32)
-    -> Result<Clients, StoreError>;
-    /// Usage, summed from roll-ups and ledger rows.
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError>;
-    /// What went through each credential by day: from the first day, before the second (UTC days since 1970).
-    async fn credential_days(&self, days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError>;
-    /// All data chains, by opening.
-    async fn chains(&self) -> Result<Vec<DataChain>, StoreError>;
-    /// A chain's records after `number`.
-    async fn data_after(
-        &self,
-        chain: &NodeId,
-        number: i64,
-        limit: u32,
-    ) -> Result<Vec<DataRecord>, StoreError>;
-    /// The ledger rows of the groups from the first number to the last, each group's in their order. A group that has no
-    /// rows, or whose rows retention took, is not there.
-    async fn rows_of(
-        &self,
-        chain: &NodeId,
-        first: i64,
-        last: i64,
-    ) -> Result<BTreeMap<i64, Vec<LedgerRow>>, StoreError>;
-    /// The ledger rows of one group, likewise.
-    async fn group_rows(&self, chain: &NodeId, number: i64) -> Result<Vec<LedgerRow>, StoreError> {
-        Ok(self.rows_of(chain, number, number).await?.remove(&number).unwrap_or_default())
-    }
-    /// The position in its chain of a ledger row that no record of the chain covers; `None`: there is none.
-    async fn stray_row(&self, chain: &NodeId) -> Result<Option<i64>, StoreError>;
-    /// Holds the next day's totals after `day` against the rows that they sum up; days without all of their rows are
-    /// left out. `None`: no day is left.
-    async fn check_totals(&self, day: i64) -> Result<Option<DayCheck>, StoreError>;
-    /// Keeps a signed checkpoint.
-    async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
-    /// The newest checkpoint.
-    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError>;
-    /// Rolls full days before `before` up into daily totals and drops their rows, in bounded steps; the number of rows
-    /// dropped. The event goes to the control chain in the same transaction.
-    async fn retire_rows(&self, before: Timestamp, event: AuditEvent) -> Result<u64, StoreError>;
-}
-
-/// What a sealed value is bound to: moved to another row, it does not open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SealContext<'a> {
-    /// The table it lives in.
-    pub table: &'a str,
-    /// The column.
-    pub column: &'a str,
-    /// The row's id.
-    pub row: &'a str,
-}
-
-/// Sealing failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
-    /// The value cannot be opened: it was changed, moved, or sealed under another key.
-    #[error("a sealed value cannot be opened: changed, moved, or sealed under another master key")]
-    CannotOpen,
-    /// The value names a data key that is not there.
-    #[error("a sealed value names data key {0}, which is not there")]
-    UnknownDataKey(u32),
-    /// No randomness.
-    #[error("the system's random source failed")]
-    Entropy,
-    /// The data key has sealed as much as one key safely may: a new one is needed.
-    #[error("data key {0} has sealed as much as one key safely may: make a new one")]
-    WornOut(u32),
-}
-
-/// The door to encryption at rest.
-pub trait Sealer: Send + Sync + 'static {
-    /// Seals bytes for one row.
-    ///
-    /// # Errors
-    /// [`SealError::Entropy`], [`SealError::WornOut`].
-    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError>;
-    /// Opens what [`Sealer::seal`] made for the same row.
-    ///
-    /// # Errors
-    /// [`SealError::CannotOpen`], [`SealError::UnknownDataKey`].
-    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<crate::secret::SecretBytes, SealError>;
 }

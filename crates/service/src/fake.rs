@@ -5,7 +5,9 @@
 mod budgets;
 mod children;
 mod courier;
+mod house;
 mod idempotency;
+mod ledger;
 mod lifecycle;
 mod notices;
 mod operators;
@@ -15,7 +17,7 @@ mod tokens;
 mod workload;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -26,37 +28,32 @@ use async_trait::async_trait;
 use claviger_domain::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::{Clock, Timestamp},
-    direct_use::{CredentialDay, NoAccount},
-    id::{IntentId, KeyId, NodeId, OwnerId, RequestId, WorkspaceId},
+    id::{KeyId, NodeId},
     key::{KeyRecord, KeyStatus, KeyUse},
-    ledger::{Group, Intent, LedgerRow, Outcome, Party, Route},
+    ledger::{Intent, LedgerRow},
     limit::{Limits, UsedBefore},
-    money::PicoUsd,
-    permission::{Access, Endpoint, Scopes},
     ports::{
-        Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, GrantRow,
-        KeyFilter, LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery,
-        UsageTotal, UsedBy, notices::Courier,
+        Applied, ChainHead, Change, DataChain, DayCheck, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
+        SealedSecret, Store, StoreError, UsedBy,
     },
-    secret::SecretBytes,
-    tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
-    token::{Brand, KeyClass, PublicId},
+    tenancy::{OwnerRecord, Resource, WorkspaceRecord},
+    token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
 };
-use claviger_storage::MemoryNonces;
-use claviger_testkit::{ManualClock, SeededEntropy};
+use claviger_testkit::ManualClock;
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 pub(crate) use self::{
     courier::{FakeCourier, Fate},
+    house::{House, PlainSealer},
+    ledger::{intent, row},
     workload::FakeKeys,
 };
 use self::{
     idempotency::Requests, lifecycle::LifecycleState, notices::NoticeState, operators::OperatorState,
     workload::WorkloadState,
 };
-use crate::{Background, Deps, Services, Settings, lock::lock};
+use crate::lock::lock;
 
 /// What the next group commits do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -481,316 +478,4 @@ impl Store for FakeStore {
         self.up()?;
         Ok(self.clock.now())
     }
-}
-
-impl FakeStore {
-    /// The model `poison` can be stored nowhere.
-    fn refuses(&self, group: &Group) -> Result<(), StoreError> {
-        let is_poisoned = group.rows.iter().any(|row| row.model == "poison");
-        let is_poisoned = is_poisoned || group.resources.iter().any(|made| made.id == "poison");
-        if is_poisoned { Err(StoreError::Refused { code: "of the fake".to_owned() }) } else { Ok(()) }
-    }
-
-    fn commit(&self, group: &Group) -> Result<Digest, StoreError> {
-        self.refuses(group)?;
-        let mut state = lock(&self.state);
-        let chain = state.chains.iter().find(|c| c.chain == group.chain).cloned();
-        let chain = chain.filter(|c| c.closed_at.is_none()).ok_or_else(|| conflict("data chain"))?;
-        if (chain.length + 1, chain.head) != (group.number, group.previous) {
-            return Err(conflict("data chain"));
-        }
-        let is_new = |row: &&LedgerRow| match &row.batch {
-            Some(item) => !state.billed.contains(&(item.batch.clone(), item.custom_id.clone())),
-            None => true,
-        };
-        let rows: Vec<LedgerRow> = group.rows.iter().filter(is_new).cloned().collect();
-        let items = rows.iter().filter_map(|r| r.batch.clone()).map(|b| (b.batch, b.custom_id));
-        state.billed.extend(items.collect::<Vec<_>>());
-        let record = DataRecord::append(group.chain.clone(), group.number, group.at, group.previous, &rows);
-        let done: HashSet<IntentId> =
-            rows.iter().filter_map(|r| r.intent.clone()).chain(group.released.iter().cloned()).collect();
-        state.intents.extend(group.intents.iter().map(|i| (group.chain.clone(), i.clone())));
-        state.intents.retain(|(_, i)| !done.contains(&i.id));
-        state.resources.extend(group.resources.iter().cloned());
-        state.rows.insert((group.chain.clone(), group.number), rows);
-        let head = record.head;
-        state.data.push(record);
-        if let Some(chain) = state.chains.iter_mut().find(|c| c.chain == group.chain) {
-            (chain.length, chain.head) = (group.number, head);
-        }
-        Ok(head)
-    }
-}
-
-#[async_trait]
-impl LedgerStore for FakeStore {
-    async fn open_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError> {
-        self.up()?;
-        let mut state = lock(&self.state);
-        let opened_at = event.at;
-        state.record(event);
-        let chain =
-            DataChain { chain: chain.clone(), opened_at, closed_at: None, length: 0, head: Digest::EMPTY };
-        state.chains.push(chain);
-        Ok(())
-    }
-
-    async fn close_chain(&self, chain: &NodeId, event: AuditEvent) -> Result<(), StoreError> {
-        self.up()?;
-        let mut state = lock(&self.state);
-        let at = event.at;
-        let open = state.chains.iter_mut().find(|c| c.chain == *chain && c.closed_at.is_none());
-        open.ok_or_else(|| conflict("data chain"))?.closed_at = Some(at);
-        state.record(event);
-        Ok(())
-    }
-
-    async fn commit_group(&self, group: &Group) -> Result<Digest, StoreError> {
-        self.commit_calls.fetch_add(1, Ordering::SeqCst);
-        let lost = || StoreError::Unavailable("the fake store lost the answer".to_owned());
-        let mode = *lock(&self.commits);
-        match mode {
-            Commits::Work => self.commit(group),
-            Commits::Fail => Err(lost()),
-            Commits::LoseAnswer => {
-                self.commit(group)?;
-                Err(lost())
-            }
-            Commits::Hang => {
-                while *lock(&self.commits) == Commits::Hang {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
-                self.commit(group)
-            }
-        }
-    }
-
-    async fn would_take(&self, group: &Group) -> Result<(), StoreError> {
-        self.up()?;
-        self.refuses(group)
-    }
-
-    async fn orphans(&self, own: &NodeId) -> Result<Vec<Intent>, StoreError> {
-        self.up()?;
-        let state = lock(&self.state);
-        Ok(state.intents.iter().filter(|(chain, _)| chain != own).map(|(_, i)| i.clone()).collect())
-    }
-
-    async fn resource(&self, id: &str) -> Result<Option<Resource>, StoreError> {
-        self.up()?;
-        Ok(lock(&self.state).resources.iter().find(|r| r.id == id).cloned())
-    }
-
-    async fn resources(
-        &self,
-        workspace: &WorkspaceId,
-        kind: ResourceKind,
-        _before: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Resource>, StoreError> {
-        let state = lock(&self.state);
-        let of_it = state.resources.iter().filter(|r| r.workspace == *workspace && r.kind == kind);
-        Ok(of_it.take(limit as usize).cloned().collect())
-    }
-
-    async fn unbilled_batches(&self, _limit: u32) -> Result<Vec<Resource>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn batch_billed(&self, _id: &str, _at: Timestamp) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn clients_since(&self, _k: &[KeyId], _at: Timestamp, _rows: u32) -> Result<Clients, StoreError> {
-        Ok(Clients::default())
-    }
-
-    async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
-        let state = lock(&self.state);
-        let total = |(key, used): (&KeyId, &(u64, u64, u64))| UsageTotal {
-            group: key.to_string(),
-            requests: used.2,
-            accesses: Scopes::default().with(Endpoint::Messages, Access::Write),
-            ..UsageTotal::default()
-        };
-        Ok(state.used.iter().map(total).collect())
-    }
-
-    async fn credential_days(&self, _days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn chains(&self) -> Result<Vec<DataChain>, StoreError> {
-        self.up()?;
-        Ok(lock(&self.state).chains.clone())
-    }
-
-    async fn data_after(
-        &self,
-        chain: &NodeId,
-        number: i64,
-        limit: u32,
-    ) -> Result<Vec<DataRecord>, StoreError> {
-        self.up()?;
-        let state = lock(&self.state);
-        let after = state.data.iter().filter(|r| r.chain == *chain && r.number > number);
-        Ok(after.take(limit as usize).cloned().collect())
-    }
-
-    async fn rows_of(
-        &self,
-        chain: &NodeId,
-        first: i64,
-        last: i64,
-    ) -> Result<BTreeMap<i64, Vec<LedgerRow>>, StoreError> {
-        self.up()?;
-        let state = lock(&self.state);
-        let of_it = state.rows.iter().filter(|((of, n), _)| of == chain && (first..=last).contains(n));
-        Ok(of_it.map(|((_, number), rows)| (*number, rows.clone())).collect())
-    }
-
-    async fn stray_row(&self, chain: &NodeId) -> Result<Option<i64>, StoreError> {
-        self.up()?;
-        let state = lock(&self.state);
-        let covered = |number| state.data.iter().any(|r| r.chain == *chain && r.number == number);
-        Ok(state.rows.keys().filter(|(of, n)| of == chain && !covered(*n)).map(|(_, n)| *n).min())
-    }
-
-    async fn check_totals(&self, day: i64) -> Result<Option<DayCheck>, StoreError> {
-        self.up()?;
-        let wrong = lock(&self.state).wrong_total.clone().filter(|wrong| wrong.day > day);
-        Ok(wrong)
-    }
-
-    async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
-        self.up()?;
-        lock(&self.state).checkpoints.push(checkpoint.clone());
-        Ok(())
-    }
-
-    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
-        self.up()?;
-        Ok(lock(&self.state).checkpoints.last().cloned())
-    }
-
-    async fn retire_rows(&self, before: Timestamp, event: AuditEvent) -> Result<u64, StoreError> {
-        self.up()?;
-        let mut state = lock(&self.state);
-        let old: Vec<DataRecord> = state.data.iter().filter(|r| r.at < before).cloned().collect();
-        let mut retired = serde_json::Map::new();
-        let mut rows = 0;
-        for record in old {
-            let gone = state.rows.remove(&(record.chain.clone(), record.number));
-            rows += gone.map_or(0, |r| r.len() as u64);
-            retired.insert(record.chain.to_string(), record.number.into());
-        }
-        state.record(event.with("retired", retired));
-        Ok(rows)
-    }
-}
-
-/// Seals by naming the place: what is moved does not open.
-pub(crate) struct PlainSealer;
-
-impl Sealer for PlainSealer {
-    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        let mut sealed = format!("{}/{}/{}|", context.table, context.column, context.row).into_bytes();
-        sealed.extend(plain.iter().map(|b| b ^ 0x5A));
-        Ok(sealed)
-    }
-
-    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
-        let place = format!("{}/{}/{}|", context.table, context.column, context.row);
-        let rest = sealed.strip_prefix(place.as_bytes()).ok_or(SealError::CannotOpen)?;
-        Ok(SecretBytes::new(rest.iter().map(|b| b ^ 0x5A).collect()))
-    }
-}
-
-/// Services over a fake store, with the clock in the test's hand.
-pub(crate) struct House {
-    pub(crate) store: Arc<FakeStore>,
-    pub(crate) clock: ManualClock,
-    pub(crate) courier: Arc<FakeCourier>,
-    pub(crate) keys: Arc<FakeKeys>,
-    pub(crate) deps: Deps,
-    pub(crate) services: Services,
-    pub(crate) background: Background,
-}
-
-impl House {
-    pub(crate) async fn new() -> Self {
-        Self::with(Settings::default()).await
-    }
-
-    pub(crate) async fn with(settings: Settings) -> Self {
-        let clock = ManualClock::default();
-        Self::on(FakeStore::new(clock.clone()), settings, 7).await
-    }
-
-    /// Another start on the same store.
-    pub(crate) async fn on(store: Arc<FakeStore>, settings: Settings, seed: u64) -> Self {
-        let clock = store.clock.clone();
-        let courier = FakeCourier::new();
-        let keys = Arc::<FakeKeys>::default();
-        let deps = Deps {
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            ledger: Arc::clone(&store) as Arc<dyn LedgerStore>,
-            sealer: Arc::new(PlainSealer),
-            clock: Arc::new(clock.clone()),
-            entropy: Arc::new(SeededEntropy::new(seed)),
-            brand: Brand::DEFAULT,
-            tracker: TaskTracker::new(),
-            free_disk: Arc::new(|| None),
-            checkpoint_sink: None,
-            courier: Arc::clone(&courier) as Arc<dyn Courier>,
-            nonces: Arc::new(MemoryNonces::new(clock.now(), 10_000)),
-            account: Arc::new(NoAccount),
-            key_fetcher: Arc::clone(&keys) as _,
-            settings,
-        };
-        let (services, background) = Services::start(deps.clone()).await.unwrap();
-        Self { store, clock, courier, keys, deps, services, background }
-    }
-
-    pub(crate) async fn poll(&mut self) {
-        self.background.jobs.feed.poll().await.unwrap();
-    }
-
-    pub(crate) fn actions(&self) -> Vec<String> {
-        lock(&self.store.state).audit.iter().map(|r| r.event.action.clone()).collect()
-    }
-}
-
-/// An intent that costs 100 pico-dollars if its end is never known.
-pub(crate) fn intent(n: u64) -> Intent {
-    Intent {
-        id: IntentId::generate(&SeededEntropy::new(n)).unwrap(),
-        request_id: RequestId::generate(&SeededEntropy::new(n)).unwrap(),
-        party: Party {
-            key: KeyId::parse("key_0123456789").unwrap(),
-            workspace: WorkspaceId::parse("ws_1").unwrap(),
-            owner: OwnerId::parse("own_1").unwrap(),
-            class: KeyClass::Live,
-        },
-        route: Route { upstream: None, credential: None },
-        at: Timestamp::from_secs(1_700_000_000),
-        endpoint: Endpoint::Messages,
-        api_endpoint: "POST /v1/messages".to_owned(),
-        model: "claude-opus-4-5".to_owned(),
-        reservation: PicoUsd::new(100).unwrap(),
-        attempt: 1,
-        client_ip: "192.0.2.7".to_owned(),
-        charges: Vec::new(),
-    }
-}
-
-/// The row that settles an intent.
-pub(crate) fn row(intent: &Intent) -> LedgerRow {
-    let settled =
-        LedgerRow { outcome: Outcome::Completed, status: 200, detail: String::new(), ..unknown(intent) };
-    LedgerRow { cost: PicoUsd::new(7).unwrap(), ..settled }
-}
-
-fn unknown(intent: &Intent) -> LedgerRow {
-    crate::recorder::unknown_row(intent, intent.at, "")
 }

@@ -1,0 +1,89 @@
+//! Services over a fake store.
+
+use std::sync::Arc;
+
+use claviger_domain::{
+    clock::Clock,
+    direct_use::NoAccount,
+    ports::{LedgerStore, SealContext, SealError, Sealer, Store, notices::Courier},
+    secret::SecretBytes,
+    token::Brand,
+};
+use claviger_storage::MemoryNonces;
+use claviger_testkit::{ManualClock, SeededEntropy};
+use tokio_util::task::TaskTracker;
+
+use super::{FakeCourier, FakeKeys, FakeStore};
+use crate::{Background, Deps, Services, Settings, lock::lock};
+
+/// Seals by naming the place: what is moved does not open.
+pub(crate) struct PlainSealer;
+
+impl Sealer for PlainSealer {
+    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut sealed = format!("{}/{}/{}|", context.table, context.column, context.row).into_bytes();
+        sealed.extend(plain.iter().map(|b| b ^ 0x5A));
+        Ok(sealed)
+    }
+
+    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
+        let place = format!("{}/{}/{}|", context.table, context.column, context.row);
+        let rest = sealed.strip_prefix(place.as_bytes()).ok_or(SealError::CannotOpen)?;
+        Ok(SecretBytes::new(rest.iter().map(|b| b ^ 0x5A).collect()))
+    }
+}
+
+/// Services over a fake store, with the clock in the test's hand.
+pub(crate) struct House {
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) clock: ManualClock,
+    pub(crate) courier: Arc<FakeCourier>,
+    pub(crate) keys: Arc<FakeKeys>,
+    pub(crate) deps: Deps,
+    pub(crate) services: Services,
+    pub(crate) background: Background,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let clock = ManualClock::default();
+        Self::on(FakeStore::new(clock.clone()), settings, 7).await
+    }
+
+    /// Another start on the same store.
+    pub(crate) async fn on(store: Arc<FakeStore>, settings: Settings, seed: u64) -> Self {
+        let clock = store.clock.clone();
+        let courier = FakeCourier::new();
+        let keys = Arc::<FakeKeys>::default();
+        let deps = Deps {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            ledger: Arc::clone(&store) as Arc<dyn LedgerStore>,
+            sealer: Arc::new(PlainSealer),
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            brand: Brand::DEFAULT,
+            tracker: TaskTracker::new(),
+            free_disk: Arc::new(|| None),
+            checkpoint_sink: None,
+            courier: Arc::clone(&courier) as Arc<dyn Courier>,
+            nonces: Arc::new(MemoryNonces::new(clock.now(), 10_000)),
+            account: Arc::new(NoAccount),
+            key_fetcher: Arc::clone(&keys) as _,
+            settings,
+        };
+        let (services, background) = Services::start(deps.clone()).await.unwrap();
+        Self { store, clock, courier, keys, deps, services, background }
+    }
+
+    pub(crate) async fn poll(&mut self) {
+        self.background.jobs.feed.poll().await.unwrap();
+    }
+
+    pub(crate) fn actions(&self) -> Vec<String> {
+        lock(&self.store.state).audit.iter().map(|r| r.event.action.clone()).collect()
+    }
+}

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use claviger_claude_wire::{
     answers::Answer,
-    exposure::Exposure,
     price::{Call, CallKind, Unbounded},
 };
 use claviger_domain::{
@@ -216,14 +215,11 @@ fn ask(shared: &Shared, permit: &Permit, party: &Party) -> Result<(PicoUsd, Opti
             let models = std::iter::once(&*facts.model).chain(facts.other_models.iter().map(|m| &**m));
             let worst = prices.dearest_case(models, body.bytes.len() as u64, facts.max_tokens, at);
             let bounded = (cover != Cover::None).then(|| {
-                // What cannot be read is as good as unbounded.
-                let unread = |_| Exposure { overflows: true, ..Exposure::default() };
-                let exposure = Exposure::read(&body.bytes).unwrap_or_else(unread);
                 let call = Call {
                     model: &facts.model,
                     body_len: body.bytes.len() as u64,
                     max_tokens: facts.max_tokens,
-                    exposure: &exposure,
+                    exposure: facts.exposure(&body.bytes),
                     kind: CallKind::Single,
                 };
                 prices.ceiling(&call, betas(&head.headers), at)

@@ -4,7 +4,7 @@
 //! the body, the most that an image can take for each image, and the model's whole window where something is only
 //! named and the provider fetches it. As soon as the provider says how much it was, that is counted instead.
 
-use claviger_claude_wire::{exposure::Exposure, usage::Usage};
+use claviger_claude_wire::usage::Usage;
 use claviger_domain::{
     ledger::UsageCounts,
     limit::{Bucket, Tokens},
@@ -48,7 +48,7 @@ fn ask(shared: &Shared, permit: &Permit) -> Option<Tokens> {
         return None;
     }
     let prices = shared.prices.load();
-    let exposure = Exposure::read(&body.bytes).unwrap_or_default();
+    let exposure = facts.exposure(&body.bytes);
     let text = (body.bytes.len() as u64).saturating_sub(exposure.image_bytes).div_ceil(BYTES_A_TOKEN);
     let images = exposure.images.saturating_mul(prices.image_tokens());
     let window = if exposure.whole_window {

@@ -1,10 +1,11 @@
 //! What a request carries, and what of it decides.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use claviger_claude_wire::{
     batch::{BatchError, BatchItem, BatchScanner},
+    exposure::Exposure,
     head::{FieldError, MAX_REFERENCES, RequestHead},
     price::{Call, CallKind, Unbounded},
 };
@@ -84,6 +85,17 @@ pub struct MessageFacts {
     pub named: Vec<Named>,
     /// Whether the answer may hold ids that code execution mints.
     pub may_mint: bool,
+    /// What the body holds beside text, once somebody has asked.
+    exposure: OnceLock<Exposure>,
+}
+
+impl MessageFacts {
+    /// What the body, which is that of these facts, holds beside text. It is read when it is first asked for. One that
+    /// cannot be read is taken for all that it could hold.
+    pub fn exposure(&self, body: &[u8]) -> &Exposure {
+        let unread = |_| Exposure { overflows: true, whole_window: true, ..Exposure::default() };
+        self.exposure.get_or_init(|| Exposure::read(body).unwrap_or_else(unread))
+    }
 }
 
 /// What was read of a batch.
@@ -240,6 +252,7 @@ fn message_facts(body: &Bytes, live: &LiveGrant) -> Result<MessageFacts, Authori
         max_tokens: head.max_tokens,
         named,
         may_mint: may_mint(body),
+        exposure: OnceLock::new(),
     })
 }
 
@@ -406,6 +419,25 @@ mod tests {
 
     fn named(ids: impl Iterator<Item = usize>) -> Vec<Named> {
         ids.map(|n| Named { kind: "File", id: format!("file_{n}").into() }).collect()
+    }
+
+    #[test]
+    fn what_a_body_holds_is_read_once_and_taken_for_the_most_where_it_cannot_be() {
+        let facts = || MessageFacts {
+            model: "claude-opus-5-5".into(),
+            other_models: Vec::new(),
+            stream: false,
+            max_tokens: Some(1),
+            named: Vec::new(),
+            may_mint: false,
+            exposure: OnceLock::new(),
+        };
+        let read = facts();
+        let body = br#"{"messages":[],"fallbacks":"default"}"#;
+        assert_eq!(read.exposure(body).fallbacks, [Box::from("default")]);
+        assert!(std::ptr::eq(read.exposure(body), read.exposure(b"{}")));
+        let unread = facts();
+        assert!(unread.exposure(b"{\"messages\":").overflows && unread.exposure(b"").whole_window);
     }
 
     #[test]

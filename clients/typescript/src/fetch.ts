@@ -148,10 +148,16 @@ class Exchange {
       begun = this.#monotonic();
       const answer = await this.fetch(`${this.#baseURL}/v1/claviger/me`, { signal: AbortSignal.timeout(10_000) });
       me = { answer, text: await answer.text() };
-      return judge(ready, me, undefined, this.#monotonic() - begun, Date.now());
+      return judge(ready, me, undefined, this.#monotonic() - begun, this.#nowMs());
     } catch (error) {
-      return judge(ready, me, error, undefined, Date.now());
+      return judge(ready, me, error, undefined, this.#nowMs());
     }
+  }
+
+  /** By the clock that requests are signed with: what the gateway judges. */
+  #nowMs(): number {
+    const { signer } = this.#options;
+    return signer ? signer.now() * 1000 : Date.now();
   }
 
   async #limited(

@@ -168,6 +168,11 @@ export class Signer {
     }
   }
 
+  /** Seconds since 1970, by the clock that requests are signed with. */
+  now(): number {
+    return this.#clock();
+  }
+
   /** The headers for a request, with the time and a nonce of now. */
   async headers(target: Target, keyId: string, body: Bytes): Promise<Record<string, string>> {
     const created = Math.floor(this.#clock());

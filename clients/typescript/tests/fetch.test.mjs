@@ -207,6 +207,15 @@ describe("without an SDK", () => {
     assert.equal(gateway.seen.length, 1);
   });
 
+  test("health judges the clock that requests are signed with", async () => {
+    const gateway = wire(() => json(200, {}, { date: new Date().toUTCString() }));
+    const signer = (offset) => new client.Signer({ key: client.hmacKey("cvg_sign_x"), clock: () => Date.now() / 1000 + offset });
+    const late = await made(gateway, { signer: signer(-412) }).health();
+    assert.match(late.problem, /^this machine's clock is 41\d s behind the gateway's/);
+    assert.ok(Math.abs(late.clockOffsetSecs + 412) <= 1, String(late.clockOffsetSecs));
+    assert.equal((await made(gateway, { signer: signer(0) }).health()).problem, undefined);
+  });
+
   test("health says what is wrong", async () => {
     const date = new Date(Date.now() + 412_000).toUTCString();
     const well = wire((r) => json(200, {}, { date: new Date().toUTCString() }));

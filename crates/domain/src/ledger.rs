@@ -8,6 +8,7 @@ use crate::{
     id::{CredentialId, IntentId, KeyId, NodeId, OwnerId, RequestId, UpstreamId, WorkspaceId},
     money::PicoUsd,
     permission::Endpoint,
+    signature::SignedBy,
     token::KeyClass,
 };
 
@@ -244,6 +245,9 @@ pub struct LedgerRow {
     /// The periods of budgets that it counts against.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub charges: Vec<Charge>,
+    /// What its signature was made with; `None`: it was not signed, or the signature did not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedBy>,
 }
 
 /// A call that is about to be sent, or already is: what a later start finds when the node dies in between.

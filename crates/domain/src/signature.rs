@@ -19,11 +19,12 @@ mod signer;
 mod structured;
 mod target;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 pub use check::{Against, Check, Proven};
 pub use error::SignatureError;
-pub use signer::{Role, Signer, Signers, public_key};
+pub use signer::{Role, SignedBy, Signer, Signers, public_key};
 pub use target::{Target, normal_authority};
 
 use self::{header::Simple, message::Message, nonce::Nonce};
@@ -51,7 +52,8 @@ pub const CONTENT_DIGEST: &str = "content-digest";
 pub const HEADERS: [&str; 6] = [SIGNATURE, VERSION, TIMESTAMP, NONCE, MESSAGE_INPUT, MESSAGE_SIGNATURE];
 
 /// Which way a request is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// Body, time and nonce.
     V1,

@@ -19,7 +19,7 @@ use claviger_upstream::CredentialForm;
 use http::{HeaderMap, header};
 use zeroize::Zeroizing;
 
-use crate::{receive::Inbound, refuse::Refusal, worker::Shared};
+use crate::{prove::Signed, receive::Inbound, refuse::Refusal, worker::Shared};
 
 /// Someone who proved a key, or showed an access token that one has bought.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Caller {
     pub proofs: Proofs,
     /// The access token that was shown; `None`: the key itself was.
     pub token: Option<Arc<AccessClaims>>,
+    /// What its signature is found to be made with.
+    pub signed: Signed,
 }
 
 /// How something was shown.
@@ -99,10 +101,16 @@ pub async fn authenticate(shared: &Shared, inbound: &Inbound) -> Result<Caller, 
         let verified = shared.services.tokens.verify(shown.text, &shared.issuer()).await;
         let known = verified.map_err(AuthenticateError::Token)?;
         let proofs = Proofs::NONE.with(Proof::Token);
-        return Ok(Caller { live: known.live, form, proofs, token: Some(known.claims) });
+        return Ok(Caller {
+            live: known.live,
+            form,
+            proofs,
+            token: Some(known.claims),
+            signed: Signed::default(),
+        });
     }
     let live = prove_key(&shared.services.grants, shared.config().brand, shown.text).await?;
-    Ok(Caller { live, form, proofs: Proofs::NONE, token: None })
+    Ok(Caller { live, form, proofs: Proofs::NONE, token: None, signed: Signed::default() })
 }
 
 /// Proves a key.

@@ -4,13 +4,13 @@
 
 pub mod guard;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use claviger_claude_wire::answers::Answer;
 use claviger_domain::{
     proof::{Proof, Proofs},
     signature::{
-        Against, Check, Claim, Fields, Proven, Role, SignatureError, Target, normal_authority,
+        Against, Check, Claim, Fields, Proven, Role, SignatureError, SignedBy, Target, normal_authority,
         secret::is_late,
     },
 };
@@ -78,6 +78,25 @@ pub struct Proving(Option<Box<UnderWay>>);
 struct UnderWay {
     check: Check,
     live: Arc<LiveGrant>,
+    signed: Signed,
+}
+
+/// What a request's signature is found to be made with: known once its body has ended, which for a streamed one is
+/// while the call is being made.
+#[derive(Debug, Clone, Default)]
+pub struct Signed(Option<Arc<OnceLock<SignedBy>>>);
+
+impl Signed {
+    /// Of a request that is signed.
+    fn awaited() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// What it was; `None`: there is no signature, or none that holds so far.
+    #[must_use]
+    pub fn by(&self) -> Option<&SignedBy> {
+        self.0.as_ref()?.get()
+    }
 }
 
 /// Judges what was shown, and begins to verify the signature. `excused` is what this route does not demand.
@@ -110,7 +129,9 @@ pub fn begin(
         fields: &HeadFields(&head.headers),
     };
     let check = Check::begin(claim, against, shared.clock.now())?;
-    Ok(Proving(Some(Box::new(UnderWay { check, live: Arc::clone(live) }))))
+    let under_way = UnderWay { check, live: Arc::clone(live), signed: Signed::awaited() };
+    caller.signed = under_way.signed.clone();
+    Ok(Proving(Some(Box::new(under_way))))
 }
 
 fn target<'a>(head: &'a Head, place: &Place<'a>) -> Target<'a> {
@@ -143,9 +164,15 @@ impl Proving {
     /// [`ProveError`].
     pub async fn finish(self, shared: &Shared) -> Result<(), ProveError> {
         let Some(under_way) = self.0 else { return Ok(()) };
-        let UnderWay { check, live } = *under_way;
+        let UnderWay { check, live, signed } = *under_way;
         let proven = check.finish()?;
-        accept(shared, &live, &proven).await
+        accept(shared, &live, &proven).await?;
+        if let Some(place) = &signed.0 {
+            let Proven { profile, signer, role, .. } = proven;
+            // Set once: a request has one signature.
+            let _ = place.set(SignedBy { profile, secret: signer, role });
+        }
+        Ok(())
     }
 
     /// The whole body at once.

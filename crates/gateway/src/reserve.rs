@@ -31,6 +31,7 @@ use crate::{
     authorize::{Payload, Permit, betas},
     metrics::method_label,
     path::Operation,
+    prove::Signed,
     refuse::{Cap, Refusal},
     settle::{Bill, Ending, estimate},
     tokens::counted,
@@ -66,6 +67,8 @@ pub struct Particulars {
     pub body_length: u64,
     /// Whether a batch is to be made, which is billed by its results.
     pub makes_batch: bool,
+    /// What its signature is found to be made with.
+    pub signed: Signed,
 }
 
 /// A request with money and a record at stake. Dropped before it is settled, it is booked as one whose client went
@@ -179,6 +182,7 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Result
             stream: permit.wants_stream(),
             body_length: permit.payload.length(),
             makes_batch: matches!(permit.payload, Payload::Batch { .. }),
+            signed: permit.caller.signed.clone(),
         },
         live: Arc::clone(live),
         shared: Arc::clone(shared),
@@ -486,6 +490,7 @@ impl Lease {
             token_scope: scope_words(&self.live),
             detail: ending.detail.into_owned(),
             charges: self.charges.clone(),
+            signed: p.signed.by().cloned(),
         }
     }
 }

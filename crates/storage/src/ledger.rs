@@ -3,10 +3,11 @@
 use claviger_domain::{
     budget::Charge,
     clock::Timestamp,
-    id::{BudgetId, CredentialId, IntentId, KeyId, OwnerId, RequestId, UpstreamId, WorkspaceId},
+    id::{BudgetId, CredentialId, IntentId, KeyId, OwnerId, RequestId, SigningId, UpstreamId, WorkspaceId},
     ledger::{BatchItem, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     money::PicoUsd,
     permission::Endpoint,
+    signature::{Profile, Role, SignedBy},
     token::KeyClass,
 };
 
@@ -57,6 +58,8 @@ pub(crate) static INSERT: Bulk =
 const BODY_VERSION: u64 = 1;
 /// With the periods of budgets after all else.
 const CHARGED_BODY_VERSION: u64 = 2;
+/// With those, be they none, and what signed.
+const SIGNED_BODY_VERSION: u64 = 3;
 const ID_BYTES: usize = 300;
 
 /// The values of one row, in the order of the columns.
@@ -85,7 +88,8 @@ pub(crate) fn values(args: &mut Vec<Arg>, id: i64, row: &LedgerRow) {
 /// The intent stands first, so that it can be read without the rest.
 fn body(row: &LedgerRow) -> Vec<u8> {
     let mut p = Packer::with_capacity(ID_BYTES + row.user_agent.len() + row.api_endpoint.len());
-    p.uint(if row.charges.is_empty() { BODY_VERSION } else { CHARGED_BODY_VERSION });
+    let version = body_version(row);
+    p.uint(version);
     p.opt_text(row.intent.as_ref().map(IntentId::as_str));
     p.text(row.request_id.as_str());
     p.text(row.party.owner.as_str());
@@ -104,10 +108,31 @@ fn body(row: &LedgerRow) -> Vec<u8> {
     p.text(&row.user_agent);
     p.text(&row.token_scope);
     p.text(&row.detail);
-    if !row.charges.is_empty() {
+    if version >= CHARGED_BODY_VERSION {
         pack_charges(&mut p, &row.charges);
     }
+    if let Some(SignedBy { profile, secret, role }) = &row.signed {
+        p.text(profile.as_str());
+        p.text(secret.as_str());
+        p.text(role.as_str());
+    }
     p.finish()
+}
+
+const fn body_version(row: &LedgerRow) -> u64 {
+    match (&row.signed, row.charges.is_empty()) {
+        (Some(_), _) => SIGNED_BODY_VERSION,
+        (None, false) => CHARGED_BODY_VERSION,
+        (None, true) => BODY_VERSION,
+    }
+}
+
+fn unpack_signed(body: &mut Unpacker<'_>) -> Result<SignedBy, Unreadable> {
+    Ok(SignedBy {
+        profile: body.parsed(Profile::parse)?,
+        secret: body.parsed(|t| SigningId::parse(t).ok())?,
+        role: body.parsed(Role::parse)?,
+    })
 }
 
 /// Periods of budgets.
@@ -133,7 +158,7 @@ pub(crate) fn unpack_charges(body: &mut Unpacker<'_>) -> Result<Vec<Charge>, Unr
 fn versioned(bytes: &[u8]) -> Result<(u64, Unpacker<'_>), Unreadable> {
     let mut body = Unpacker::new(bytes, "body");
     match body.uint()? {
-        version @ (BODY_VERSION | CHARGED_BODY_VERSION) => Ok((version, body)),
+        version @ (BODY_VERSION | CHARGED_BODY_VERSION | SIGNED_BODY_VERSION) => Ok((version, body)),
         _ => Err(Unreadable("body")),
     }
 }
@@ -209,7 +234,8 @@ pub(crate) fn record(row: &Row) -> Result<LedgerRow, Unreadable> {
         user_agent: body.text()?.to_owned(),
         token_scope: body.text()?.to_owned(),
         detail: body.text()?.to_owned(),
-        charges: if version == CHARGED_BODY_VERSION { unpack_charges(&mut body)? } else { Vec::new() },
+        charges: if version >= CHARGED_BODY_VERSION { unpack_charges(&mut body)? } else { Vec::new() },
+        signed: if version >= SIGNED_BODY_VERSION { Some(unpack_signed(&mut body)?) } else { None },
     })
 }
 

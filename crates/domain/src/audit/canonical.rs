@@ -10,12 +10,15 @@ use crate::{
     audit::{Actor, AuditEvent, DataRecord},
     budget::Charge,
     ledger::{BatchItem, LedgerRow, Party, Route, UsageCounts},
+    signature::SignedBy,
 };
 
 const EVENT: &str = "claviger/audit-event/v1";
 const ROW: &str = "claviger/ledger-row/v1";
 /// Of a row that counts against budgets: the same, and then those.
 const CHARGED_ROW: &str = "claviger/ledger-row/v2";
+/// Of a signed request's row: the same with those, be they none, and then what signed.
+const SIGNED_ROW: &str = "claviger/ledger-row/v3";
 const DATA: &str = "claviger/data-record/v1";
 
 /// Collects the bytes.
@@ -211,8 +214,13 @@ pub fn row_bytes(row: &LedgerRow) -> Vec<u8> {
         token_scope,
         detail,
         charges,
+        signed,
     } = row;
-    let mut out = Canonical::new(if charges.is_empty() { ROW } else { CHARGED_ROW });
+    let mut out = Canonical::new(match (signed, charges.is_empty()) {
+        (Some(_), _) => SIGNED_ROW,
+        (None, false) => CHARGED_ROW,
+        (None, true) => ROW,
+    });
     out.text(request_id.as_str());
     out.optional(intent.as_ref().map(|id| id.as_str()));
     out.party(party);
@@ -234,12 +242,17 @@ pub fn row_bytes(row: &LedgerRow) -> Vec<u8> {
     for text in [client_ip, user_agent, token_scope, detail] {
         out.text(text);
     }
-    if !charges.is_empty() {
+    if signed.is_some() || !charges.is_empty() {
         out.count(charges.len() as u64);
         for Charge { budget, window } in charges {
             out.text(budget.as_str());
             out.int(window.as_micros());
         }
+    }
+    if let Some(SignedBy { profile, secret, role }) = signed {
+        out.text(profile.as_str());
+        out.text(secret.as_str());
+        out.text(role.as_str());
     }
     out.finish()
 }

@@ -8,8 +8,12 @@ use aws_lc_rs::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
 
-use super::secret::{SigningKind, SigningRecord};
+use super::{
+    Profile,
+    secret::{SigningKind, SigningRecord},
+};
 use crate::{clock::Timestamp, id::SigningId};
 
 /// One secret or public key, ready to verify.
@@ -31,7 +35,8 @@ enum Key {
 }
 
 /// Which of a key's secrets signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The one whose time it is.
     Current,
@@ -51,6 +56,23 @@ impl Role {
             Self::Previous => "previous",
         }
     }
+
+    /// The reverse of [`Role::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Current, Self::Next, Self::Previous].into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+/// What a request's signature was found to be made with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedBy {
+    /// Which way it is signed.
+    pub profile: Profile,
+    /// Which secret or public key: the id of its record.
+    pub secret: SigningId,
+    /// What part that one played.
+    pub role: Role,
 }
 
 impl Signer {

@@ -164,6 +164,7 @@ impl Booking {
             token_scope: String::new(),
             detail: String::new(),
             charges: self.charges.clone(),
+            signed: None,
         }
     }
 }

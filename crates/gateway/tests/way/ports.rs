@@ -96,6 +96,10 @@ impl MemoryStore {
         self.state().rows.clone()
     }
 
+    pub fn events(&self) -> Vec<AuditEvent> {
+        self.state().audit.iter().map(|record| record.event.clone()).collect()
+    }
+
     pub fn open_intents(&self) -> usize {
         self.state().intents.len()
     }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use claviger_domain::{
     clock::Clock,
+    id::SigningId,
+    ledger::LedgerRow,
     signature::{
-        Profile, Target,
+        Profile, Role, SignedBy, Target,
         sign::{Hand, Stamp, sign},
     },
 };
@@ -13,7 +15,7 @@ use claviger_service::{
     Caller,
     keys::{KeyPatch, NewKey},
 };
-use claviger_testkit::{Answer, RawServer};
+use claviger_testkit::{Answer, RawServer, eventually};
 
 use super::{JSON, json_upstream};
 use crate::house::{House, Wish, body};
@@ -146,6 +148,63 @@ fn a_signature_that_is_not_demanded_is_verified_all_the_same() {
     house.send(&call(1).signed(&house, &secret)).until(JSON);
     let forged = house.send(&call(2).signed(&house, b"x")).until("request_id");
     assert_eq!(told(&forged).1, "signature_invalid");
+}
+
+/// The rows, once there are so many.
+fn rows(house: &House, count: usize) -> Vec<LedgerRow> {
+    let all = || Some(house.store.rows()).filter(|rows| rows.len() >= count);
+    eventually("rows", Duration::from_secs(10), all)
+}
+
+#[test]
+fn the_secret_that_signed_is_recorded_and_use_of_the_old_one_late_in_its_grace_is_told() {
+    let upstream = json_upstream();
+    let (house, old) = signing_house(&upstream.url());
+    let caller = Caller::system();
+    let body = body(false);
+    let send = |nonce, profile, secret: &[u8]| {
+        let answer = house.send(&Call::message(&body, profile, nonce).signed(&house, secret)).until(JSON);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        rows(&house, nonce as usize).remove(nonce as usize - 1).signed.unwrap()
+    };
+    let secrets = || house.control.block_on(house.services.signing.show(&house.key_id)).unwrap();
+    let first = secrets()[0].id.clone();
+    for (n, profile) in (1..).zip(Profile::ALL) {
+        let by = SignedBy { profile, secret: first.clone(), role: Role::Current };
+        assert_eq!(send(n, profile, &old), by);
+    }
+    house.clock.advance(Duration::from_secs(1));
+    let new = house.control.block_on(house.services.signing.rotate(&house.key_id, false, &caller)).unwrap().1;
+    let second = secrets().into_iter().find(|secret| secret.id != first).unwrap().id;
+    let v2 = Profile::V2;
+    let signed_by = |secret: &SigningId, role| SignedBy { profile: v2, secret: secret.clone(), role };
+    assert_eq!(send(4, v2, &old), signed_by(&first, Role::Previous));
+    assert_eq!(send(5, v2, new.text.expose()), signed_by(&second, Role::Current));
+    house.clock.advance(Duration::from_secs(23 * 3_600 + 60));
+    assert_eq!(send(6, v2, &old), signed_by(&first, Role::Previous));
+    let told = || house.store.events().into_iter().find(|e| e.action == "key.signing.used_late");
+    assert_eq!(eventually("a notice", Duration::from_secs(10), told).key, house.key_id.as_str());
+}
+
+#[test]
+fn what_is_not_signed_or_fails_while_it_is_passed_on_is_recorded_without_a_secret() {
+    let upstream = file_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let file = "x".repeat(300_000);
+    let call = Call { method: "POST", path: "/v1/files", body: &file, profile: Profile::V2, nonce: 1 };
+    let headers = call.headers(&house, &secret);
+    house.send(&call.text(&house, &headers)).until("file_1");
+    assert_eq!(rows(&house, 1)[0].signed.as_ref().map(|by| by.role), Some(Role::Current));
+    let changed = format!("{}y", &file[1..]);
+    let other = Call { body: &changed, nonce: 2, ..call };
+    let headers = Call { body: &file, ..other }.headers(&house, &secret);
+    house.send(&other.text(&house, &headers)).until("request_id");
+    assert_eq!(rows(&house, 2)[1].signed, None);
+    let patch = KeyPatch { require: Some(Vec::new()), ..KeyPatch::default() };
+    let caller = Caller::system();
+    house.control.block_on(house.services.keys.update(&house.key_id, patch, None, &caller)).unwrap();
+    house.send(&call.text(&house, &[])).until("file_1");
+    assert_eq!(rows(&house, 3)[2].signed, None);
 }
 
 fn file_upstream() -> RawServer {

@@ -178,5 +178,6 @@ pub(crate) fn unknown_row(intent: &Intent, now: Timestamp, detail: &str) -> Ledg
         token_scope: String::new(),
         detail: detail.to_owned(),
         charges: intent.charges.clone(),
+        signed: None,
     }
 }

@@ -1,5 +1,6 @@
 use claviger_domain::{
     clock::{Clock, MICROS_PER_DAY},
+    notice::Notice,
     signature::secret::SigningKind,
 };
 
@@ -80,6 +81,30 @@ async fn a_new_secret_leaves_the_old_one_a_day_or_nothing() {
         .await
         .unwrap();
     assert!(signing.rotate(&key.id, false, &Caller::system()).await.is_err());
+}
+
+#[tokio::test]
+async fn late_use_of_an_old_secret_is_told_once_for_its_end() {
+    let house = House::new().await;
+    let signing = &house.services.signing;
+    let (key, ..) = house.services.keys.create_signing(wish(true), &Caller::system()).await.unwrap();
+    let told = || house.actions().iter().filter(|action| *action == "key.signing.used_late").count();
+    let raised = || {
+        let state = lock(&house.store.state);
+        state.notices.notices.iter().filter(|n| matches!(n.notice, Notice::SigningOld { .. })).count()
+    };
+    signing.tell_late().await;
+    assert_eq!((told(), raised()), (0, 0));
+    let end = house.clock.now();
+    for _ in 0..3 {
+        signing.note_late(&key.id, end);
+        signing.note_late(&key.id, end);
+        signing.tell_late().await;
+    }
+    assert_eq!((told(), raised()), (1, 1));
+    signing.note_late(&key.id, end.plus_micros(MICROS_PER_DAY));
+    signing.tell_late().await;
+    assert_eq!((told(), raised()), (2, 2));
 }
 
 #[tokio::test]

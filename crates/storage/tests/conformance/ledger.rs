@@ -6,10 +6,12 @@ use claviger_domain::{
         chain::{ChainVerifier, RowsAtHand},
         checkpoint::Checkpoint,
     },
-    id::NodeId,
+    budget::Charge,
+    id::{BudgetId, NodeId, SigningId},
     ledger::{BatchItem, Group, LedgerRow, Outcome, RowFlags, UsageCounts},
     money::PicoUsd,
     ports::{LedgerStore, StoreError},
+    signature::{Profile, Role, SignedBy},
     token::KeyClass,
 };
 use claviger_storage::Database;
@@ -83,9 +85,23 @@ async fn a_row_comes_back_exactly(place: Place) {
     bare.party.class = KeyClass::Test;
     bare.route = claviger_domain::ledger::Route { upstream: None, credential: None };
     bare.user_agent = "x".repeat(200);
-    let rows = vec![plain, extreme, bare];
+    let charges = vec![Charge { budget: BudgetId::parse("bdg_a").unwrap(), window: at(0) }];
+    let by = |profile, secret, role| {
+        let secret = SigningId::parse(secret).unwrap();
+        Some(SignedBy { profile, secret, role })
+    };
+    let signed = LedgerRow {
+        signed: by(Profile::V2, "sgn_a", Role::Current),
+        batch: Some(BatchItem { batch: "msgbatch_1".to_owned(), custom_id: "b".to_owned() }),
+        ..s.row(&s.party(), at(4))
+    };
+    let charged = LedgerRow { charges: charges.clone(), ..s.row(&s.party(), at(5)) };
+    let signed_by = by(Profile::Rfc9421, "sgn_b", Role::Previous);
+    let both = LedgerRow { signed: signed_by, charges, ..s.row(&s.party(), at(6)) };
+    let rows = vec![plain, extreme, bare, signed, charged, both];
     c.rows(&db, at(3), rows.clone()).await;
     assert_eq!(db.group_rows(&c.chain, 1).await.unwrap(), rows);
+    assert_eq!(verify(&db, &c.chain, 0).await, (1, c.head));
 }
 
 async fn a_group_out_of_place_is_a_conflict(place: Place) {

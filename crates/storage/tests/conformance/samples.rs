@@ -244,6 +244,7 @@ impl Samples {
             token_scope: "read messages:write".to_owned(),
             detail: String::new(),
             charges: Vec::new(),
+            signed: None,
         }
     }
 

@@ -8,10 +8,14 @@ use super::*;
 use crate::{
     audit::Digest,
     clock::Timestamp,
-    id::{CredentialId, IntentId, KeyId, NodeId, OwnerId, RequestId, UpstreamId, WorkspaceId},
+    id::{
+        BudgetId, CredentialId, IntentId, KeyId, NodeId, OwnerId, RequestId, SigningId, UpstreamId,
+        WorkspaceId,
+    },
     ledger::{Outcome, RowFlags},
     money::PicoUsd,
     permission::Endpoint,
+    signature::{Profile, Role},
     token::KeyClass,
 };
 
@@ -62,6 +66,7 @@ pub(crate) fn row(n: u64) -> LedgerRow {
         token_scope: "read write".into(),
         detail: String::new(),
         charges: Vec::new(),
+        signed: None,
     }
 }
 
@@ -143,7 +148,27 @@ pub(crate) const ROW_EDITS: &[Edit<LedgerRow>] = &[
     ("user_agent", |r| r.user_agent.push('7')),
     ("token_scope", |r| r.token_scope.push('7')),
     ("detail", |r| r.detail.push('7')),
+    ("charge", |r| r.charges = vec![charge("bdg_a", 0)]),
+    ("charge other", |r| r.charges = vec![charge("bdg_b", 0)]),
+    ("charge window", |r| r.charges = vec![charge("bdg_a", 1)]),
+    ("charges", |r| r.charges = vec![charge("bdg_a", 0), charge("bdg_b", 0)]),
+    ("signed", |r| r.signed = Some(signed(Profile::V1, "sgn_a", Role::Current))),
+    ("signed otherwise", |r| r.signed = Some(signed(Profile::V2, "sgn_a", Role::Current))),
+    ("signed by another", |r| r.signed = Some(signed(Profile::V1, "sgn_b", Role::Current))),
+    ("signed by the one before", |r| r.signed = Some(signed(Profile::V1, "sgn_a", Role::Previous))),
+    ("signed and charged", |r| {
+        r.charges = vec![charge("bdg_a", 0)];
+        r.signed = Some(signed(Profile::V1, "sgn_a", Role::Current));
+    }),
 ];
+
+fn charge(budget: &str, window: i64) -> Charge {
+    Charge { budget: BudgetId::parse(budget).unwrap(), window: Timestamp::from_micros(window) }
+}
+
+fn signed(profile: Profile, secret: &str, role: Role) -> SignedBy {
+    SignedBy { profile, secret: SigningId::parse(secret).unwrap(), role }
+}
 
 fn all_differ<T: Clone>(edits: &[Edit<T>], start: &T, bytes: impl Fn(&T) -> Vec<u8>) {
     let mut seen = HashMap::from([(bytes(start), "the original")]);
@@ -193,12 +218,17 @@ fn the_order_in_which_details_were_put_does_not_matter() {
     assert_eq!(event_bytes(&one), event_bytes(&two));
 }
 
-/// The bytes of version 1 are for ever: records that were written must verify under every later release.
+/// The bytes of every version are for ever: records that were written must verify under every later release.
 #[test]
-fn version_one_is_frozen() {
+fn every_version_is_frozen() {
     let hex = |bytes: &[u8]| crate::audit::chain::leaf(bytes).to_hex();
     insta::assert_snapshot!(hex(&event_bytes(&event())), @"9552d5708e945c8a6667bbf5a29df89db8169fc8de1867b75932c70791cf2089");
     insta::assert_snapshot!(hex(&row_bytes(&row(1))), @"8cbe7c0a9ebc65286008c8e7a3d814621020ffef8f9b7c583ebde0c4a0ad9f13");
+    let charged = LedgerRow { charges: vec![charge("bdg_a", 7)], ..row(1) };
+    insta::assert_snapshot!(hex(&row_bytes(&charged)), @"4604db8b1a10b187483d7e226c44bb585aad3a910dd8e8223d5bbf44a73c64da");
+    let by = Some(signed(Profile::Rfc9421, "sgn_a", Role::Previous));
+    insta::assert_snapshot!(hex(&row_bytes(&LedgerRow { signed: by.clone(), ..row(1) })), @"8d4a2167b05fa7de5aa1b345e88e365cc7bbf1c14563d99c77b80b4125db29c4");
+    insta::assert_snapshot!(hex(&row_bytes(&LedgerRow { signed: by, ..charged })), @"d97af3e6e08051a8265475c2d07d147b9a292d812d5577a385abd3b41184c763");
 }
 
 fn json() -> impl Strategy<Value = Value> {

@@ -134,6 +134,7 @@ pub struct Metrics {
     refusals: Family<ReasonLabel, Counter>,
     outcomes: Family<ReasonLabel, Counter>,
     signed: Family<SignedLabels, Counter>,
+    unsigned: Family<ReasonLabel, Counter>,
     errors: Arc<ErrorWindow>,
     /// `claude_api_active_keys`: set by whoever counts keys.
     pub active_keys: Gauge,
@@ -173,6 +174,7 @@ impl Default for Metrics {
             refusals: Family::default(),
             outcomes: Family::default(),
             signed: Family::default(),
+            unsigned: Family::default(),
             errors: Arc::default(),
             active_keys: Gauge::default(),
             in_flight: Gauge::default(),
@@ -212,6 +214,11 @@ impl Metrics {
             "claviger_signed_requests",
             "Signed requests accepted, by profile and by which secret had signed",
             self.signed.clone(),
+        );
+        registry.register(
+            "claviger_signatures_refused",
+            "Requests refused for their signature, or for want of one, by reason",
+            self.unsigned.clone(),
         );
         registry.register("claviger_in_flight_requests", "Requests being served", self.in_flight.clone());
         registry.register("claviger_connections", "Client connections open", self.connections.clone());
@@ -269,6 +276,11 @@ impl Metrics {
     pub fn signed(&self, profile: Profile, role: Role) {
         let labels = SignedLabels { profile: profile.as_str(), secret: role.as_str() };
         self.signed.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request that was refused for its signature.
+    pub fn unsigned(&self, reason: &'static str) {
+        self.unsigned.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Notes the time of a stage.

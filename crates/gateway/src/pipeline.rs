@@ -93,7 +93,7 @@ async fn run(
         let given = Box::pin(auth::serve(shared, inbound, route)).await;
         return Ok(given.inspect_err(|error| known.whose.counter(error))?);
     }
-    let claim = prove::claim(&inbound.head)?;
+    let claim = prove::claim(shared, &inbound.head)?;
     let caller = authenticate(shared, &inbound).await;
     let mut caller = caller.inspect_err(|error| known.whose.named(error))?;
     known.whose = Whose::Key(caller.live.grant.key.public_id);

@@ -43,6 +43,31 @@ pub enum ProveError {
     Unfinished,
 }
 
+impl ProveError {
+    /// The reason of what was refused for its signature; `None`: something else was missing.
+    const fn of_signature(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing(Proof::Signature) => Some("signature_missing"),
+            // Beside the last, which an answer of the upstream cut short, another proof is lacking.
+            Self::Missing(Proof::Token | Proof::Mtls | Proof::Dpop) | Self::Unfinished => None,
+            Self::Signature(error) | Self::Nonce(NonceRefusal::Late(error)) => Some(error.reason()),
+            Self::Nonce(NonceRefusal::Replayed) => Some("nonce_replayed"),
+            Self::Nonce(NonceRefusal::Lost { .. }) => Some("nonce_memory_lost"),
+            Self::Nonce(NonceRefusal::TooMany { .. }) => Some("nonce_quota"),
+            Self::Nonce(NonceRefusal::Unavailable) => Some("nonce_unavailable"),
+        }
+    }
+}
+
+/// Counts what is refused for its signature.
+fn counted<T>(shared: &Shared, judged: Result<T, ProveError>) -> Result<T, ProveError> {
+    judged.inspect_err(|error| {
+        if let Some(reason) = error.of_signature() {
+            shared.metrics.unsigned(reason);
+        }
+    })
+}
+
 const fn missing(proof: Proof) -> &'static str {
     match proof {
         Proof::Token => "this key is used with an access token: buy one at POST /v1/auth/token",
@@ -67,8 +92,8 @@ impl Fields for HeadFields<'_> {
 ///
 /// # Errors
 /// [`ProveError::Signature`].
-pub fn claim(head: &Head) -> Result<Option<Claim>, ProveError> {
-    Ok(Claim::read(&HeadFields(&head.headers), head.at)?)
+pub fn claim(shared: &Shared, head: &Head) -> Result<Option<Claim>, ProveError> {
+    counted(shared, Claim::read(&HeadFields(&head.headers), head.at).map_err(ProveError::from))
 }
 
 /// What is still to be proved while the body comes: nothing, or a signature.
@@ -109,6 +134,15 @@ pub fn begin(
     caller: &mut Caller,
     claim: Option<Claim>,
     excused: Proofs,
+) -> Result<Proving, ProveError> {
+    counted(shared, started(shared, head, caller, (claim, excused)))
+}
+
+fn started(
+    shared: &Shared,
+    head: &Head,
+    caller: &mut Caller,
+    (claim, excused): (Option<Claim>, Proofs),
 ) -> Result<Proving, ProveError> {
     if claim.is_some() {
         // Shown, and the request fails unless it holds.
@@ -165,8 +199,8 @@ impl Proving {
     pub async fn finish(self, shared: &Shared) -> Result<(), ProveError> {
         let Some(under_way) = self.0 else { return Ok(()) };
         let UnderWay { check, live, signed } = *under_way;
-        let proven = check.finish()?;
-        accept(shared, &live, &proven).await?;
+        let proven = counted(shared, check.finish().map_err(ProveError::from))?;
+        counted(shared, accept(shared, &live, &proven).await)?;
         if let Some(place) = &signed.0 {
             let Proven { profile, signer, role, .. } = proven;
             // Set once: a request has one signature.

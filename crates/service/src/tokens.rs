@@ -5,6 +5,7 @@
 //! store is asked nor anything awaited but the key's grant.
 
 mod buy;
+mod counts;
 mod denied;
 mod end;
 mod look;
@@ -28,8 +29,8 @@ use claviger_domain::{
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
-use self::{denied::Denied, ring::Ring};
-pub use self::{look::Introspection, ring::Published};
+use self::{counts::TokenCounts, denied::Denied, ring::Ring};
+pub use self::{counts::TokenEvent, look::Introspection, ring::Published};
 use crate::{
     ServiceError,
     grants::{Grants, LiveGrant, VerifyError},
@@ -67,6 +68,7 @@ struct Inner {
     known: Cache<[u8; 32], Arc<AccessClaims>>,
     lookups: Semaphore,
     rates: HolderRates,
+    counts: TokenCounts,
 }
 
 /// Who showed an access token.
@@ -204,6 +206,7 @@ impl Tokens {
             known: Cache::new(KNOWN),
             lookups: Semaphore::new(LOOKUPS),
             rates: HolderRates::default(),
+            counts: TokenCounts::default(),
         }))
     }
 
@@ -238,6 +241,12 @@ impl Tokens {
     /// [`BuyError::TooOften`].
     pub fn count(&self, holder: &LiveGrant, now: Timestamp) -> Result<(), BuyError> {
         self.0.rates.count(holder.grant.key.public_id, now).map_err(BuyError::TooOften)
+    }
+
+    /// What became of tokens on this node since its start.
+    #[must_use]
+    pub fn counts(&self) -> [(TokenEvent, u64); TokenEvent::ALL.len()] {
+        self.0.counts.read()
     }
 
     /// The public keys, as they are published.

@@ -4,7 +4,7 @@ use claviger_service::Services;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
 /// Asks the services.
@@ -54,6 +54,12 @@ impl Collector for ServiceState {
         for (name, help, value) in counters {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        let help = "What became of access and refresh tokens";
+        let mut tokens =
+            encoder.encode_descriptor("claviger_auth_tokens", help, None, MetricType::Counter)?;
+        for (event, count) in self.0.tokens.counts() {
+            ConstCounter::new(count).encode(tokens.encode_family(&[("event", event.as_str())])?)?;
         }
         Ok(())
     }

@@ -56,6 +56,14 @@ fn get(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: gw\r\n{headers}\r\n")
 }
 
+fn counted(house: &House, counts: [(&str, u32); 5]) {
+    let metrics = house.gateway.metrics_text();
+    for (event, count) in counts {
+        let line = format!("claviger_auth_tokens_total{{event=\"{event}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+}
+
 fn code(said: &Said) -> &str {
     said.json["error"]["details"]["error_code"].as_str().unwrap_or_default()
 }
@@ -173,6 +181,8 @@ fn a_refresh_token_works_once_and_its_second_use_ends_everything() {
     }
     assert_eq!(code(&renew("cvg_rfsh_nonsense")), "refresh_invalid");
     assert_eq!(renew("").status, 400);
+    let counts = [("issued", 1), ("refreshed", 2), ("repeated", 1), ("revoked", 0), ("reused", 1)];
+    counted(&house, counts);
 }
 
 #[test]
@@ -203,6 +213,8 @@ fn tokens_are_revoked_and_looked_at_as_the_rfcs_say() {
     let refused = ask(&house, &form("/v1/auth/refresh", "", &format!("refresh_token={refresh}")));
     assert_eq!((refused.status, code(&refused)), (400, "refresh_revoked"));
     assert_eq!(ask(&house, &form("/v1/auth/revoke", "", "")).status, 400);
+    let counts = [("issued", 1), ("refreshed", 0), ("repeated", 0), ("revoked", 2), ("reused", 0)];
+    counted(&house, counts);
 }
 
 #[test]

@@ -130,9 +130,22 @@ fn what_is_not_signed_or_signed_wrongly_never_costs_anything() {
     assert_eq!(upstream.requests().len(), 0);
     assert!(house.store.rows().is_empty());
     assert_eq!(house.store.open_intents(), 0);
-    assert!(
-        house.gateway.metrics_text().contains("claviger_refusals_total{reason=\"signature_mismatch\"} 2")
-    );
+    house.send(&call(4).signed(&house, &secret)).until(JSON);
+    let again = Call::message(&body, Profile::V1, 5).signed(&house, &secret);
+    house.send(&again).until(JSON);
+    house.send(&again).until("request_id");
+    let metrics = house.gateway.metrics_text();
+    for line in [
+        "claviger_refusals_total{reason=\"signature_mismatch\"} 2",
+        "claviger_signatures_refused_total{reason=\"signature_missing\"} 1",
+        "claviger_signatures_refused_total{reason=\"signature_mismatch\"} 2",
+        "claviger_signatures_refused_total{reason=\"timestamp_skew\"} 1",
+        "claviger_signatures_refused_total{reason=\"nonce_replayed\"} 1",
+        "claviger_signed_requests_total{profile=\"v1\",secret=\"current\"} 1",
+        "claviger_signed_requests_total{profile=\"v2\",secret=\"current\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
 }
 
 #[test]

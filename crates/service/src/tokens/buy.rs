@@ -12,7 +12,7 @@ use claviger_domain::{
     token::side::{SideToken, SideUse},
 };
 
-use super::{Bought, BuyError, Order, Tokens};
+use super::{Bought, BuyError, Order, TokenEvent, Tokens};
 use crate::{Caller, ServiceError, grants::LiveGrant};
 
 /// An access token that was just signed.
@@ -59,6 +59,7 @@ impl Tokens {
             changes.push(Change::UpdateTokenFamily(Box::new(oldest.end(EndReason::Superseded, now))));
         }
         deps.store.apply(changes, event).await?;
+        self.0.counts.add(TokenEvent::Issued);
         Ok(bought(minted, &refresh, now))
     }
 

@@ -13,7 +13,7 @@ use claviger_domain::{
     token::side::{SideToken, SideUse},
 };
 
-use super::{Tokens, buy::about};
+use super::{TokenEvent, Tokens, buy::about};
 use crate::{Caller, ServiceError};
 
 /// How often an end is decided anew when the family was renewed meanwhile.
@@ -54,6 +54,7 @@ impl Tokens {
         event.key = claims.key.to_string();
         deps.store.apply(vec![Change::DenyTokens(denial.clone())], event).await?;
         self.0.denied.put(vec![denial], now);
+        self.0.counts.add(TokenEvent::Revoked);
         Ok(())
     }
 
@@ -79,6 +80,7 @@ impl Tokens {
             match deps.store.apply(changes, event).await {
                 Ok(_) => {
                     self.0.denied.put(vec![denial], now);
+                    self.0.counts.add(TokenEvent::Revoked);
                     return Ok(true);
                 }
                 Err(StoreError::Conflict { .. }) => match deps.store.token_family(&family.id).await? {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use super::{
-    Bought, BuyError, Order, Tokens,
+    Bought, BuyError, Order, TokenEvent, Tokens,
     buy::{about, bought, effective, issued, wanted},
 };
 use crate::{Caller, ServiceError, grants::LiveGrant, refusals::RefusalSubject};
@@ -93,6 +93,7 @@ impl Tokens {
                 let context = replay_context(&next);
                 let kept = self.open(&context, &sealed)?;
                 self.0.deps.store.apply(vec![Change::UpdateTokenFamily(next.clone())], event).await?;
+                self.0.counts.add(TokenEvent::Repeated);
                 Ok(again(&kept, &next, showing.now))
             }
             Turn::Reused(next) => self.reused(*next, &showing, caller).await,
@@ -125,6 +126,7 @@ impl Tokens {
         let changes =
             vec![Change::UpdateTokenFamily(Box::new(next)), Change::InsertRefreshToken(Box::new(row))];
         self.0.deps.store.apply(changes, event).await?;
+        self.0.counts.add(TokenEvent::Refreshed);
         Ok(bought(minted, &refresh, showing.now))
     }
 
@@ -152,6 +154,7 @@ impl Tokens {
             vec![Change::UpdateTokenFamily(Box::new(next)), Change::DenyTokens(denial.clone()), notice];
         deps.store.apply(changes, event).await?;
         self.0.denied.put(vec![denial], showing.now);
+        self.0.counts.add(TokenEvent::Reused);
         Err(BuyError::Reused)
     }
 

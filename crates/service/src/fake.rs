@@ -45,7 +45,7 @@ use tokio::sync::Semaphore;
 
 pub(crate) use self::{
     courier::{FakeCourier, Fate},
-    house::{House, PlainSealer},
+    house::House,
     ledger::{intent, row},
     workload::FakeKeys,
 };

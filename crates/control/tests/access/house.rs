@@ -25,21 +25,11 @@ use claviger_control::{
     state::{ControlState, Process},
 };
 use claviger_domain::{
-    clock::Clock,
-    direct_use::NoAccount,
-    notice::{channel::ChannelRecord, delivery::DeliveryError},
-    ports::{
-        SealContext, SealError, Sealer, Store,
-        notices::{Courier, Letter},
-        workload::{FetchError, FetchedKeys, KeyFetcher},
-    },
-    secret::SecretBytes,
-    token::Brand,
-    upstream::UpstreamRecord,
+    clock::Clock, direct_use::NoAccount, ports::Store, token::Brand, upstream::UpstreamRecord,
 };
 use claviger_service::{Deps, Services, Settings};
 use claviger_storage::{Database, Durability, Options};
-use claviger_testkit::{ManualClock, SeededEntropy, data_folder};
+use claviger_testkit::{ManualClock, NoCourier, NoKeys, PlainSealer, SeededEntropy, data_folder};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -70,44 +60,6 @@ impl Process for Nothing {
     }
     fn describe(&self) -> Value {
         json!({})
-    }
-}
-
-/// Delivers nothing.
-struct Silent;
-
-#[async_trait::async_trait]
-impl KeyFetcher for Silent {
-    async fn fetch(&self, _url: &str, _private_network: bool) -> Result<FetchedKeys, FetchError> {
-        Err(FetchError::Unreachable("nobody".to_owned()))
-    }
-}
-
-#[async_trait::async_trait]
-impl Courier for Silent {
-    async fn deliver(
-        &self,
-        _channel: &ChannelRecord,
-        _secret: Option<&SecretBytes>,
-        _letter: &Letter,
-    ) -> Result<(), DeliveryError> {
-        Ok(())
-    }
-}
-
-/// Seals by naming the place: what is moved does not open.
-struct PlainSealer;
-
-impl Sealer for PlainSealer {
-    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        let mut sealed = format!("{context:?}|").into_bytes();
-        sealed.extend(plain.iter().map(|b| b ^ 0x5A));
-        Ok(sealed)
-    }
-
-    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
-        let rest = sealed.strip_prefix(format!("{context:?}|").as_bytes()).ok_or(SealError::CannotOpen)?;
-        Ok(SecretBytes::new(rest.iter().map(|b| b ^ 0x5A).collect()))
     }
 }
 
@@ -167,10 +119,10 @@ impl House {
             tracker: TaskTracker::new(),
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
-            courier: Arc::new(Silent),
+            courier: Arc::new(NoCourier),
             nonces: Arc::new(claviger_storage::MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
-            key_fetcher: Arc::new(Silent),
+            key_fetcher: Arc::new(NoKeys),
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();

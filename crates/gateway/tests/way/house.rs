@@ -14,11 +14,6 @@ use claviger_domain::{
     direct_use::NoAccount,
     id::{KeyId, WorkspaceId},
     key::RevocationReason,
-    notice::{channel::ChannelRecord, delivery::DeliveryError},
-    ports::{
-        notices::{Courier, Letter},
-        workload::{FetchError, FetchedKeys, KeyFetcher},
-    },
     secret::SecretBytes,
     token::Brand,
     upstream::UpstreamKind,
@@ -29,14 +24,14 @@ use claviger_service::{
     keys::NewKey,
     upstreams::{NewCredential, NewUpstream},
 };
-use claviger_testkit::{ManualClock, SeededEntropy};
+use claviger_testkit::{ManualClock, NoCourier, NoKeys, PlainSealer, SeededEntropy};
 use claviger_upstream::{Transport, UpstreamConfig};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::ports::{MemoryStore, OpenSealer};
+use crate::ports::MemoryStore;
 
 /// Answers test keys with one sentence.
 struct Simulator;
@@ -83,31 +78,6 @@ impl Default for Wish {
     }
 }
 
-/// Carries nothing: a gateway raises no notices.
-struct NoCourier;
-
-#[async_trait::async_trait]
-impl Courier for NoCourier {
-    async fn deliver(
-        &self,
-        _channel: &ChannelRecord,
-        _secret: Option<&SecretBytes>,
-        _letter: &Letter,
-    ) -> Result<(), DeliveryError> {
-        Ok(())
-    }
-}
-
-/// Fetches nothing.
-struct NoKeys;
-
-#[async_trait::async_trait]
-impl KeyFetcher for NoKeys {
-    async fn fetch(&self, _url: &str, _private_network: bool) -> Result<FetchedKeys, FetchError> {
-        Err(FetchError::Unreachable("nobody".to_owned()))
-    }
-}
-
 impl House {
     pub fn before(upstream: &str) -> Self {
         Self::with(upstream, Wish::default())
@@ -122,7 +92,7 @@ impl House {
         let deps = claviger_service::Deps {
             store: Arc::clone(&store) as _,
             ledger: Arc::clone(&store) as _,
-            sealer: Arc::new(OpenSealer),
+            sealer: Arc::new(PlainSealer),
             clock: Arc::new(clock.clone()),
             entropy: Arc::clone(&entropy) as _,
             brand: Brand::DEFAULT,

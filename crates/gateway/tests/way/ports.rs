@@ -20,13 +20,11 @@ use claviger_domain::{
     limit::{Limits, UsedBefore},
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
-        LedgerStore, SealContext, SealError, SealedSecret, Sealer, Store, StoreError, UsageQuery, UsageTotal,
-        UsedBy,
+        LedgerStore, SealedSecret, Store, StoreError, UsageQuery, UsageTotal, UsedBy,
         budgets::{BudgetStore, HeldBatch},
         signing::SigningStore,
     },
     proof::Proofs,
-    secret::SecretBytes,
     signature::secret::SigningRecord,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
@@ -342,18 +340,6 @@ impl LedgerStore for MemoryStore {
     }
     async fn retire_rows(&self, _before: Timestamp, _event: AuditEvent) -> Result<u64, StoreError> {
         Ok(0)
-    }
-}
-
-/// Seals nothing: what is tested here is not how secrets lie.
-pub struct OpenSealer;
-
-impl Sealer for OpenSealer {
-    fn seal(&self, _context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        Ok(plain.to_vec())
-    }
-    fn open(&self, _context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
-        Ok(SecretBytes::new(sealed.to_vec()))
     }
 }
 

@@ -1,8 +1,8 @@
-use claviger_testkit::{ManualClock, SeededEntropy};
+use claviger_testkit::{ManualClock, PlainSealer, SeededEntropy};
 
 use super::*;
 use crate::{
-    fake::{FakeStore, House, PlainSealer},
+    fake::{FakeStore, House},
     lock::lock,
 };
 

@@ -5,33 +5,15 @@ use std::sync::Arc;
 use claviger_domain::{
     clock::Clock,
     direct_use::NoAccount,
-    ports::{LedgerStore, SealContext, SealError, Sealer, Store, notices::Courier},
-    secret::SecretBytes,
+    ports::{LedgerStore, Store, notices::Courier},
     token::Brand,
 };
 use claviger_storage::MemoryNonces;
-use claviger_testkit::{ManualClock, SeededEntropy};
+use claviger_testkit::{ManualClock, PlainSealer, SeededEntropy};
 use tokio_util::task::TaskTracker;
 
 use super::{FakeCourier, FakeKeys, FakeStore};
 use crate::{Background, Deps, Services, Settings, lock::lock};
-
-/// Seals by naming the place: what is moved does not open.
-pub(crate) struct PlainSealer;
-
-impl Sealer for PlainSealer {
-    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        let mut sealed = format!("{}/{}/{}|", context.table, context.column, context.row).into_bytes();
-        sealed.extend(plain.iter().map(|b| b ^ 0x5A));
-        Ok(sealed)
-    }
-
-    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
-        let place = format!("{}/{}/{}|", context.table, context.column, context.row);
-        let rest = sealed.strip_prefix(place.as_bytes()).ok_or(SealError::CannotOpen)?;
-        Ok(SecretBytes::new(rest.iter().map(|b| b ^ 0x5A).collect()))
-    }
-}
 
 /// Services over a fake store, with the clock in the test's hand.
 pub(crate) struct House {

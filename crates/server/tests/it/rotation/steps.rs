@@ -14,15 +14,8 @@ use claviger_domain::{
     clock::Clock,
     id::RotationId,
     key::{KeyState, RevocationReason},
-    notice::{channel::ChannelRecord, delivery::DeliveryError},
-    ports::{
-        SealContext, SealError, Sealer, Store,
-        lifecycle::LifecycleStore,
-        notices::{Courier, Letter},
-        workload::{FetchError, FetchedKeys, KeyFetcher},
-    },
+    ports::{Store, lifecycle::LifecycleStore},
     rotation::{RotationState, Step},
-    secret::SecretBytes,
     token::Brand,
 };
 use claviger_service::{
@@ -31,7 +24,7 @@ use claviger_service::{
     rotation::{NewRotation, Started},
 };
 use claviger_storage::{Database, Durability, Options};
-use claviger_testkit::{ManualClock, SeededEntropy, data_folder};
+use claviger_testkit::{ManualClock, NoCourier, NoKeys, PlainSealer, SeededEntropy, data_folder};
 use tokio_util::task::TaskTracker;
 
 mod orders;
@@ -39,54 +32,6 @@ mod orders;
 const HOUR: Duration = Duration::from_secs(3_600);
 /// More waits than any one step has.
 const MOST_WAITS: u32 = 400;
-
-struct Silent;
-
-impl KeyFetcher for Silent {
-    fn fetch<'a, 'b, 'c>(
-        &'a self,
-        _url: &'b str,
-        _private_network: bool,
-    ) -> Pin<Box<dyn Future<Output = Result<FetchedKeys, FetchError>> + Send + 'c>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        Box::pin(async { Err(FetchError::Unreachable("nobody".to_owned())) })
-    }
-}
-
-impl Courier for Silent {
-    fn deliver<'a, 'b, 'c, 'd, 'e>(
-        &'a self,
-        _channel: &'b ChannelRecord,
-        _secret: Option<&'c SecretBytes>,
-        _letter: &'d Letter,
-    ) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + 'e>>
-    where
-        'a: 'e,
-        'b: 'e,
-        'c: 'e,
-        'd: 'e,
-        Self: 'e,
-    {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-struct PlainSealer;
-
-impl Sealer for PlainSealer {
-    fn seal(&self, context: SealContext<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        Ok([format!("{context:?}|").as_bytes(), plain].concat())
-    }
-
-    fn open(&self, context: SealContext<'_>, sealed: &[u8]) -> Result<SecretBytes, SealError> {
-        let rest = sealed.strip_prefix(format!("{context:?}|").as_bytes()).ok_or(SealError::CannotOpen)?;
-        Ok(SecretBytes::new(rest.to_vec()))
-    }
-}
 
 /// A process that can die and be started again on the same database.
 struct Place {
@@ -123,10 +68,10 @@ impl Place {
             tracker: TaskTracker::new(),
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
-            courier: Arc::new(Silent),
+            courier: Arc::new(NoCourier),
             nonces: Arc::new(claviger_storage::MemoryNonces::new(self.clock.now(), 10_000)),
             account: Arc::new(claviger_domain::direct_use::NoAccount),
-            key_fetcher: Arc::new(Silent),
+            key_fetcher: Arc::new(NoKeys),
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();

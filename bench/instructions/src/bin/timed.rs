@@ -1,0 +1,22 @@
+//! Time of each stage: nanoseconds of one turn, the least over some rounds, one line each.
+
+use std::time::Instant;
+
+use claviger_instructions::{Scene, Work};
+
+const ROUNDS: usize = 10;
+const TURNS: usize = 5_000;
+
+fn main() {
+    for work in Work::ALL {
+        // Tokens are sold with a commit each, and remembered up to a bound.
+        let turns = if work == Work::NewToken { TURNS / 50 } else { TURNS };
+        let mut scene = Scene::new(work, ROUNDS * turns);
+        let least = (0..ROUNDS).map(|_| {
+            let began = Instant::now();
+            scene.turns(turns);
+            began.elapsed().as_nanos() as f64 / turns as f64
+        });
+        println!("{} {:.0}", work.name(), least.fold(f64::INFINITY, f64::min));
+    }
+}

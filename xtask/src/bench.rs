@@ -2,11 +2,13 @@
 //!
 //! Claviger, nginx as a plain reverse proxy, and the bare upstream, side by side in one run on the same cores.
 //! The parts: `capacity` (closed loop: throughput and CPU per request), `latency` (open loop: first and last
-//! byte), `memory` (flat over N requests). A complete run writes `bench/results.md`. By itself, when asked for:
-//! `admin` (keys made a second, pages of keys, the cost of many keys), whose section of `bench/results.md` it writes.
+//! byte), `memory` (flat over N requests). A complete run writes `bench/results.md`. By themselves, when asked for, each
+//! writing its own section of it: `admin` (keys made a second, pages of keys, the cost of many keys), `stages`
+//! (instructions and time of proofs and ceilings), `callers` (throughput of signed calls and of calls under ceilings).
 
 mod admin;
 mod arrivals;
+mod callers;
 mod case;
 mod cores;
 mod fsync;
@@ -18,8 +20,10 @@ mod process_usage;
 mod record;
 mod replay;
 mod report;
+mod section;
 mod server;
 mod stage;
+mod stages;
 mod statistic;
 mod wire;
 
@@ -59,18 +63,27 @@ struct Options {
     builds: bool,
 }
 
-/// The part that is measured by itself.
+/// The parts that are measured by themselves.
 const ADMIN: &str = "admin";
-const PARTS: [&str; 4] = ["capacity", "latency", "memory", ADMIN];
+const STAGES: &str = "stages";
+const CALLERS: &str = "callers";
+const PARTS: [&str; 6] = ["capacity", "latency", "memory", ADMIN, STAGES, CALLERS];
 
 pub fn run(workspace: &Workspace, mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     let options = Options::take(&mut arguments)?;
     arguments.finish()?;
-    if options.part.as_deref() == Some(ADMIN) {
-        let (is_quick, builds, runs) = (options.is_quick, options.builds, options.effort.runs);
-        return admin::run(workspace, &admin::Plan { is_quick, builds, runs });
+    match options.part.as_deref() {
+        Some(ADMIN) => {
+            let (is_quick, builds, runs) = (options.is_quick, options.builds, options.effort.runs);
+            return admin::run(workspace, &admin::Plan { is_quick, builds, runs });
+        }
+        Some(STAGES) => return stages::run(workspace, !options.is_quick),
+        _ => {}
     }
     let bench = Bench::prepare(workspace, &options)?;
+    if options.part.as_deref() == Some(CALLERS) {
+        return bench.callers(workspace, &options);
+    }
     let mut report = Report::new(machine::describe(&bench.cores, bench.binary.as_deref())?, &options.effort);
     if options.wants("capacity") || options.wants("memory") {
         bench.capacity_and_memory(&options, &mut report)?;
@@ -81,13 +94,10 @@ pub fn run(workspace: &Workspace, mut arguments: Arguments) -> anyhow::Result<Ex
     let text = report.text();
     output::line(&text);
     if options.is_complete() && bench.binary.is_some() {
-        let file = workspace.root().join("bench/results.md");
+        let file = section::file(workspace);
         fs::create_dir_all(workspace.root().join("bench"))?;
         let kept = fs::read_to_string(&file).unwrap_or_default();
-        let text = match admin::section(&kept) {
-            "" => text,
-            section => admin::with_section(&text, section),
-        };
+        let text = section::carried_over(&kept, &text);
         fs::write(&file, &text).with_context(|| format!("write {}", file.display()))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -190,10 +200,36 @@ impl Bench {
         Ok(())
     }
 
+    /// Callers of all kinds, each at the same small request.
+    fn callers(&self, workspace: &Workspace, options: &Options) -> anyhow::Result<ExitCode> {
+        let binary = self.binary.as_deref().context("there is no binary to measure: build it")?;
+        let replay = Replay::start()?;
+        replay.play(self.recordings()?.first().context("no recordings")?.clone());
+        self.cores.take_proxy_side()?;
+        let nodes = callers::start(binary, &self.folder.join("callers"), replay.address());
+        self.cores.take_load_side()?;
+        let table = callers::measure(&nodes?, CASES.first().context("no cases")?, &options.effort)?;
+        let text = format!(
+            "## Callers\n\n`cargo xtask bench --only callers`; {} runs, {} at full rate over {} connections; the median and, \
+             in brackets, the least and the most, compared run by run. Nonces are kept in memory; budgets are hard, so \
+             that each call waits for its reservation to be on the disk. {}\n\n{table}",
+            options.effort.runs,
+            CASES[0].about,
+            CASES[0].connections,
+            server::claviger::version(binary)?,
+        );
+        output::line(&text);
+        if !options.is_quick {
+            section::keep(workspace, "callers", &text)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
     /// What the simulator answers, in the order of the cases.
     fn recordings(&self) -> anyhow::Result<Vec<Recording>> {
         let record = |case: &case::Case| {
-            let answer = record::answer(self.simulator.address, &case.request("sk-ant-api03-bench"))?;
+            let answer =
+                record::answer(self.simulator.address, &case.request("x-api-key: sk-ant-api03-bench\r\n"))?;
             let recording = Recording::of(&answer, case.gap);
             if case.is_stream != (recording.pieces() > 20) {
                 bail!("{}: the simulator's answer has {} pieces", case.name, recording.pieces());

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::section;
 use super::server::claviger;
 use super::statistic::{Spread, percentile};
 use crate::output;
@@ -41,8 +42,6 @@ const LEAST_SHARE: f64 = 0.5;
 const MOST_MS: f64 = 20.0;
 /// And that a request costs no more than so many times as much.
 const MOST_RATIO: f64 = 1.1;
-/// Where this part stands in the results.
-const MARKS: [&str; 2] = ["<!-- admin -->\n", "<!-- /admin -->\n"];
 
 /// What this part is told.
 pub struct Plan {
@@ -80,26 +79,9 @@ pub fn run(workspace: &Workspace, plan: &Plan) -> anyhow::Result<ExitCode> {
     let text = lines.join("\n") + "\n";
     output::line(&text);
     if !plan.is_quick {
-        let file = workspace.root().join("bench/results.md");
-        let kept = fs::read_to_string(&file).unwrap_or_default();
-        fs::write(&file, with_section(&kept, &text)).with_context(|| format!("write {}", file.display()))?;
+        section::keep(workspace, "admin", &text)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The results with this part in its place, at the end at first.
-pub fn with_section(results: &str, section: &str) -> String {
-    let [begin, end] = MARKS;
-    match results.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1))) {
-        Some((before, after)) => format!("{before}{begin}{section}{end}{after}"),
-        None => format!("{results}\n{begin}{section}{end}"),
-    }
-}
-
-/// This part as it stands in earlier results; empty: it does not.
-pub fn section(results: &str) -> &str {
-    let [begin, end] = MARKS;
-    results.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(section, _)| section)
 }
 
 fn measure(node: &Node, plan: &Plan, deadline: Deadline) -> anyhow::Result<Vec<String>> {

@@ -76,8 +76,8 @@ pub const CASES: [Case; 5] = [
 ];
 
 impl Case {
-    /// The whole request with `key`, as an SDK sends it.
-    pub fn request(&self, key: &str) -> Vec<u8> {
+    /// The whole request, as an SDK sends it, with the header lines that say who calls.
+    pub fn request(&self, caller: &str) -> Vec<u8> {
         let body = self.body();
         let head = format!(
             "POST /v1/messages HTTP/1.1\r\n\
@@ -90,7 +90,7 @@ impl Case {
              x-stainless-retry-count: 0\r\n\
              x-stainless-timeout: 600\r\n\
              anthropic-version: 2023-06-01\r\n\
-             x-api-key: {key}\r\n\
+             {caller}\
              content-type: application/json\r\n\
              content-length: {}\r\n\r\n",
             body.len()
@@ -99,7 +99,7 @@ impl Case {
     }
 
     /// A conversation whose turns hold quotes and line ends, as code does; exactly `body_bytes` long.
-    fn body(&self) -> String {
+    pub fn body(&self) -> String {
         const TURN_BYTES: usize = 2000;
         const LINE: &str = r#"let name = \"value\"; // a line of a file that somebody asks about\n"#;
         let mut body = format!(

@@ -59,14 +59,14 @@ pub struct Outcome<U> {
     pub after: U,
 }
 
-/// Sends `request` to `address` again and again; `probe` is asked when the measurement begins and ends.
+/// Sends the requests to `address` in turn, the only one again and again; `probe` is asked when the measurement begins and ends.
 pub fn drive<U>(
-    (address, request): (SocketAddr, &[u8]),
+    (address, requests): (SocketAddr, &[Vec<u8>]),
     pace: Pace,
     until: Until,
     mut probe: impl FnMut() -> anyhow::Result<U>,
 ) -> anyhow::Result<Outcome<U>> {
-    let mut load = Load::new(address, request, pace)?;
+    let mut load = Load::new(address, requests, pace)?;
     let measure = match until {
         Until::Time { warm_up, measure } => {
             load.run(Stop::At(now() + warm_up))?;
@@ -94,7 +94,9 @@ enum Stop {
 
 struct Load<'a> {
     address: SocketAddr,
-    request: &'a [u8],
+    requests: &'a [Vec<u8>],
+    /// Which one is sent next.
+    next: usize,
     poller: Poller,
     connections: Vec<Connection>,
     idle: Vec<usize>,
@@ -109,10 +111,11 @@ struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    fn new(address: SocketAddr, request: &'a [u8], pace: Pace) -> anyhow::Result<Self> {
+    fn new(address: SocketAddr, requests: &'a [Vec<u8>], pace: Pace) -> anyhow::Result<Self> {
         let mut load = Self {
             address,
-            request,
+            requests,
+            next: 0,
             poller: Poller::new()?,
             connections: Vec::new(),
             idle: Vec::new(),
@@ -195,7 +198,7 @@ impl<'a> Load<'a> {
 
     fn step(&mut self, at: usize) -> anyhow::Result<()> {
         let connection = self.connections.get_mut(at).context("an event of no connection")?;
-        match connection.step(&self.poller, self.request, &mut self.buffer)? {
+        match connection.step(&self.poller, self.requests, &mut self.buffer)? {
             Progress::Waiting => {}
             Progress::Complete(sample) => {
                 self.completed += 1;
@@ -237,6 +240,8 @@ impl<'a> Load<'a> {
 
     fn send(&mut self, at: usize, due: Instant) -> anyhow::Result<()> {
         let connection = self.connections.get_mut(at).context("no such connection")?;
-        connection.send(&self.poller, self.request, due)
+        let which = if self.requests.len() == 1 { 0 } else { self.next };
+        self.next += 1;
+        connection.send(&self.poller, (self.requests, which), due)
     }
 }

@@ -193,7 +193,7 @@ fn drive(
     (pace, until): (Pace, Until),
 ) -> anyhow::Result<Option<Outcome<Usage>>> {
     let Some(target) = stage.target(side, case) else { return Ok(None) };
-    load::drive((target.address, &target.request), pace, until, || stage.usage(side))
+    load::drive((target.address, &target.requests), pace, until, || stage.usage(side))
         .with_context(|| format!("{} against {side:?}", case.name))
         .map(Some)
 }

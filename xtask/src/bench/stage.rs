@@ -36,7 +36,7 @@ pub struct Stage {
 /// One side with the request that it understands.
 pub struct Target {
     pub address: SocketAddr,
-    pub request: Vec<u8>,
+    pub requests: Vec<Vec<u8>>,
 }
 
 impl Stage {
@@ -62,7 +62,7 @@ impl Stage {
                 (claviger.address, claviger.key.as_str())
             }
         };
-        Some(Target { address, request: case.request(key) })
+        Some(Target { address, requests: vec![case.request(&format!("x-api-key: {key}\r\n"))] })
     }
 
     /// What the proxy of a side has used; nothing for the bare upstream.

@@ -21,6 +21,8 @@ pub struct Connection {
 /// A request under way.
 struct Exchange {
     due: Instant,
+    /// Which request it is.
+    which: usize,
     /// Bytes of the request that are sent.
     sent: usize,
     watches_writes: bool,
@@ -48,14 +50,20 @@ impl Connection {
     }
 
     /// Starts a request that was due at `due`.
-    pub fn send(&mut self, poller: &Poller, request: &[u8], due: Instant) -> anyhow::Result<()> {
+    pub fn send(
+        &mut self,
+        poller: &Poller,
+        (requests, which): (&[Vec<u8>], usize),
+        due: Instant,
+    ) -> anyhow::Result<()> {
         self.reader.restart();
-        self.exchange = Some(Exchange { due, sent: 0, watches_writes: false, first_byte: None });
-        self.write(poller, request)
+        self.exchange = Some(Exchange { due, which, sent: 0, watches_writes: false, first_byte: None });
+        self.write(poller, requests)
     }
 
-    fn write(&mut self, poller: &Poller, request: &[u8]) -> anyhow::Result<()> {
+    fn write(&mut self, poller: &Poller, requests: &[Vec<u8>]) -> anyhow::Result<()> {
         let Some(exchange) = &mut self.exchange else { return Ok(()) };
+        let request = requests.get(exchange.which).context("more requests were needed than were prepared")?;
         while let Some(rest) = request.get(exchange.sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(count) => exchange.sent += count,
@@ -72,9 +80,14 @@ impl Connection {
     }
 
     /// Goes on with whatever the socket is ready for.
-    pub fn step(&mut self, poller: &Poller, request: &[u8], buffer: &mut [u8]) -> anyhow::Result<Progress> {
+    pub fn step(
+        &mut self,
+        poller: &Poller,
+        requests: &[Vec<u8>],
+        buffer: &mut [u8],
+    ) -> anyhow::Result<Progress> {
         if self.exchange.as_ref().is_some_and(|exchange| exchange.watches_writes) {
-            self.write(poller, request)?;
+            self.write(poller, requests)?;
         }
         let count = match self.stream.read(buffer) {
             Ok(count) => count,

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -13,13 +13,22 @@ use super::{Server, address_of};
 
 /// As many idle connections to the upstream as nginx keeps; the default is 30, and more connections than that are
 /// busy here at once.
-const CONFIGURATION: &str = "[upstream]\npool_idle = 1024\npool_idle_per_host = 1024\n";
+const CONFIGURATION: &str = "\
+[upstream]
+pool_idle = 1024
+pool_idle_per_host = 1024
+# As many signatures as a run makes.
+[nonces]
+per_key = 10000000
+";
 
 pub struct Claviger {
     pub address: SocketAddr,
     /// A live key without limits.
     pub key: String,
     pub server: Server,
+    binary: PathBuf,
+    data: PathBuf,
 }
 
 impl Claviger {
@@ -38,35 +47,29 @@ impl Claviger {
         let mut server = Server::start("claviger", &mut command, folder)?;
         let ready = server.line("ready gateway=")?;
         let address = address_of(ready.split_whitespace().next().unwrap_or_default())?;
-        let tool = Tool { binary, data: &data };
-        tool.run(
+        let mut node =
+            Self { address, key: String::new(), server, binary: binary.to_owned(), data: data.clone() };
+        node.run(
             &["upstream", "add", "bench", "--kind", "anthropic", "--base-url", &format!("http://{upstream}")],
             "",
         )?;
-        tool.run(&["credential", "add", "--upstream", "bench", "--from-file", "-"], "sk-ant-api03-bench\n")?;
+        node.run(&["credential", "add", "--upstream", "bench", "--from-file", "-"], "sk-ant-api03-bench\n")?;
         let made =
-            tool.run(&["key", "create", "--name", "bench", "--rpm", "0", "--rpd", "0", "--json"], "")?;
+            node.run(&["key", "create", "--name", "bench", "--rpm", "0", "--rpd", "0", "--json"], "")?;
         let made: serde_json::Value = serde_json::from_str(&made).context("what `key create` printed")?;
         let key = made.get("key").and_then(|key| key.as_str()).context("`key create` printed no key")?;
-        Ok(Self { address, key: key.to_owned(), server })
+        node.key = key.to_owned();
+        Ok(node)
     }
-}
 
-/// The version that the binary names.
-pub fn version(binary: &Path) -> anyhow::Result<String> {
-    Ok(crate::process::capture(Command::new(binary).arg("--version"))?.trim().to_owned())
-}
+    /// What a command prints that is run beside it.
+    pub fn tool(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.run(arguments, "")
+    }
 
-/// The command line beside a running server.
-struct Tool<'a> {
-    binary: &'a Path,
-    data: &'a Path,
-}
-
-impl Tool<'_> {
     fn run(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-        let mut command = Command::new(self.binary);
-        command.env("CLAVIGER_DATA", self.data).args(arguments);
+        let mut command = Command::new(&self.binary);
+        command.env("CLAVIGER_DATA", &self.data).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
@@ -79,4 +82,9 @@ impl Tool<'_> {
         }
         Ok(String::from_utf8(output.stdout)?)
     }
+}
+
+/// The version that the binary names.
+pub fn version(binary: &Path) -> anyhow::Result<String> {
+    Ok(crate::process::capture(Command::new(binary).arg("--version"))?.trim().to_owned())
 }

@@ -177,7 +177,7 @@ fn under_ceilings(node: &Claviger) -> anyhow::Result<Key> {
     let key = Key::make(node, &[&["ceilings"], limits.as_slice()].concat())?;
     let owners: Value = serde_json::from_str(&node.tool(&["key", "show", &key.id, "--json"])?)?;
     let whose = |name: &str| owners.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (owner, workspace) = (whose("owner_id"), whose("workspace_id"));
+    let (owner, workspace) = (whose("owner"), whose("workspace"));
     let subjects: [&[&str]; 4] =
         [&["--key", &key.id], &["--owner", &owner], &["--workspace", &workspace], &["--all"]];
     for subject in subjects {

@@ -1,13 +1,16 @@
 """The token flow: the shared vectors, and one purchase for many calls."""
 
 import asyncio
+import base64
+import hashlib
 import threading
 import time
 
 import pytest
 
-from claviger import ClavigerAuth, HmacKey, Secret, Signer, StaticKey, TokenError
+from claviger import ClavigerAuth, HmacKey, ProofKey, Secret, Signer, StaticKey, TokenError
 from gateway import LIBRARIES, Wire, envelope, form_of
+from proofs import verified
 from vectors import known, load, named
 
 TOKENS = load("tokens.json")
@@ -18,36 +21,54 @@ BASE = "http://gw.example:8787"
 class Script:
     """Plays the exchanges of a case and checks each request."""
 
-    def __init__(self):
+    def __init__(self, proof_key=None):
         self.exchanges = []
+        self.proof_key = proof_key
+        self.used = set()
 
     def __call__(self, wire, request):
         assert self.exchanges, f"nothing was to be sent: {request.url}"
-        step = known(self.exchanges.pop(0), "path", "proof", "form", "tokens", "status", "error_code", "json")
+        step = known(self.exchanges.pop(0), "path", "proof", "form", "tokens", "status", "error_code", "json", "nonce", "dpop_nonce")
         assert request.url.path == step["path"]
         kind, _, value = step["proof"].partition(":")
         headers = request.headers
         assert headers.get("x-api-key") == (KEY if kind == "key" else None)
-        assert headers.get("authorization") == (f"Bearer {value}" if kind == "bearer" else None)
+        schemes = {"bearer": "Bearer", "dpop": "DPoP"}
+        assert headers.get("authorization") == (f"{schemes[kind]} {value}" if kind in schemes else None)
+        self.prove(request, step.get("nonce"), value if kind == "dpop" else None)
         if step["path"] == "/v1/auth/refresh":
             assert kind == "refresh" and form_of(request) == {"grant_type": "refresh_token", "refresh_token": value}
         if step["path"] == "/v1/auth/token":
             assert form_of(request) == step.get("form", {"grant_type": "client_credentials"})
+        given = {"dpop_nonce": step["dpop_nonce"]} if "dpop_nonce" in step else {}
         if "tokens" in step:
-            return wire.json(200, {"token_type": "Bearer", "scope": "all", **step["tokens"]})
+            return wire.json(200, {"token_type": "Bearer", "scope": "all", **step["tokens"]}, **given)
         if "json" in step:
             return wire.json(200, step["json"])
         body = {"data": []} if step["status"] == 200 else envelope(step.get("error_code"))
-        return wire.json(step["status"], body)
+        return wire.json(step["status"], body, **given)
+
+    def prove(self, request, nonce, access):
+        proof = request.headers.get("dpop")
+        if self.proof_key is None:
+            assert proof is None
+            return
+        header, claims = verified(proof)
+        assert header["jwk"] == self.proof_key.jwk and claims["jti"] not in self.used
+        self.used.add(claims["jti"])
+        ath = access and base64.urlsafe_b64encode(hashlib.sha256(access.encode()).digest()).rstrip(b"=").decode()
+        made = {"htm": request.method, "htu": str(request.url), "ath": ath, "nonce": nonce}
+        assert {name: claims.get(name) for name in made} == made
 
 
-def auth_of(case, clock):
-    return ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token", scope=case.get("scope"), monotonic=lambda: clock[0])
+def auth_of(case, clock, proof_key):
+    return ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token", scope=case.get("scope"), proof_key=proof_key, monotonic=lambda: clock[0])
 
 
 def play(case, library, call):
-    clock, script = [0.0], Script()
-    auth = auth_of(known(case, "name", "scope", "calls"), clock)
+    proof_key = ProofKey() if known(case, "name", "scope", "dpop", "calls").get("dpop") else None
+    clock, script = [0.0], Script(proof_key)
+    auth = auth_of(case, clock, proof_key)
     wire = Wire(script, library)
     for step in case["calls"]:
         clock[0] = 1000.0 + known(step, "at", "exchanges", "result")["at"]

@@ -1,4 +1,5 @@
 /** Shows the gateway who calls: the key or an access token, and a signature. */
+import { DPOP_HEADER, type ProofKey, Prover } from "./dpop.js";
 import { type Bytes, utf8 } from "./encoding.js";
 import { publicId } from "./secret.js";
 import { HmacKey, type Signer, SUCCESSOR_HEADER, targetOf } from "./signing.js";
@@ -7,9 +8,10 @@ import { errorCode, type Grant, readGrant, TokenBox } from "./tokens.js";
 import { unlessAborted } from "./wait.js";
 
 const OWN_TIMEOUT_MS = 30_000;
+export const NONCE_DEMANDED = "use_dpop_nonce";
 const CREDENTIALS = [
   "x-api-key", "authorization", "x-request-signature", "x-request-signature-version", "x-request-timestamp",
-  "x-request-nonce", "signature", "signature-input",
+  "x-request-nonce", "signature", "signature-input", DPOP_HEADER,
 ];
 
 /** A request of which everything is known. */
@@ -35,9 +37,10 @@ export interface CredentialOptions {
   signer: Signer | undefined;
   keyId: string | undefined;
   scope: string | undefined;
+  proofKey: ProofKey | undefined;
   warn: (text: string) => void;
-  /** Sends a request of our own. */
-  send: (url: string, init: RequestInit, sdk: boolean) => Promise<Response>;
+  /** Sends a request of our own; what is sent is prepared for each attempt. */
+  send: (url: string, prepare: () => Promise<RequestInit>, sdk: boolean) => Promise<Response>;
   monotonic: () => number;
 }
 
@@ -51,10 +54,15 @@ export class Credential {
   readonly #tokens = new TokenBox();
   #flight: Promise<Grant | Refusal> | undefined;
 
-  constructor(private readonly options: CredentialOptions) {}
+  readonly #prover: Prover | undefined;
 
-  get signs(): boolean {
-    return this.options.signer !== undefined;
+  constructor(private readonly options: CredentialOptions) {
+    this.#prover = options.proofKey && new Prover(options.proofKey);
+  }
+
+  /** Whether a body must be known before it is sent: it is signed, or sent again with a nonce that was demanded. */
+  get keepsBodies(): boolean {
+    return this.options.signer !== undefined || this.#prover !== undefined;
   }
 
   /** What to show with the next request; a refusal of the token endpoint is the answer to the call. */
@@ -74,8 +82,15 @@ export class Credential {
     const { headers, method, url } = outgoing;
     for (const name of CREDENTIALS) headers.delete(name);
     await this.#sign(method, url, headers, outgoing.body, shown.key);
-    if (shown.grant) headers.set("authorization", `Bearer ${shown.grant.access.reveal()}`);
-    else headers.set("x-api-key", shown.key);
+    const access = shown.grant?.access.reveal();
+    await this.#prover?.prove(method, url, headers, access);
+    if (access === undefined) headers.set("x-api-key", shown.key);
+    else headers.set("authorization", `${this.#prover ? "DPoP" : "Bearer"} ${access}`);
+  }
+
+  /** Looks at any answer: whether it gives a nonce for the next proof. */
+  takesNonce(headers: Headers): boolean {
+    return this.#prover?.notice(headers) ?? false;
   }
 
   /** Looks at any answer: is the signing secret replaced soon? */
@@ -90,10 +105,12 @@ export class Credential {
     if ("status" in shown) return;
     const url = `${this.options.baseURL}/v1/claviger/signing-secret`;
     const headers = new Headers({ accept: "application/json" });
-    await this.show({ method: "GET", url, headers, body: new Uint8Array() }, shown);
-    const answer = await this.options.send(url, { method: "GET", headers, signal: AbortSignal.timeout(OWN_TIMEOUT_MS) }, sdk);
-    const text = await answer.text();
-    if (answer.status === 200) this.#secret.succeed(text, this.options.warn);
+    const prepare = async (): Promise<RequestInit> => {
+      await this.show({ method: "GET", url, headers, body: new Uint8Array() }, shown);
+      return { method: "GET", headers };
+    };
+    const answer = await this.#own(url, prepare, sdk);
+    if (answer.status === 200) this.#secret.succeed(answer.text, this.options.warn);
   }
 
   get #secret(): HmacKey | undefined {
@@ -142,15 +159,30 @@ export class Credential {
     const url = `${this.options.baseURL}/v1/auth/${name}`;
     const body = utf8(new URLSearchParams(form).toString());
     const headers = new Headers({ "content-type": "application/x-www-form-urlencoded", accept: "application/json" });
-    await this.#sign("POST", url, headers, body, key);
     if (proves) headers.set("x-api-key", key);
-    const signal = AbortSignal.timeout(OWN_TIMEOUT_MS);
-    const answer = await this.options.send(url, { method: "POST", headers, body, signal }, sdk);
-    return { status: answer.status, headers: answer.headers, text: await answer.text() };
+    const prepare = async (): Promise<RequestInit> => {
+      await this.#sign("POST", url, headers, body, key);
+      await this.#prover?.prove("POST", url, headers, undefined);
+      return { method: "POST", headers, body };
+    };
+    return this.#own(url, prepare, sdk);
+  }
+
+  /** Sends a request of our own, once more where its proof lacked the nonce that the answer gives. */
+  async #own(url: string, prepare: () => Promise<RequestInit>, sdk: boolean): Promise<Refusal> {
+    for (let renewed = false; ; renewed = true) {
+      const signal = AbortSignal.timeout(OWN_TIMEOUT_MS);
+      const answer = await this.options.send(url, async () => ({ ...(await prepare()), signal }), sdk);
+      const { status, headers } = answer;
+      const text = await answer.text();
+      // RFC 9449, section 8: token endpoints answer 400, others 401.
+      const demanded = this.takesNonce(headers) && (status === 400 || status === 401) && errorCode(text) === NONCE_DEMANDED;
+      if (renewed || !demanded) return { status, headers, text };
+    }
   }
 
   #keep(text: string): Grant {
-    const grant = readGrant(text, this.options.monotonic());
+    const grant = readGrant(text, this.options.monotonic(), this.#prover ? "dpop" : "bearer");
     this.#tokens.put(grant);
     return grant;
   }

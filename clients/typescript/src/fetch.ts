@@ -1,7 +1,8 @@
 /** `clavigerFetch`: a `fetch` for the official SDK that shows who calls, limits, repeats, caches and counts. */
 import { bodyOf } from "./body.js";
 import { ResponseCache } from "./cache.js";
-import { Credential, type Outgoing, type Refusal } from "./credential.js";
+import { Credential, NONCE_DEMANDED, type Outgoing, type Refusal } from "./credential.js";
+import { type ProofKey } from "./dpop.js";
 import { ClavigerError, ConfigurationError, WrongOrigin } from "./errors.js";
 import { type Health, judge, type Me } from "./health.js";
 import { type Limiter } from "./limiter.js";
@@ -10,6 +11,7 @@ import { type Signer } from "./signing.js";
 import { CachedKey, type KeySource, staticKey } from "./sources.js";
 import { Statistics, type Summary } from "./statistics.js";
 import { tapped } from "./tap.js";
+import { errorCode } from "./tokens.js";
 import { sleep } from "./wait.js";
 
 /** The `fetch` of this runtime. */
@@ -27,6 +29,8 @@ export interface ClavigerOptions {
   keyId?: string | undefined;
   /** Scopes of the access tokens, parted by blanks. */
   scope?: string | undefined;
+  /** Binds access tokens to a key that is never sent (DPoP); needs `auth: "token"`. */
+  proofKey?: ProofKey | undefined;
   limiter?: Limiter | undefined;
   retry?: Partial<RetryPolicy> | undefined;
   /** Off unless given. */
@@ -105,6 +109,9 @@ class Exchange {
     this.statistics = options.statistics ?? new Statistics();
     const auth = options.auth ?? "key";
     if (auth !== "key" && auth !== "token") throw new ConfigurationError("auth is `key` or `token`");
+    if (options.proofKey && auth !== "token") {
+      throw new ConfigurationError("a proof key binds access tokens: it needs auth = token");
+    }
     const source = typeof options.key === "string" ? staticKey(options.key) : options.key;
     this.credential = new Credential({
       baseURL: this.#baseURL,
@@ -113,9 +120,10 @@ class Exchange {
       signer: options.signer,
       keyId: options.keyId,
       scope: options.scope,
+      proofKey: options.proofKey,
       monotonic: this.#monotonic,
       warn: options.warn ?? ((text) => console.warn(text)),
-      send: (url, init, sdk) => this.#attempts(url, async () => init, { sdk, replayable: true }),
+      send: (url, prepare, sdk) => this.#attempts(url, prepare, { sdk, replayable: true }),
     });
   }
 
@@ -126,7 +134,7 @@ class Exchange {
     }
     const signal = init.signal ?? undefined;
     const max = this.#options.maxBodyBytes ?? 512 * 1024 * 1024;
-    const body = await bodyOf(request, init.body, this.credential.signs, max);
+    const body = await bodyOf(request, init.body, this.credential.keepsBodies, max);
     const outgoing: Outgoing = { method: request.method, url: request.url, headers: new Headers(request.headers), body: body.bytes };
     const key = await this.#cacheKey(outgoing);
     const kept = key === undefined ? undefined : this.#options.cache?.get(key);
@@ -180,7 +188,7 @@ class Exchange {
     const sdk = outgoing.headers.has(SDK_HEADER);
     const replayable = outgoing.body !== undefined;
     await this.credential.succeed(sdk, signal);
-    for (let repeated = false; ; repeated = true) {
+    for (let repeated = false, renewed = false; ; ) {
       const shown = await this.credential.obtain(sdk, signal);
       if ("status" in shown) return answerOf(shown);
       const prepare = async (): Promise<RequestInit> => {
@@ -188,9 +196,16 @@ class Exchange {
         return { ...init, method: outgoing.method, headers: outgoing.headers, redirect: "manual" };
       };
       const response = await this.#attempts(outgoing.url, prepare, { sdk, replayable, signal });
-      if (response.status !== 401 || repeated || !replayable) return response;
+      const hasNonce = this.credential.takesNonce(response.headers);
+      if (response.status !== 401 || !replayable) return response;
       const refusal: Refusal = { status: 401, headers: response.headers, text: await response.text() };
-      if (!(await this.credential.mayRepeat(shown, refusal.text))) return answerOf(refusal);
+      if (errorCode(refusal.text) === NONCE_DEMANDED) {
+        if (!hasNonce || renewed) return answerOf(refusal);
+        renewed = true;
+      } else {
+        if (repeated || !(await this.credential.mayRepeat(shown, refusal.text))) return answerOf(refusal);
+        repeated = true;
+      }
       this.statistics.retry();
     }
   }

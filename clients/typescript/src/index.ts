@@ -13,6 +13,7 @@
 export { type BatchOptions, type Outcome, runBatch } from "./batch.js";
 export { type CacheOptions, ResponseCache } from "./cache.js";
 export { parseDotenv } from "./dotenv.js";
+export { type ProofAlgorithm, ProofKey, proofKey, type ProofKeyOptions } from "./dpop.js";
 export {
   ClavigerError, ConfigurationError, KeyUnavailable, LimitReached, NotSignable, TokenError, WrongOrigin,
 } from "./errors.js";

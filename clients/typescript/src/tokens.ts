@@ -13,8 +13,8 @@ export interface Grant {
   endsAt: number;
 }
 
-/** Reads a 200 answer (RFC 6749, section 5.1); throws TokenError. */
-export function readGrant(text: string, now: number): Grant {
+/** Reads a 200 answer (RFC 6749, section 5.1) with a token of this type; throws TokenError. */
+export function readGrant(text: string, now: number, wanted: "bearer" | "dpop" = "bearer"): Grant {
   let answer: Record<string, unknown>;
   try {
     answer = JSON.parse(text) as Record<string, unknown>;
@@ -26,7 +26,10 @@ export function readGrant(text: string, now: number): Grant {
   if (typeof access !== "string" || typeof kind !== "string" || Number.isNaN(lifetimeMs)) {
     throw new TokenError("the token endpoint answered 200 with something that is no token");
   }
-  if (kind.toLowerCase() !== "bearer") throw new TokenError("the token endpoint gave a token that is not used as a bearer token");
+  if (kind.toLowerCase() !== wanted) {
+    const asked = wanted === "dpop" ? "bound to our proof key" : "used as a bearer token";
+    throw new TokenError(`the token endpoint gave a token that is not ${asked}`);
+  }
   // RFC 6750, section 2.1.
   if (!/^[A-Za-z0-9\-._~+/]+=*$/.test(access) || !(lifetimeMs > 0)) {
     throw new TokenError("the token endpoint gave a token that cannot be sent");

@@ -1,6 +1,7 @@
 // The shared vectors.
 
 import assert from "node:assert/strict";
+import { createHash, createPublicKey, verify } from "node:crypto";
 import { describe, test } from "node:test";
 
 import { bodyOf, client, envelope, json, KEY, known, load, token, wire } from "./parts.mjs";
@@ -40,6 +41,69 @@ describe("retry", () => {
       assert.equal(made.forbid === true, expect.should_retry === "false");
     });
   }
+});
+
+/** Header and claims of a proof that the key in its header signed, by Node's own means. */
+async function verified(proof) {
+  const parts = proof.split(".");
+  assert.equal(parts.length, 3);
+  const [header, claims] = parts.slice(0, 2).map((part) => JSON.parse(Buffer.from(part, "base64url").toString()));
+  const key = createPublicKey({ key: header.jwk, format: "jwk" });
+  const text = Buffer.from(`${parts[0]}.${parts[1]}`);
+  const how = header.alg === "ES256" ? { key, dsaEncoding: "ieee-p1363" } : key;
+  assert.ok(verify(header.alg === "ES256" ? "sha256" : null, text, how, Buffer.from(parts[2], "base64url")));
+  return { header, claims };
+}
+
+const thumbprintOf = (jwk) => createHash("sha256").update(JSON.stringify(jwk, Object.keys(jwk).sort())).digest("base64url");
+
+describe("proofs of possession", () => {
+  const dpop = load("dpop.json");
+  for (const one of dpop.cases) {
+    test(one.name, async () => {
+      known(one, "name", "alg", "method", "url", "access_token", "nonce", "expect");
+      const pair = known(dpop.keys[one.alg], "private_pem", "jwk", "jkt");
+      const key = client.proofKey(pair.private_pem, { clock: () => dpop.iat + 0.9, jti: () => dpop.jti });
+      assert.equal(await key.thumbprint(), pair.jkt);
+      assert.deepEqual(await verified(await key.proof(one.method, one.url, one.access_token, one.nonce)), one.expect);
+    });
+  }
+
+  for (const algorithm of ["ES256", "EdDSA"]) {
+    test(`a key that is made here, ${algorithm}`, async () => {
+      const key = client.proofKey(undefined, { algorithm });
+      const proofs = await Promise.all([1, 2].map(async () => verified(await key.proof("GET", "http://gw.example/v1/models"))));
+      assert.equal(proofs[0].header.alg, algorithm);
+      assert.notEqual(proofs[0].claims.jti, proofs[1].claims.jti);
+      assert.match(proofs[0].claims.jti, /^[0-9a-f]{32}$/);
+      assert.equal(await thumbprintOf(proofs[0].header.jwk), await key.thumbprint());
+    });
+  }
+
+  test("keys that cannot be are refused", async () => {
+    for (const pem of ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]) {
+      await assert.rejects(client.proofKey(pem).thumbprint(), client.ConfigurationError);
+    }
+    assert.throws(() => client.proofKey(undefined, { algorithm: "HS256" }), client.ConfigurationError);
+    assert.throws(() => client.clavigerFetch({ baseURL: "http://gw.example", key: KEY, proofKey: client.proofKey() }), /auth = token/);
+  });
+
+  test("a repeated attempt has a proof of its own, and a stream is sent again with the nonce", async () => {
+    const ids = [];
+    const { fetch, seen } = wire(async (request, count) => {
+      ids.push((await verified(request.headers.get("dpop"))).claims.jti);
+      if (request.path === "/v1/auth/token") return count === 1 ? json(503, {}) : token(1, { token_type: "DPoP" });
+      return count === 3 ? json(401, envelope("use_dpop_nonce"), { "dpop-nonce": "N1" }) : json(count < 5 ? 529 : 200, {});
+    });
+    const made = client.clavigerFetch({
+      baseURL: "http://gw.example", key: KEY, auth: "token", proofKey: client.proofKey(), fetch, retry: { baseMs: 1 },
+    });
+    const body = new Blob(["ab"]).stream();
+    assert.equal((await made("http://gw.example/v1/messages/count_tokens", { method: "POST", body, duplex: "half" })).status, 200);
+    assert.equal(ids.length, 5);
+    assert.equal(new Set(ids).size, 5);
+    assert.deepEqual(seen.slice(2).map((request) => new TextDecoder().decode(request.body)), ["ab", "ab", "ab"]);
+  });
 });
 
 /** Virtual time: whoever sleeps is woken in order. */
@@ -184,25 +248,37 @@ describe(".env files", () => {
 describe("tokens", () => {
   for (const one of load("tokens.json").cases) {
     test(one.name, async () => {
-      known(one, "name", "scope", "calls");
+      known(one, "name", "scope", "dpop", "calls");
+      const proofKey = one.dpop ? client.proofKey() : undefined;
+      const used = new Set();
       let now = 0;
       let exchanges = [];
-      const { fetch } = wire((request) => {
+      const { fetch } = wire(async (request) => {
         assert.ok(exchanges.length > 0, `nothing was to be sent: ${request.url}`);
-        const step = known(exchanges.shift(), "path", "proof", "form", "tokens", "status", "error_code", "json");
+        const step = known(exchanges.shift(), "path", "proof", "form", "tokens", "status", "error_code", "json", "nonce", "dpop_nonce");
         assert.equal(request.path, step.path);
         const [kind, value] = step.proof.split(":");
         assert.equal(request.headers.get("x-api-key"), kind === "key" ? KEY : null);
-        assert.equal(request.headers.get("authorization"), kind === "bearer" ? `Bearer ${value}` : null);
+        assert.equal(request.headers.get("authorization"), { bearer: `Bearer ${value}`, dpop: `DPoP ${value}` }[kind] ?? null);
+        if (!one.dpop) assert.equal(request.headers.get("dpop"), null);
+        else {
+          const { header, claims } = await verified(request.headers.get("dpop"));
+          assert.equal(await thumbprintOf(header.jwk), await proofKey.thumbprint());
+          assert.ok(!used.has(claims.jti));
+          used.add(claims.jti);
+          const ath = kind === "dpop" ? createHash("sha256").update(value).digest("base64url") : undefined;
+          assert.deepEqual([claims.htm, claims.htu, claims.nonce, claims.ath], [request.method, request.url, step.nonce, ath]);
+        }
+        const given = step.dpop_nonce === undefined ? {} : { "dpop-nonce": step.dpop_nonce };
         const form = Object.fromEntries(new URLSearchParams(new TextDecoder().decode(request.body)));
         if (step.path === "/v1/auth/refresh") assert.deepEqual(form, { grant_type: "refresh_token", refresh_token: value });
         if (step.path === "/v1/auth/token") assert.deepEqual(form, step.form ?? { grant_type: "client_credentials" });
-        if (step.tokens) return json(200, { token_type: "Bearer", scope: "all", ...step.tokens });
+        if (step.tokens) return json(200, { token_type: "Bearer", scope: "all", ...step.tokens }, given);
         if (step.json) return json(200, step.json);
-        return json(step.status, step.status === 200 ? { data: [] } : envelope(step.error_code));
+        return json(step.status, step.status === 200 ? { data: [] } : envelope(step.error_code), given);
       });
       const made = client.clavigerFetch({
-        baseURL: "http://gw.example:8787", key: KEY, auth: "token", scope: one.scope, fetch, monotonic: () => now,
+        baseURL: "http://gw.example:8787", key: KEY, auth: "token", scope: one.scope, proofKey, fetch, monotonic: () => now,
       });
       for (const call of one.calls) {
         now = 1_000_000 + known(call, "at", "exchanges", "result").at * 1000;

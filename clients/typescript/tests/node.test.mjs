@@ -85,6 +85,8 @@ describe("sources", () => {
     refuse({ ...base, ANTHROPIC_API_KEY: KEY, CLAVIGER_SIGNING_SECRET: "s".repeat(9), CLAVIGER_SIGNING_PROFILE: "v3" }, /v1, v2, rfc9421/);
     const path = join(folder, ".env");
     writeFileSync(path, `ANTHROPIC_API_KEY=${KEY}\nANTHROPIC_BASE_URL=http://other\nCLAVIGER_SIGNING_SECRET=${"s".repeat(20)}\n`);
+    refuse({ ...base, ANTHROPIC_API_KEY: KEY, CLAVIGER_DPOP: "HS256" }, /ES256 or EdDSA/);
+    refuse({ ...base, ANTHROPIC_API_KEY: KEY, CLAVIGER_CLIENT_CERT: join(folder, "none.pem") }, /client certificate cannot be used/);
     const made = node.fromEnv({ environment: base, dotenv: path });
     assert.equal(made.baseURL, "http://127.0.0.1:8787");
     assert.ok(made.signer instanceof client.Signer && made.auth === "key");

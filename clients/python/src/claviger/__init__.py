@@ -15,6 +15,7 @@ from .batch import Outcome, run_batch, run_batch_threads
 from .cache import ResponseCache
 from .client import Claviger
 from .dotenv import parse_dotenv
+from .dpop import ProofKey
 from .errors import (
     ClavigerError,
     ConfigurationError,
@@ -35,6 +36,7 @@ from .secret import Secret, public_id
 from .signing import Ed25519Key, HmacKey, Profile, Signer, Target
 from .sources import CachedKey, CommandKey, EnvKey, FileKey, KeySource, StaticKey
 from .statistics import Statistics, Summary
+from .tls import ClientCertificate
 from .transport import AsyncClavigerTransport, ClavigerTransport, Exchange
 from .vault import Vault, VaultKey, WrappedKey, WrappedToken
 
@@ -42,8 +44,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AsyncClavigerTransport", "AwsCredentials", "AwsKms", "Blob", "BlobOpener", "CachedKey", "Claviger", "ClavigerAuth",
-    "ClavigerError", "ClavigerTransport", "CommandKey", "ConfigurationError", "EnvKey", "Exchange", "FileKey", "Health",
-    "HmacKey", "KeySource", "KeyUnavailable", "LimitReached", "Limiter", "NotSignable", "Outcome", "Prices", "Profile",
+    "ClavigerError", "ClavigerTransport", "ClientCertificate", "CommandKey", "ConfigurationError", "EnvKey", "Exchange", "FileKey", "Health",
+    "HmacKey", "KeySource", "KeyUnavailable", "LimitReached", "Limiter", "NotSignable", "Outcome", "Prices", "Profile", "ProofKey",
     "RedactingFilter", "Redactor", "ResponseCache", "Retry", "SealedKey", "Secret", "Signer", "StaticKey", "Statistics",
     "Summary", "Target", "TokenError", "Transit", "UnsafeFile", "Usage", "Vault", "VaultKey", "WrappedKey", "WrappedToken",
     "WrongOrigin", "kms", "parse_dotenv", "public_id", "redact", "run_batch", "run_batch_threads",

@@ -11,17 +11,19 @@ from urllib.parse import urlencode, urlsplit
 from ._body import is_replayable, pieces_of
 from ._effects import Call, ReadAnswer, Send, Wait
 from ._http import AuthBase, library_of
+from .dpop import DPOP_HEADER, ProofKey, Prover
 from .errors import ClavigerError, ConfigurationError, TokenError, WrongOrigin
-from .secret import public_id
+from .secret import Secret, public_id
 from .signing import SUCCESSOR_HEADER, HmacKey, Signer, Target
 from .sources import CachedKey, KeySource
 from .tokens import Grant, TokenBox, error_code
 
 Flow = Generator[Any, Any, Any]
 _OWN_TIMEOUT_SECS = 30.0
+_NONCE_DEMANDED = "use_dpop_nonce"
 _CREDENTIALS = (
     "x-api-key", "authorization", "x-request-signature", "x-request-signature-version", "x-request-timestamp",
-    "x-request-nonce", "signature", "signature-input",
+    "x-request-nonce", "signature", "signature-input", DPOP_HEADER,
 )
 
 
@@ -30,7 +32,8 @@ class ClavigerAuth(AuthBase):
 
     Whatever credential the SDK put in is taken out. Requests to another origin than `base_url` are refused. Access tokens are
     bought by the key and refreshed shortly before their end, by one call for all threads and tasks; a call that is told
-    `token_expired` or `token_revoked` is repeated once. A refusal of the token endpoint is the answer to the call, so that the
+    `token_expired` or `token_revoked` is repeated once. With a `proof_key` they are bound to it, and each request holds a proof
+    of its own (DPoP); a nonce that the gateway demands is put in, and the call repeated once for it. A refusal of the token endpoint is the answer to the call, so that the
     SDK shows it like any other. `answers_locally`: there is a `ClavigerTransport` below, which turns an error of this side into
     an answer for an SDK.
     """
@@ -47,12 +50,15 @@ class ClavigerAuth(AuthBase):
         signer: Signer | None = None,
         key_id: str | None = None,
         scope: str | None = None,
+        proof_key: ProofKey | None = None,
         max_body_bytes: int = 512 * 1024 * 1024,
         answers_locally: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if auth not in ("key", "token"):
             raise ConfigurationError("auth is `key` or `token`")
+        if proof_key is not None and auth != "token":
+            raise ConfigurationError("a proof key binds access tokens: it needs auth = token")
         self._base_url = base_url.rstrip("/")
         self._origin = _origin(base_url)
         self._key = key if isinstance(key, CachedKey) else CachedKey(key)
@@ -61,6 +67,7 @@ class ClavigerAuth(AuthBase):
         self._secret = signer.key if signer is not None and isinstance(signer.key, HmacKey) else None
         self._key_id = key_id
         self._scope = scope
+        self._prover = None if proof_key is None else Prover(proof_key)
         self._max_body_bytes = max_body_bytes
         self._answers_locally = answers_locally
         self._monotonic = monotonic
@@ -134,7 +141,7 @@ class ClavigerAuth(AuthBase):
         if _origin(str(request.url)) != self._origin:
             raise WrongOrigin(f"no credential is sent to {request.url.host}: the gateway is {self._origin}")
         yield from self._succeed(request)
-        repeated = False
+        repeated = renewed = False
         while True:
             found = yield from self._credentials(request)
             if found is None:
@@ -144,17 +151,23 @@ class ClavigerAuth(AuthBase):
             replayable = is_replayable(request)
             context = request.extensions.setdefault("claviger", {})
             # A 401 that is repeated is no call of its own: it is counted once it is clear that it stands.
-            context["may_repeat"] = replayable and not repeated
+            context["may_repeat"] = replayable and not (repeated and renewed)
             response = yield Send(request)
             if SUCCESSOR_HEADER in response.headers and self._secret is not None:
                 self._secret.announce()
-            if response.status_code != 401 or repeated or not replayable:
+            has_nonce = self._notice(response)
+            if response.status_code != 401 or not replayable:
                 return
             code = error_code((yield ReadAnswer(response)))
-            repeated = yield from self._may_repeat(key, grant, code)
+            if code == _NONCE_DEMANDED:
+                again, renewed = has_nonce and not renewed, True
+            elif repeated:
+                again = False
+            else:
+                again = repeated = yield from self._may_repeat(key, grant, code)
             settle: Callable[[bool], None] = context.pop("settle", lambda repeats: None)
-            settle(repeated)
-            if not repeated:
+            settle(again)
+            if not again:
                 return
 
     def _succeed(self, request: Any) -> Flow:
@@ -164,7 +177,7 @@ class ClavigerAuth(AuthBase):
         asked = self._built(request, "GET", "/v1/claviger/signing-secret")
         if (yield from self._credentials(asked)) is None:
             return
-        response = yield Send(asked)
+        response = yield from self._own(asked)
         answer: bytes = yield ReadAnswer(response)
         if response.status_code == 200:
             self._secret.succeed(answer)
@@ -177,8 +190,9 @@ class ClavigerAuth(AuthBase):
             grant = yield from self._grant(request, key)
             if grant is None:
                 return None
-            shown = ("authorization", f"Bearer {grant.access.reveal()}")
-        yield from self._show(request, key, shown)
+            scheme = "Bearer" if self._prover is None else "DPoP"
+            shown = ("authorization", f"{scheme} {grant.access.reveal()}")
+        yield from self._show(request, key, shown, grant)
         return key, grant
 
     def _may_repeat(self, key: str, grant: Grant | None, code: str | None) -> Flow:
@@ -187,21 +201,29 @@ class ClavigerAuth(AuthBase):
         # A key that was replaced at its source is read again; the same key is not tried twice.
         return (yield Call(lambda: self._key.changed(key))) if code is None else False
 
-    def _show(self, request: Any, key: str, shown: tuple[str, str]) -> Flow:
+    def _show(self, request: Any, key: str, shown: tuple[str, str], grant: Grant | None) -> Flow:
         for name in _CREDENTIALS:
             request.headers.pop(name, None)
+        access = None if grant is None else grant.access
         if self._signer is not None:
             target = Target.of(request.method, str(request.url))
             signing = self._signer.begin(target, self._key_id or public_id(key) or "")
             for piece in (yield from pieces_of(request, self._max_body_bytes)):
                 signing.update(piece)
             request.headers.update(signing.headers())
+        elif self._prover is not None:
+            # A proof whose nonce is over is made anew, and then the body is sent again.
+            yield from pieces_of(request, self._max_body_bytes)
+        if self._prover is not None:
+            self._prover.prove(request, access)
         name, value = shown
         request.headers[name] = value
-        request.extensions.setdefault("claviger", {})["resign"] = lambda: self._resign(request, key)
+        request.extensions.setdefault("claviger", {})["resign"] = lambda: self._resign(request, key, access)
 
-    def _resign(self, request: Any, key: str) -> None:
-        """For a repeated attempt below: a new time and nonce. The body was read by then."""
+    def _resign(self, request: Any, key: str, access: Secret | None) -> None:
+        """For a repeated attempt below: a new proof, a new time and nonce. The body was read by then."""
+        if self._prover is not None:
+            self._prover.prove(request, access)
         if self._signer is None:
             return
         signing = self._signer.begin(Target.of(request.method, str(request.url)), self._key_id or public_id(key) or "")
@@ -212,6 +234,21 @@ class ClavigerAuth(AuthBase):
             for piece in done.value:
                 signing.update(piece)
         request.headers.update(signing.headers())
+
+    def _notice(self, response: Any) -> bool:
+        """Whether the answer gives a nonce for the next proof."""
+        return self._prover is not None and self._prover.notice(response)
+
+    def _own(self, asked: Any) -> Flow:
+        """Sends a request of our own, once more where its proof lacked the nonce that the answer gives."""
+        response = yield Send(asked)
+        # RFC 9449, section 8: token endpoints answer 400, others 401.
+        if self._notice(response) and response.status_code in (400, 401):
+            if error_code((yield ReadAnswer(response))) == _NONCE_DEMANDED:
+                asked.extensions["claviger"]["resign"]()
+                response = yield Send(asked)
+                self._notice(response)
+        return response
 
     # === tokens ===
 
@@ -254,11 +291,10 @@ class ClavigerAuth(AuthBase):
         asked.headers["content-type"] = "application/x-www-form-urlencoded"
         if key is not None:
             asked.headers["x-api-key"] = key
-        if self._signer is not None:
-            signed_by = key or (yield Call(self._key.get))
-            target = Target.of("POST", str(asked.url))
-            asked.headers.update(self._signer.headers(target, self._key_id or public_id(signed_by) or "", asked.content))
-        return (yield Send(asked))
+        signed_by = key or ((yield Call(self._key.get)) if self._signer is not None else "")
+        asked.extensions["claviger"]["resign"] = lambda: self._resign(asked, signed_by, None)
+        self._resign(asked, signed_by, None)
+        return (yield from self._own(asked))
 
     def _built(self, request: Any, method: str, path: str, content: bytes | None = None) -> Any:
         """A request of our own, on behalf of a call."""
@@ -275,7 +311,7 @@ class ClavigerAuth(AuthBase):
         )
 
     def _keep(self, body: bytes) -> Grant:
-        grant = Grant.read(body, self._monotonic())
+        grant = Grant.read(body, self._monotonic(), "bearer" if self._prover is None else "dpop")
         self._tokens.put(grant)
         return grant
 

@@ -12,6 +12,7 @@ from ._http import httpx
 from .auth import ClavigerAuth
 from .cache import ResponseCache
 from .dotenv import parse_dotenv
+from .dpop import ALGORITHMS, ProofKey
 from .errors import ConfigurationError
 from .health import Health, judge
 from .limiter import Limiter
@@ -19,8 +20,9 @@ from .retry import Retry
 from .sealed import SealedKey, kms
 from .secret import Secret
 from .signing import PROFILES, HmacKey, Profile, Signer
-from .sources import CachedKey, CommandKey, EnvKey, FileKey, KeySource, clean
+from .sources import CachedKey, CommandKey, EnvKey, FileKey, KeySource, clean, read_private
 from .statistics import Statistics, Summary
+from .tls import ClientCertificate
 from .transport import AsyncClavigerTransport, ClavigerTransport, Exchange
 
 # What the SDK sends in place of a key; `ClavigerAuth` takes it out.
@@ -40,6 +42,8 @@ class Claviger:
         auth: Literal["key", "token"] = "key",
         signer: Signer | None = None,
         scope: str | None = None,
+        proof_key: ProofKey | None = None,
+        tls: ClientCertificate | None = None,
         limiter: Limiter | None = None,
         retry: Retry | None = None,
         cache: ResponseCache | None = None,
@@ -53,16 +57,20 @@ class Claviger:
             auth=auth,
             signer=signer,
             scope=scope,
+            proof_key=proof_key,
             max_body_bytes=max_body_bytes,
             answers_locally=True,
         )
+        self._tls = tls
         self.exchange = Exchange(limiter=limiter, retry=retry, cache=cache, statistics=statistics)
 
     @classmethod
     def from_env(
         cls, environment: Mapping[str, str] | None = None, *, dotenv: str | os.PathLike[str] | None = None, **options: Any
     ) -> Claviger:
-        """Reads ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH (key, token), CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE.
+        """Reads ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH (key, token), CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE,
+        CLAVIGER_DPOP_KEY_FILE or CLAVIGER_DPOP (ES256, EdDSA: a proof key that is made here), and CLAVIGER_CLIENT_CERT,
+        CLAVIGER_CLIENT_KEY, CLAVIGER_CA_FILE for mutual TLS.
 
         The key is the first that is set of CLAVIGER_SEALED_KEY_FILE (opened by the service that CLAVIGER_KMS names),
         ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE, CLAVIGER_KEY_COMMAND (words parted by blanks). A `.env` file sets what the environment does not. `options` are those of `Claviger` and win.
@@ -75,6 +83,8 @@ class Claviger:
         options.setdefault("auth", values.get("CLAVIGER_AUTH") or "key")
         if values.get("CLAVIGER_SIGNING_SECRET"):
             options.setdefault("signer", _signer(values))
+        options.setdefault("proof_key", _proof_key(values))
+        options.setdefault("tls", _certificate(values))
         return cls(base_url, options.pop("key", None) or _source(values), **options)
 
     # === clients ===
@@ -82,12 +92,21 @@ class Claviger:
     def http_client(self, **options: Any) -> Any:
         """For `anthropic.Anthropic(http_client=…)`; takes what `httpx.Client` takes, `transport` as the inner one."""
         inner = options.pop("transport", None)
-        return httpx.Client(auth=self.auth, transport=ClavigerTransport(self.exchange, inner), **_defaults(options))
+        transport = ClavigerTransport(self.exchange, inner, verify=self._verify(inner))
+        return httpx.Client(auth=self.auth, transport=transport, **_defaults(options))
 
     def async_http_client(self, **options: Any) -> Any:
         """For `anthropic.AsyncAnthropic(http_client=…)`."""
         inner = options.pop("transport", None)
-        return httpx.AsyncClient(auth=self.auth, transport=AsyncClavigerTransport(self.exchange, inner), **_defaults(options))
+        transport = AsyncClavigerTransport(self.exchange, inner, verify=self._verify(inner))
+        return httpx.AsyncClient(auth=self.auth, transport=transport, **_defaults(options))
+
+    def _verify(self, inner: Any = None) -> Any:
+        if self._tls is None:
+            return True
+        if inner is not None:
+            raise ConfigurationError("a transport of your own has its own TLS: give it `tls.context()`")
+        return self._tls.context()
 
     def sdk(self, **options: Any) -> dict[str, Any]:
         """`anthropic.Anthropic(**claviger.sdk())`"""
@@ -105,7 +124,7 @@ class Claviger:
 
     def health(self, timeout_secs: float = 10.0) -> Health:
         """Asks the gateway; never raises for what the gateway answers."""
-        with httpx.Client(auth=self.auth, timeout=timeout_secs) as client:
+        with httpx.Client(auth=self.auth, timeout=timeout_secs, verify=self._verify()) as client:
             started = time.monotonic()
             ready = me = error = None
             try:
@@ -118,7 +137,7 @@ class Claviger:
 
     async def ahealth(self, timeout_secs: float = 10.0) -> Health:
         """The same for asyncio."""
-        async with httpx.AsyncClient(auth=self.auth, timeout=timeout_secs) as client:
+        async with httpx.AsyncClient(auth=self.auth, timeout=timeout_secs, verify=self._verify()) as client:
             started = time.monotonic()
             ready = me = error = None
             try:
@@ -153,6 +172,26 @@ def _source(values: Mapping[str, str]) -> KeySource:
     if values.get("CLAVIGER_KEY_COMMAND"):
         return CommandKey(values["CLAVIGER_KEY_COMMAND"].split())
     raise ConfigurationError("no key: set CLAVIGER_SEALED_KEY_FILE, ANTHROPIC_API_KEY, CLAVIGER_KEY_FILE or CLAVIGER_KEY_COMMAND")
+
+
+def _proof_key(values: Mapping[str, str]) -> ProofKey | None:
+    if values.get("CLAVIGER_DPOP_KEY_FILE"):
+        return ProofKey(read_private(values["CLAVIGER_DPOP_KEY_FILE"]))
+    named = values.get("CLAVIGER_DPOP")
+    if not named:
+        return None
+    algorithm = next((known for known in ALGORITHMS if known == named), None)
+    if algorithm is None:
+        raise ConfigurationError("CLAVIGER_DPOP is ES256 or EdDSA")
+    return ProofKey(algorithm=algorithm)
+
+
+def _certificate(values: Mapping[str, str]) -> ClientCertificate | None:
+    if not values.get("CLAVIGER_CLIENT_CERT"):
+        return None
+    return ClientCertificate(
+        values["CLAVIGER_CLIENT_CERT"], values.get("CLAVIGER_CLIENT_KEY") or None, values.get("CLAVIGER_CA_FILE") or None
+    )
 
 
 def _signer(values: Mapping[str, str]) -> Signer:

@@ -28,16 +28,17 @@ class Grant:
     ends_at: float
 
     @classmethod
-    def read(cls, body: bytes, now: float) -> Grant:
-        """Reads a 200 answer (RFC 6749, section 5.1); raises TokenError."""
+    def read(cls, body: bytes, now: float, wanted: str = "bearer") -> Grant:
+        """Reads a 200 answer (RFC 6749, section 5.1) with a token of this type; raises TokenError."""
         try:
             answer = json.loads(body)
             access, lifetime = answer["access_token"], float(answer["expires_in"])
             kind, refresh = str(answer["token_type"]).lower(), answer.get("refresh_token")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TokenError("the token endpoint answered 200 with something that is no token") from None
-        if kind != "bearer":
-            raise TokenError("the token endpoint gave a token that is not used as a bearer token")
+        if kind != wanted:
+            asked = "bound to our proof key" if wanted == "dpop" else "used as a bearer token"
+            raise TokenError(f"the token endpoint gave a token that is not {asked}")
         if not isinstance(access, str) or not _B64TOKEN.fullmatch(access) or not lifetime > 0:
             raise TokenError("the token endpoint gave a token that cannot be sent")
         margin = min(_MAX_MARGIN_SECS, lifetime / 10)

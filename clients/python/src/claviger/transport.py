@@ -234,9 +234,9 @@ class _Tap(SyncStreamBase, AsyncStreamBase):
 class ClavigerTransport(TransportBase):
     """For `Client(transport=…)`: the rules of an `Exchange` around another transport."""
 
-    def __init__(self, exchange: Exchange | None = None, inner: Any = None) -> None:
+    def __init__(self, exchange: Exchange | None = None, inner: Any = None, *, verify: Any = True) -> None:
         self.exchange = exchange or Exchange()
-        self._inner = inner if inner is not None else httpx.HTTPTransport(limits=_limits())
+        self._inner = inner if inner is not None else httpx.HTTPTransport(verify=verify, limits=_limits())
 
     def handle_request(self, request: Any) -> Any:
         flow = self.exchange.flow(request)
@@ -261,9 +261,9 @@ class ClavigerTransport(TransportBase):
 class AsyncClavigerTransport(AsyncTransportBase):
     """For `AsyncClient(transport=…)`."""
 
-    def __init__(self, exchange: Exchange | None = None, inner: Any = None) -> None:
+    def __init__(self, exchange: Exchange | None = None, inner: Any = None, *, verify: Any = True) -> None:
         self.exchange = exchange or Exchange()
-        self._inner = inner if inner is not None else httpx.AsyncHTTPTransport(limits=_limits())
+        self._inner = inner if inner is not None else httpx.AsyncHTTPTransport(verify=verify, limits=_limits())
 
     async def handle_async_request(self, request: Any) -> Any:
         flow = self.exchange.flow(request)

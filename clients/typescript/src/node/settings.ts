@@ -1,12 +1,14 @@
 import { readFileSync } from "node:fs";
 
 import { parseDotenv } from "../dotenv.js";
+import { PROOF_ALGORITHMS, ProofKey } from "../dpop.js";
 import { ConfigurationError } from "../errors.js";
-import type { ClavigerOptions } from "../fetch.js";
+import type { ClavigerOptions, Fetch } from "../fetch.js";
 import { hmacKey, type Profile, PROFILES, Signer } from "../signing.js";
 import { clean, type KeySource } from "../sources.js";
 import { kms, sealedKey } from "./sealed.js";
-import { commandKey, envKey, fileKey } from "./sources.js";
+import { commandKey, envKey, fileKey, readPrivate } from "./sources.js";
+import { certificateFetch } from "./tls.js";
 
 type Environment = Record<string, string | undefined>;
 
@@ -18,7 +20,9 @@ export interface FromEnvOptions extends Partial<ClavigerOptions> {
 }
 
 /**
- * Reads ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH (key, token), CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE.
+ * Reads ANTHROPIC_BASE_URL, the key, CLAVIGER_AUTH (key, token), CLAVIGER_SIGNING_SECRET and CLAVIGER_SIGNING_PROFILE,
+ * CLAVIGER_DPOP_KEY_FILE or CLAVIGER_DPOP (ES256, EdDSA: a proof key that is made here), and CLAVIGER_CLIENT_CERT,
+ * CLAVIGER_CLIENT_KEY, CLAVIGER_CA_FILE for mutual TLS.
  *
  * The key is the first that is set of CLAVIGER_SEALED_KEY_FILE (opened by the service that CLAVIGER_KMS names), ANTHROPIC_API_KEY,
  * CLAVIGER_KEY_FILE, CLAVIGER_KEY_COMMAND (words parted by blanks). Options that are given win.
@@ -35,6 +39,8 @@ export function fromEnv(options: FromEnvOptions = {}): ClavigerOptions {
     key: given.key ?? source(values),
     auth: given.auth ?? authOf(values),
     signer: given.signer ?? signer(values),
+    proofKey: given.proofKey ?? proofKeyOf(values),
+    fetch: given.fetch ?? certificateOf(values),
   };
 }
 
@@ -42,6 +48,22 @@ function authOf(values: Environment): "key" | "token" {
   const named = values["CLAVIGER_AUTH"] || "key";
   if (named === "key" || named === "token") return named;
   throw new ConfigurationError("auth is `key` or `token`: CLAVIGER_AUTH");
+}
+
+function proofKeyOf(values: Environment): ProofKey | undefined {
+  const file = values["CLAVIGER_DPOP_KEY_FILE"];
+  if (file) return new ProofKey(() => readPrivate(file));
+  const named = values["CLAVIGER_DPOP"];
+  if (!named) return undefined;
+  const algorithm = PROOF_ALGORITHMS.find((known) => known === named);
+  if (!algorithm) throw new ConfigurationError("CLAVIGER_DPOP is ES256 or EdDSA");
+  return new ProofKey(undefined, { algorithm });
+}
+
+function certificateOf(values: Environment): Fetch | undefined {
+  const certificate = values["CLAVIGER_CLIENT_CERT"];
+  if (!certificate) return undefined;
+  return certificateFetch({ certificate, key: values["CLAVIGER_CLIENT_KEY"] || undefined, authority: values["CLAVIGER_CA_FILE"] || undefined });
 }
 
 function source(values: Environment): KeySource {

@@ -243,18 +243,21 @@ func TestLimiterStartsCallsAsTheVectorsSay(t *testing.T) {
 }
 
 type tokenExchange struct {
-	Path      string            `json:"path"`
-	Proof     string            `json:"proof"`
-	Status    int               `json:"status"`
-	ErrorCode string            `json:"error_code"`
-	Tokens    map[string]any    `json:"tokens"`
-	JSON      json.RawMessage   `json:"json"`
-	Form      map[string]string `json:"form"`
+	Path       string            `json:"path"`
+	Proof      string            `json:"proof"`
+	Status     int               `json:"status"`
+	ErrorCode  string            `json:"error_code"`
+	Tokens     map[string]any    `json:"tokens"`
+	JSON       json.RawMessage   `json:"json"`
+	Form       map[string]string `json:"form"`
+	Nonce      string            `json:"nonce"`
+	GivenNonce string            `json:"dpop_nonce"`
 }
 
 type tokenCase struct {
 	Name  string `json:"name"`
 	Scope string `json:"scope"`
+	DPoP  bool   `json:"dpop"`
 	Calls []struct {
 		At        float64         `json:"at"`
 		Exchanges []tokenExchange `json:"exchanges"`
@@ -267,6 +270,9 @@ type scripted struct {
 	t       *testing.T
 	key     string
 	waiting []tokenExchange
+	// proofs is the client's proof key, if it has one; used, the `jti` that were seen.
+	proofs *ProofKey
+	used   map[string]bool
 }
 
 func (s *scripted) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -287,6 +293,7 @@ func (s *scripted) RoundTrip(request *http.Request) (*http.Response, error) {
 	if proof := proofOf(request, form, s.key); proof != next.Proof {
 		s.t.Fatalf("proof %q, want %q", proof, next.Proof)
 	}
+	s.checkProof(request, next)
 	for name, value := range next.Form {
 		if !strings.Contains("&"+form+"&", "&"+name+"="+strings.NewReplacer(":", "%3A", " ", "+").Replace(value)+"&") {
 			s.t.Errorf("form %q has no %s=%s", form, name, value)
@@ -295,7 +302,9 @@ func (s *scripted) RoundTrip(request *http.Request) (*http.Response, error) {
 	status, text := next.Status, ""
 	switch {
 	case next.Tokens != nil:
-		next.Tokens["token_type"] = "Bearer"
+		if next.Tokens["token_type"] == nil {
+			next.Tokens["token_type"] = "Bearer"
+		}
 		made, _ := json.Marshal(next.Tokens)
 		status, text = http.StatusOK, string(made)
 	case next.JSON != nil:
@@ -303,16 +312,23 @@ func (s *scripted) RoundTrip(request *http.Request) (*http.Response, error) {
 	case status != http.StatusOK:
 		text = `{"type":"error","error":{"type":"authentication_error","message":"no","details":{"error_code":"` + next.ErrorCode + `"}}}`
 	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if next.GivenNonce != "" {
+		header.Set("DPoP-Nonce", next.GivenNonce)
+	}
 	return &http.Response{
-		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}},
+		StatusCode: status, Header: header,
 		Body: io.NopCloser(strings.NewReader(text)), Request: request,
 	}, nil
 }
 
 func proofOf(request *http.Request, form, key string) string {
 	bearer, hasBearer := strings.CutPrefix(request.Header.Get("Authorization"), "Bearer ")
+	dpop, hasDPoP := strings.CutPrefix(request.Header.Get("Authorization"), "DPoP ")
 	apiKey := request.Header.Get("X-Api-Key")
 	switch {
+	case hasDPoP && apiKey == "":
+		return "dpop:" + dpop
 	case apiKey == key && !hasBearer:
 		return "key"
 	case hasBearer && apiKey == "":
@@ -335,10 +351,15 @@ func TestTokensFlowAsTheVectorsSay(t *testing.T) {
 	}](t, "tokens.json")
 	for _, c := range file.Cases {
 		t.Run(c.Name, func(t *testing.T) {
-			server := &scripted{t: t, key: file.Key}
-			transport, err := New(Config{
+			server := &scripted{t: t, key: file.Key, used: map[string]bool{}}
+			config := Config{
 				BaseURL: "https://gw.example", Key: StaticKey(file.Key), Auth: AuthToken, Scope: c.Scope, Base: server,
-			})
+			}
+			if c.DPoP {
+				server.proofs = proofKey(t)
+				config.ProofKey = server.proofs
+			}
+			transport, err := New(config)
 			if err != nil {
 				t.Fatal(err)
 			}

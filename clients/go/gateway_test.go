@@ -246,3 +246,42 @@ func (c caller) runsMany() {
 		}
 	}
 }
+
+// TestBoundCaller is a caller as its environment says, for a suite that has the gateway: it prints `bound: passed`, or
+// the code of the first refusal.
+func TestBoundCaller(t *testing.T) {
+	base := os.Getenv(EnvBaseURL)
+	if os.Getenv("CLAVIGER_TEST_BOUND") == "" {
+		t.Skip("CLAVIGER_TEST_BOUND is not set")
+	}
+	transport, err := FromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/models", nil)
+	request.Header.Set("Anthropic-Version", "2023-06-01")
+	probe, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if probe.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(probe.Body)
+		code, _ := errorCodes(text)
+		fmt.Println("bound:", code)
+		return
+	}
+	_ = probe.Body.Close()
+	call := caller{t, client, base}
+	call.creates()
+	call.streams()
+	call.uploads(ProfileRFC9421)
+	if health := transport.Health(t.Context()); !health.Ready {
+		t.Errorf("%+v", health)
+	}
+	if err := transport.Revoke(t.Context()); err != nil {
+		t.Error(err)
+	}
+	call.counts()
+	fmt.Println("bound: passed")
+}

@@ -32,7 +32,9 @@ type tokens struct {
 	scope string
 	send  func(request *http.Request, form string) (*http.Response, error)
 	base  string
-	now   func() time.Time
+	// kind is what a token must be: Bearer, or DPoP.
+	kind string
+	now  func() time.Time
 
 	mutex   sync.Mutex
 	access  Secret
@@ -192,7 +194,7 @@ func (t *tokens) ask(ctx context.Context, path string, form url.Values, key Secr
 	}
 	var granted grant
 	isToken := json.Unmarshal(text, &granted) == nil && isTokenText(granted.Access) && granted.ExpiresIn > 0 &&
-		strings.EqualFold(granted.Type, "Bearer") && (granted.Refresh == "" || isTokenText(granted.Refresh))
+		strings.EqualFold(granted.Type, t.kind) && (granted.Refresh == "" || isTokenText(granted.Refresh))
 	if !isToken {
 		return grant{}, errNoToken
 	}

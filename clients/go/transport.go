@@ -37,6 +37,11 @@ type Config struct {
 	Auth Auth
 	// Scope narrows access tokens (space-separated); the key's own when empty.
 	Scope string
+	// ProofKey binds access tokens to itself and proves that with each request (DPoP), when it is set; with
+	// [AuthToken] only.
+	ProofKey *ProofKey
+	// Certificate is shown to the gateway when it is set, in place of Base.
+	Certificate *ClientCertificate
 	// Signer signs requests when it is set.
 	Signer *Signer
 	// Base sends the requests; a copy of [http.DefaultTransport] when nil.
@@ -59,6 +64,8 @@ type Transport struct {
 	origin *url.URL
 	prefix string
 	tokens *tokens
+	// nonce is the gateway's, for proofs.
+	nonce atomic.Pointer[string]
 
 	now    func() time.Time
 	random io.Reader
@@ -80,8 +87,8 @@ func New(config Config) (*Transport, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	if config.Base == nil {
-		config.Base = defaultBase()
+	if err := config.complete(); err != nil {
+		return nil, err
 	}
 	if config.MaxBuffer <= 0 {
 		config.MaxBuffer = DefaultMaxBuffer
@@ -99,6 +106,7 @@ func New(config Config) (*Transport, error) {
 		scope: config.Scope,
 		send:  transport.sendForm,
 		base:  strings.TrimSuffix(config.BaseURL, "/"),
+		kind:  config.tokenType(),
 		now:   time.Now,
 	}
 	return transport, nil
@@ -109,6 +117,12 @@ func (c *Config) check() error {
 	case "", AuthKey, AuthToken:
 	default:
 		return fmt.Errorf("claviger: Auth %q is neither %q nor %q", c.Auth, AuthKey, AuthToken)
+	}
+	if c.ProofKey != nil && c.Auth != AuthToken {
+		return errors.New("claviger: ProofKey binds access tokens: it needs AuthToken")
+	}
+	if c.Certificate != nil && c.Base != nil {
+		return errors.New("claviger: Base has its own TLS: leave it out, or give it the certificate yourself")
 	}
 	signer := c.Signer
 	if signer == nil {
@@ -126,6 +140,29 @@ func (c *Config) check() error {
 		return errors.New("claviger: Signer has neither Secret nor Ed25519")
 	}
 	return nil
+}
+
+// complete fills in what is sent with.
+func (c *Config) complete() error {
+	switch {
+	case c.Certificate != nil:
+		base, err := c.Certificate.Transport()
+		if err != nil {
+			return err
+		}
+		c.Base = base
+	case c.Base == nil:
+		c.Base = defaultBase()
+	}
+	return nil
+}
+
+// tokenType is what access tokens must be.
+func (c *Config) tokenType() string {
+	if c.ProofKey != nil {
+		return "DPoP"
+	}
+	return "Bearer"
 }
 
 // defaultBase leaves compression to the caller: what arrives is what the gateway sent.
@@ -249,29 +286,37 @@ type sendError struct {
 func (e *sendError) Error() string { return e.inner.Error() }
 func (e *sendError) Unwrap() error { return e.inner }
 
-// attempt sends once, and a second time when the gateway says that the access token is over, or refuses a key that
-// has another value at its source by now.
+// attempt sends once, and again when the gateway says that the access token is over, when it refuses a key that has
+// another value at its source by now, and when it gives a nonce that the proof lacked: once for either reason.
 func (t *Transport) attempt(request *http.Request, body *content) (*http.Response, error) {
-	shown, response, err := t.send(request, body)
-	if err != nil || response.StatusCode != http.StatusUnauthorized {
-		return response, err
+	for isRenewed, hasNonce := false, false; ; {
+		shown, response, err := t.send(request, body)
+		if err != nil || response.StatusCode != http.StatusUnauthorized {
+			return response, err
+		}
+		again := false
+		switch {
+		case t.demandsNonce(response):
+			again, hasNonce = !hasNonce, true
+		case !isRenewed:
+			again, isRenewed = t.mayRepeat(request.Context(), shown, peekErrorCode(response)), true
+		}
+		if !again || !body.canRepeat() {
+			return response, nil
+		}
+		discard(response)
 	}
-	code := peekErrorCode(response)
+}
+
+// mayRepeat says whether another credential is at hand after a refusal.
+func (t *Transport) mayRepeat(ctx context.Context, shown proof, code string) bool {
 	if code == "signature_invalid" {
 		t.forgetSigningSecret()
 	}
-	again := false
 	if shown.access.IsEmpty() {
-		again = t.keyHasChanged(request.Context(), shown.key)
-	} else {
-		again = t.tokens.refused(shown.access, code)
+		return t.keyHasChanged(ctx, shown.key)
 	}
-	if !again || !body.canRepeat() {
-		return response, nil
-	}
-	discard(response)
-	_, response, err = t.send(request, body)
-	return response, err
+	return t.tokens.refused(shown.access, code)
 }
 
 // keyHasChanged asks the source of a refused key again.
@@ -318,9 +363,15 @@ func (t *Transport) send(request *http.Request, body *content) (proof, *http.Res
 			return proof{}, refusal.response(request), nil
 		}
 		shown = proof{access: granted}
-		outgoing.Header.Set("Authorization", "Bearer "+granted.text)
+		outgoing.Header.Set("Authorization", t.config.tokenType()+" "+granted.text)
 	default:
 		outgoing.Header.Set("X-Api-Key", key.text)
+	}
+	outgoing.Header.Del(headerDPoP)
+	if !shown.access.IsEmpty() {
+		if err := t.prove(outgoing, shown.access); err != nil {
+			return proof{}, nil, err
+		}
 	}
 	if err := t.sign(ctx, outgoing, body, key); err != nil {
 		return proof{}, nil, err
@@ -343,6 +394,7 @@ func (t *Transport) carry(request *http.Request) (*http.Response, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
 	response, err := t.config.Base.RoundTrip(request.WithContext(httptrace.WithClientTrace(request.Context(), trace)))
 	if err == nil {
+		t.takeNonce(response)
 		return response, nil
 	}
 	_, isUsual := t.config.Base.(*http.Transport)
@@ -399,13 +451,22 @@ func (t *Transport) sendForm(request *http.Request, form string) (*http.Response
 	if err != nil {
 		return nil, err
 	}
-	if err := t.sign(ctx, request, body, key); err != nil {
-		return nil, err
+	for isRepeated := false; ; isRepeated = true {
+		if err := t.sign(ctx, request, body, key); err != nil {
+			return nil, err
+		}
+		if err := t.prove(request, Secret{}); err != nil {
+			return nil, err
+		}
+		if err := body.attach(request); err != nil {
+			return nil, err
+		}
+		response, err := t.carry(request)
+		if err != nil || isRepeated || !t.demandsNonce(response) {
+			return response, err
+		}
+		discard(response)
 	}
-	if err := body.attach(request); err != nil {
-		return nil, err
-	}
-	return t.carry(request)
 }
 
 // Revoke gives the access and refresh tokens back, as a program may do at its end.

@@ -10,7 +10,7 @@ import anthropic
 import pytest
 
 from claviger import Claviger, UnsafeFile
-from processes import Claviger as Gateway, Simulator, program
+from processes import ROOT, Claviger as Gateway, Simulator, program
 
 ASK = {"model": "claude-opus-5-5", "max_tokens": 256, "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -95,7 +95,22 @@ def typescript(environment):
     return done.stdout.strip()
 
 
-ADAPTERS = [python, typescript]
+def go(environment):
+    program = os.environ.get("CLAVIGER_TEST_GO")
+    if not program:
+        pytest.skip("CLAVIGER_TEST_GO names no Go toolchain")
+    cache = ROOT / "target" / "clients" / "go-cache"
+    offline = {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "GOCACHE": str(cache), "CLAVIGER_TEST_BOUND": "1"}
+    done = subprocess.run(
+        [program, "test", "-count=1", "-run", "^TestBoundCaller$", "-v", "."], cwd=ROOT / "clients" / "go",
+        env={**os.environ, **offline, **environment}, capture_output=True, text=True, timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert environment["ANTHROPIC_API_KEY"] not in done.stdout + done.stderr
+    return next(line.split(" ", 1)[1] for line in done.stdout.splitlines() if line.startswith("bound: "))
+
+
+ADAPTERS = [python, typescript, go]
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)

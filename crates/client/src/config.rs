@@ -1,9 +1,10 @@
 //! What can be set.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use claviger_domain::{
     clock::{Clock, Entropy},
+    jose::Algorithm,
     signature::{Profile, normal_authority},
 };
 use http::Uri;
@@ -11,16 +12,21 @@ use http::Uri;
 use crate::{
     cache::Cache,
     clock::{SystemClock, SystemEntropy},
+    dpop::ProofKey,
     error::ClientError,
-    key::{CommandKey, EnvKey, FileKey, Kept, KeySource},
+    key::{CommandKey, EnvKey, FileKey, Kept, KeySource, read_private},
     limiter::Limiter,
     retry::Retry,
+    secret::MOST_BYTES,
     signing::Signing,
     stats::Stats,
 };
 
 /// How much of a body is held in memory to sign it: as much as a Messages call may be.
 pub const MAX_BUFFER: usize = 32 << 20;
+/// Types of access tokens.
+pub(crate) const BEARER: &str = "Bearer";
+const DPOP: &str = "DPoP";
 /// How long what a command printed is kept.
 const COMMAND_TTL: Duration = Duration::from_secs(300);
 
@@ -41,6 +47,7 @@ pub struct Config {
     pub(crate) key: Arc<dyn KeySource>,
     pub(crate) auth: Auth,
     pub(crate) scope: Option<String>,
+    pub(crate) proof_key: Option<ProofKey>,
     pub(crate) signing: Option<Signing>,
     pub(crate) max_buffer: usize,
     pub(crate) retry: Retry,
@@ -63,6 +70,7 @@ impl Config {
             key: Arc::new(key),
             auth: Auth::Key,
             scope: None,
+            proof_key: None,
             signing: None,
             max_buffer: MAX_BUFFER,
             retry: Retry::default(),
@@ -77,6 +85,7 @@ impl Config {
     /// From `ANTHROPIC_BASE_URL`, the key, `CLAVIGER_AUTH` (`key` or `token`) and, to sign, `CLAVIGER_SIGNING_SECRET`
     /// and `CLAVIGER_SIGNING_PROFILE` (`v1`, `v2`, `rfc9421`, which it is when not set). The key is the first that is
     /// set of `ANTHROPIC_API_KEY`, `CLAVIGER_KEY_FILE` and `CLAVIGER_KEY_COMMAND` (words parted by blanks).
+    /// `CLAVIGER_DPOP_KEY_FILE` is a proof key in PEM form, `CLAVIGER_DPOP` (`ES256`, `EdDSA`) has one made here.
     ///
     /// # Errors
     /// [`ClientError`] for what is missing or not understood.
@@ -98,6 +107,20 @@ impl Config {
             Some("token") => Auth::Token,
             Some(_) => return Err(ClientError::Config("CLAVIGER_AUTH must be `key` or `token`")),
         };
+        if let Some(key) = proof_key_from(&read)? {
+            if config.auth == Auth::Key {
+                return Err(ClientError::Config(
+                    "CLAVIGER_DPOP binds access tokens: set CLAVIGER_AUTH=token",
+                ));
+            }
+            config = config.proof_key(key);
+        }
+        // Without it, calls would be made that prove less than was asked for.
+        if read("CLAVIGER_CLIENT_CERT").is_some() {
+            return Err(ClientError::Config(
+                "CLAVIGER_CLIENT_CERT: this client brings no TLS of its own; give the certificate to your HTTP client",
+            ));
+        }
         if read("CLAVIGER_SIGNING_SECRET").is_some() {
             let profile = read("CLAVIGER_SIGNING_PROFILE");
             let profile = profile.map_or(Some(Profile::Rfc9421), |text| Profile::parse(&text));
@@ -120,6 +143,19 @@ impl Config {
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
+    }
+
+    /// Binds access tokens to a key that is never sent, and proves that with each request (DPoP). Buys tokens:
+    /// [`Auth::Token`] is set with it.
+    #[must_use]
+    pub fn proof_key(mut self, key: ProofKey) -> Self {
+        self.proof_key = Some(key);
+        self.auth(Auth::Token)
+    }
+
+    /// The type of access tokens, which is the scheme that they are shown with.
+    pub(crate) const fn token_type(&self) -> &'static str {
+        if self.proof_key.is_some() { DPOP } else { BEARER }
     }
 
     /// Signs requests.
@@ -177,6 +213,18 @@ impl Config {
         self.entropy = entropy;
         self
     }
+}
+
+/// `CLAVIGER_DPOP_KEY_FILE`, a PEM file of mode 0600, or `CLAVIGER_DPOP`, the algorithm of a key that is made here.
+fn proof_key_from(read: &impl Fn(&str) -> Option<String>) -> Result<Option<ProofKey>, ClientError> {
+    if let Some(path) = read("CLAVIGER_DPOP_KEY_FILE") {
+        let text = read_private(Path::new(&path), MOST_BYTES as u64)?;
+        return ProofKey::from_pem(&text).map(Some);
+    }
+    let Some(named) = read("CLAVIGER_DPOP") else { return Ok(None) };
+    let algorithm = Algorithm::parse(&named).filter(|algorithm| *algorithm != Algorithm::Rs256);
+    let unknown = ClientError::Config("CLAVIGER_DPOP must be ES256 or EdDSA");
+    ProofKey::generate_for(algorithm.ok_or(unknown)?, &SystemEntropy).map(Some)
 }
 
 /// The first that is set.
@@ -311,6 +359,9 @@ mod tests {
             ("CLAVIGER_AUTH", "both"),
             ("CLAVIGER_SIGNING_PROFILE", "v3"),
             ("CLAVIGER_SEALED_KEY_FILE", "/nowhere"),
+            ("CLAVIGER_DPOP", "ES256"),
+            ("CLAVIGER_DPOP", "RS256"),
+            ("CLAVIGER_CLIENT_CERT", "/nowhere"),
         ] {
             assert!(matches!(with(name, value), Err(ClientError::Config(_))), "{name}");
         }

@@ -1,5 +1,6 @@
 //! The vectors that the Python, TypeScript, Go and Rust clients all replay: `clients/conformance`.
 
+mod dpop;
 mod limiter;
 mod retry;
 mod sealed;

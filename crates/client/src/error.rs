@@ -34,6 +34,9 @@ pub enum ClientError {
     /// A signature names the key, and the credential does not show its name.
     #[error("no key id: the credential is not a gateway key, set `Signing::key_id`")]
     NoKeyId,
+    /// It can make no proofs of possession.
+    #[error("a proof key is a P-256 or an Ed25519 key, unencrypted in PKCS #8 PEM")]
+    ProofKey,
     /// The request cannot be signed.
     #[error(transparent)]
     Sign(#[from] SignError),

@@ -12,6 +12,8 @@ use claviger_domain::clock::Clock;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
+pub(crate) use file::read_private;
+
 pub use command::CommandKey;
 pub use file::{DotenvKey, FileKey};
 pub use sealed::{Blob, BlobOpener, KmsOpener, Purpose, SealedKey};

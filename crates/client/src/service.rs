@@ -1,4 +1,6 @@
-//! What happens to a request: origin, cache, limiter, credential, signature, sending, repetition, figures.
+//! What happens to a request: origin, cache, limiter, credential, proof, signature, sending, repetition, figures.
+
+mod exchange;
 
 use std::{
     fmt,
@@ -9,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{AUTHORIZATION, CONTENT_LENGTH},
     request::Parts,
 };
@@ -19,14 +21,15 @@ use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 
 use crate::{
     body::Body,
-    config::{Auth, Config},
+    config::{Auth, BEARER, Config},
     content::Content,
+    dpop::{self, Once, Prover, Subject},
     error::{BoxError, ClientError, Unsent},
     health::{self, Health},
     retry::{self, Decision, Ended, Seen},
     secret::Secret,
     signing::{Call, Moment},
-    token::{self, Buyer, Exchange, Outcome, Tokens},
+    token::{self, Buyer, Exchange as _, Outcome, Tokens},
     watch::{Figures, Watched},
 };
 
@@ -41,13 +44,15 @@ pub struct ClavigerLayer(Arc<Shared>);
 struct Shared {
     config: Config,
     tokens: Tokens,
+    prover: Option<Prover>,
 }
 
 impl ClavigerLayer {
     /// From its configuration.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self(Arc::new(Shared { config, tokens: Tokens::default() }))
+        let prover = config.proof_key.clone().map(Prover::new);
+        Self(Arc::new(Shared { config, tokens: Tokens::default(), prover }))
     }
 }
 
@@ -217,29 +222,40 @@ impl Claviger {
         Ok(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
     }
 
-    /// Sends once, and a second time when the gateway says that the access token is over, or refuses a key that has
-    /// another value at its source by now.
+    /// Sends once, and again when the gateway says that the access token is over, when it refuses a key that has another
+    /// value at its source by now, and when it gives a nonce that the proof lacked: once for either reason.
     async fn attempt(&self, parts: &Parts, content: &mut Content) -> Result<Response<Body>, ClientError> {
-        let (shown, answer) = self.send(parts, content).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+        let (mut is_renewed, mut has_nonce) = (false, false);
+        loop {
+            let (shown, answer) = self.send(parts, content).await?;
+            if answer.status() != StatusCode::UNAUTHORIZED {
+                return Ok(answer);
+            }
+            let (code, answer) = peek_code(answer).await?;
+            let again = if self.shared.prover.is_some() && dpop::is_about_nonces(&code) {
+                let gives_one = dpop::demands_nonce(answer.status(), answer.headers(), &code);
+                gives_one && !std::mem::replace(&mut has_nonce, true)
+            } else {
+                !std::mem::replace(&mut is_renewed, true) && self.may_repeat(&shown, &code).await
+            };
+            if !again || !content.is_repeatable() {
+                return Ok(answer);
+            }
         }
-        let (code, answer) = peek_code(answer).await?;
+    }
+
+    /// Whether another credential is at hand after a refusal.
+    async fn may_repeat(&self, shown: &Shown, code: &str) -> bool {
         if code == "signature_invalid"
             && let Some(signing) = &self.config().signing
         {
             signing.forget();
         }
-        let again = match &shown {
-            Shown::Access(token) => self.shared.tokens.refused(token, &code).await,
+        match shown {
+            Shown::Access(token) => self.shared.tokens.refused(token, code).await,
             Shown::Key(key) => self.has_changed(key).await,
             Shown::Nothing => false,
-        };
-        if !again || !content.is_repeatable() {
-            return Ok(answer);
         }
-        drop(answer);
-        Ok(self.send(parts, content).await?.1)
     }
 
     /// Asks the source of a refused key again.
@@ -259,13 +275,17 @@ impl Claviger {
         let mut headers = parts.headers.clone();
         headers.remove(X_API_KEY);
         headers.remove(AUTHORIZATION);
+        dpop::strip(&mut headers);
         let shown = match self.credential(&key).await? {
             Ok(shown) => shown,
             Err(refusal) => return Ok((Shown::Nothing, refusal)),
         };
         match &shown {
-            Shown::Access(token) => headers.insert(AUTHORIZATION, bearer(token)?),
-            Shown::Key(key) if key.is_jwt() => headers.insert(AUTHORIZATION, bearer(key)?),
+            Shown::Access(token) => {
+                self.prove(&mut headers, (&parts.method, &parts.uri), Some(token))?;
+                headers.insert(AUTHORIZATION, schemed(config.token_type(), token)?)
+            }
+            Shown::Key(key) if key.is_jwt() => headers.insert(AUTHORIZATION, schemed(BEARER, key)?),
             Shown::Key(key) => headers.insert(X_API_KEY, sensitive(key.reveal())?),
             Shown::Nothing => None,
         };
@@ -292,6 +312,7 @@ impl Claviger {
             exchange: self,
             key: &*config.key,
             scope: config.scope.as_deref(),
+            token_type: config.token_type(),
             clock: &*config.clock,
         };
         Ok(match self.shared.tokens.get(&buyer).await? {
@@ -300,8 +321,24 @@ impl Claviger {
         })
     }
 
+    /// Puts a proof of possession into the headers, where there is a key for it.
+    fn prove(
+        &self,
+        headers: &mut HeaderMap,
+        (method, uri): (&Method, &Uri),
+        access: Option<&Secret>,
+    ) -> Result<(), ClientError> {
+        let Some(prover) = &self.shared.prover else { return Ok(()) };
+        let config = self.config();
+        let once = Once::now(config.clock.now(), &*config.entropy)?;
+        prover.prove(headers, Subject { method, uri, access, nonce: None }, &once)
+    }
+
     async fn carry(&self, request: Request<Body>) -> Result<Response<Body>, ClientError> {
         let sent = self.inner.clone().oneshot(request).await;
+        if let (Some(prover), Ok(answer)) = (&self.shared.prover, &sent) {
+            prover.notice(answer.headers());
+        }
         sent.map_err(|source| match find::<ClientError>(&*source) {
             Some(ClientError::DigestMismatch) => ClientError::DigestMismatch,
             _ => ClientError::Transport { sent: !was_unsent(&*source), source },
@@ -315,44 +352,6 @@ enum Shown {
     Access(Secret),
     /// It was not sent: there was no token to be had.
     Nothing,
-}
-
-impl Exchange for Claviger {
-    fn post<'a>(
-        &'a self,
-        path: &'static str,
-        form: String,
-        key: Option<&'a Secret>,
-    ) -> BoxFuture<'a, Result<Response<Bytes>, ClientError>> {
-        Box::pin(async move {
-            let config = self.config();
-            let uri: Uri =
-                format!("{}{path}", config.origin.base).parse().map_err(|_| ClientError::BaseUrl)?;
-            let mut headers = token::form_headers();
-            if let Some(key) = key {
-                headers.insert(X_API_KEY, sensitive(key.reveal())?);
-            }
-            let mut content = Content::Whole(Bytes::from(form));
-            if let Some(signing) = &config.signing {
-                let key = config.key.key().await?;
-                let moment = Moment::now(config.clock.now(), &*config.entropy)?;
-                let call = Call { method: &Method::POST, uri: &uri, content: content.signed() };
-                signing.sign(&mut headers, call, &key, moment).await?;
-            }
-            let mut request = Request::new(content.attach());
-            *request.method_mut() = Method::POST;
-            *request.uri_mut() = uri;
-            *request.headers_mut() = headers;
-            let exchange = async {
-                let (parts, body) = self.carry(request).await?.into_parts();
-                let text = read_at_most(body, token::MOST_BYTES).await;
-                let text = text.map_err(|source| ClientError::Transport { sent: true, source })?;
-                Ok(Response::from_parts(parts, text))
-            };
-            let late = |source| ClientError::Transport { sent: true, source: BoxError::from(source) };
-            tokio::time::timeout(token::LIMIT, exchange).await.map_err(late)?
-        })
-    }
 }
 
 /// Looks for one of ours in an error's chain.
@@ -383,8 +382,8 @@ fn sensitive(text: &str) -> Result<HeaderValue, ClientError> {
     Ok(value)
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue, ClientError> {
-    sensitive(&format!("Bearer {}", token.reveal()))
+fn schemed(scheme: &str, token: &Secret) -> Result<HeaderValue, ClientError> {
+    sensitive(&format!("{scheme} {}", token.reveal()))
 }
 
 /// Reads a refusal's code; the answer is whole again afterwards.

@@ -82,6 +82,8 @@ pub(crate) struct Buyer<'a> {
     pub(crate) exchange: &'a dyn Exchange,
     pub(crate) key: &'a dyn KeySource,
     pub(crate) scope: Option<&'a str>,
+    /// What a token must be: `Bearer`, or `DPoP`.
+    pub(crate) token_type: &'static str,
     pub(crate) clock: &'a dyn Clock,
 }
 
@@ -95,7 +97,9 @@ impl Buyer<'_> {
         if answer.status().as_u16() >= 300 {
             return Err(Failed::Refused(answer));
         }
-        let grant = serde_json::from_slice::<Grant>(answer.body()).ok().filter(Grant::is_usable);
+        let grant = serde_json::from_slice::<Grant>(answer.body())
+            .ok()
+            .filter(|grant| grant.is_usable(self.token_type));
         Ok(grant.ok_or(ClientError::NoToken)?)
     }
 
@@ -118,9 +122,9 @@ impl Buyer<'_> {
 }
 
 impl Grant {
-    fn is_usable(&self) -> bool {
+    fn is_usable(&self, token_type: &str) -> bool {
         let printable = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        self.token_type.eq_ignore_ascii_case("bearer")
+        self.token_type.eq_ignore_ascii_case(token_type)
             && self.expires_in > 0
             && printable(&self.access_token)
             && self.refresh_token.as_deref().is_none_or(printable)

@@ -74,7 +74,7 @@ impl KeySource for DotenvKey {
 }
 
 /// Judges the mode of the file that it has opened, so that none can be put in its place between.
-pub(super) fn read_private(path: &Path, most: u64) -> Result<String, KeyError> {
+pub(crate) fn read_private(path: &Path, most: u64) -> Result<String, KeyError> {
     let shown = || path.to_string_lossy().into_owned();
     let failed = |source| KeyError::File { path: shown(), source };
     let file = File::open(path).map_err(failed)?;

@@ -1,0 +1,70 @@
+//! Requests of the client's own: to the token endpoints.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Method, Request, Response, Uri};
+
+use super::{Claviger, X_API_KEY, read_at_most, sensitive};
+use crate::{
+    content::Content,
+    dpop,
+    error::{BoxError, ClientError},
+    secret::Secret,
+    signing::{Call, Moment},
+    token::{self, Exchange},
+};
+
+impl Exchange for Claviger {
+    fn post<'a>(
+        &'a self,
+        path: &'static str,
+        form: String,
+        key: Option<&'a Secret>,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, ClientError>> {
+        Box::pin(async move {
+            let form = Bytes::from(form);
+            let answer = self.post_once(path, form.clone(), key).await?;
+            let code = token::error_code(answer.body());
+            if self.shared.prover.is_some() && dpop::demands_nonce(answer.status(), answer.headers(), &code) {
+                return self.post_once(path, form, key).await;
+            }
+            Ok(answer)
+        })
+    }
+}
+
+impl Claviger {
+    async fn post_once(
+        &self,
+        path: &'static str,
+        form: Bytes,
+        key: Option<&Secret>,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let config = self.config();
+        let uri: Uri = format!("{}{path}", config.origin.base).parse().map_err(|_| ClientError::BaseUrl)?;
+        let mut headers = token::form_headers();
+        if let Some(key) = key {
+            headers.insert(X_API_KEY, sensitive(key.reveal())?);
+        }
+        self.prove(&mut headers, (&Method::POST, &uri), None)?;
+        let mut content = Content::Whole(form);
+        if let Some(signing) = &config.signing {
+            let key = config.key.key().await?;
+            let moment = Moment::now(config.clock.now(), &*config.entropy)?;
+            let call = Call { method: &Method::POST, uri: &uri, content: content.signed() };
+            signing.sign(&mut headers, call, &key, moment).await?;
+        }
+        let mut request = Request::new(content.attach());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let exchange = async {
+            let (parts, body) = self.carry(request).await?.into_parts();
+            let text = read_at_most(body, token::MOST_BYTES).await;
+            let text = text.map_err(|source| ClientError::Transport { sent: true, source })?;
+            Ok(Response::from_parts(parts, text))
+        };
+        let late = |source| ClientError::Transport { sent: true, source: BoxError::from(source) };
+        tokio::time::timeout(token::LIMIT, exchange).await.map_err(late)?
+    }
+}

@@ -4,6 +4,7 @@
 
 pub mod answers;
 pub mod batch;
+pub mod content;
 pub mod error;
 pub mod exposure;
 pub mod head;

@@ -19,6 +19,7 @@ pub mod certificate;
 pub mod clock;
 pub mod direct_use;
 pub mod dpop;
+pub mod estimate;
 pub mod grant;
 pub mod id;
 pub mod jose;

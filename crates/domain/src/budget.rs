@@ -76,7 +76,8 @@ pub enum BudgetMode {
     /// The most that it can cost: the limit is never passed.
     #[default]
     Strict,
-    /// What it will likely cost: the limit can be passed by at most what the calls in flight can cost beyond that.
+    /// What it will likely cost, by the calls before it: the limit can be passed by at most what the calls in flight can
+    /// cost beyond that.
     Expected,
 }
 

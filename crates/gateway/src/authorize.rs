@@ -29,7 +29,7 @@ use crate::{
     refuse::Refusal,
     worker::Shared,
 };
-pub use payload::{Payload, betas};
+pub use payload::{MessageFacts, Payload, betas};
 
 /// A request that may be made.
 #[derive(Debug)]

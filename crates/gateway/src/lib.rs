@@ -14,6 +14,7 @@ mod headers;
 mod jobs;
 pub mod listen;
 pub mod metrics;
+mod outlook;
 mod own;
 pub mod path;
 mod pipeline;

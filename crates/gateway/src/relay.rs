@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod early;
+pub mod guard;
 pub mod minted;
 pub mod outflow;
 pub mod plain;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use claviger_claude_wire::{
     answers::Answer,
     price::{Call, CallKind, Unbounded},
+    usage::MessageSummary,
 };
 use claviger_domain::{
-    budget::{Ask, BudgetSubject, Charge, Cover, OverBudget},
+    budget::{Ask, BudgetMode, BudgetSubject, Charge, Cover, OverBudget},
     clock::{EntropyError, Timestamp},
     id::{IntentId, KeyId, RequestId},
     ledger::{Intent, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
@@ -23,6 +24,7 @@ use claviger_service::{
     budgets::Held,
     grants::LiveGrant,
     recorder::{Receipt, Slot},
+    refusals::RefusalSubject,
 };
 use tokio::time::Instant;
 
@@ -30,11 +32,12 @@ use crate::{
     admit::{Admission, wait_secs},
     authorize::{Payload, Permit, betas},
     metrics::method_label,
+    outlook::Outlook,
     path::Operation,
     prove::Signed,
     refuse::{Cap, Refusal},
     settle::{Bill, Ending, estimate},
-    tokens::counted,
+    tokens::{counted, counted_input},
     worker::{Shared, Worker},
 };
 
@@ -85,6 +88,8 @@ pub struct Lease {
     reservation: PicoUsd,
     /// What budgets hold back for it; `None`: none does.
     held: Option<Held>,
+    /// What it will likely cost; `None`: no budget asks.
+    outlook: Option<Box<Outlook>>,
     /// The periods of budgets that it counts against.
     charges: Vec<Charge>,
     /// The last attempt may have reached the provider.
@@ -107,6 +112,22 @@ pub enum ReserveError {
 
 /// What a refused caller reads.
 fn over_text(over: &OverBudget, now: Timestamp) -> String {
+    let (needed, left) = (usd_text(over.needed), usd_text(over.left.max(0)));
+    let costs = match over.record.mode {
+        BudgetMode::Strict => "can cost up to",
+        BudgetMode::Expected => "will cost at least",
+    };
+    let (which, until) = (which_budget(over), until(over, now));
+    format!("This request would exceed {which}: it {costs} ${needed}, and ${left} is left {until}.")
+}
+
+/// What a caller reads whose answer is ended.
+fn ended_text(over: &OverBudget, now: Timestamp) -> String {
+    let (which, until) = (which_budget(over), until(over, now));
+    format!("The answer was ended here, because it would exceed {which}: nothing is left {until}.")
+}
+
+fn which_budget(over: &OverBudget) -> String {
     let record = &over.record;
     let whose = match &record.subject {
         BudgetSubject::Key(_) => "your key's budget",
@@ -114,17 +135,15 @@ fn over_text(over: &OverBudget, now: Timestamp) -> String {
         BudgetSubject::Workspace(_) => "your workspace's budget",
         BudgetSubject::All => "the budget of this gateway",
     };
-    let (limit, needed) = (usd_text(i128::from(record.limit.as_pico())), usd_text(over.needed));
-    let left = usd_text(over.left.max(0));
-    let period = record.calendar.period();
-    let until = match over.window.end {
+    let limit = usd_text(i128::from(record.limit.as_pico()));
+    format!("{whose} of ${limit} per {}", record.calendar.period().as_str())
+}
+
+fn until(over: &OverBudget, now: Timestamp) -> String {
+    match over.window.end {
         Some(end) => format!("until it begins anew in {} s", wait_secs(now, end)),
         None => "and it does not begin anew".to_owned(),
-    };
-    format!(
-        "This request would exceed {whose} of ${limit} per {}: it can cost up to ${needed}, and ${left} is left {until}.",
-        period.as_str()
-    )
+    }
 }
 
 /// Whose budgets the call counts against: those of the key's line and of the line above a child, whichever key of
@@ -151,15 +170,15 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Result
     };
     let Admission { admitted, slot } = admission;
     let held = match ask(shared, permit, &party) {
-        Ok((worst, None)) => Ok((worst, None)),
-        Ok((worst, Some(ask))) => {
+        Ok(Asked { worst, ask: None, .. }) => Ok((worst, None, None)),
+        Ok(Asked { worst, ask: Some(ask), outlook }) => {
             let (payer, parent) = payer(live, &party);
             let held = shared.services.budgets.reserve(&payer, parent.as_ref(), ask, head.at);
-            held.map(|held| (worst, held)).map_err(|over| ReserveError::OverBudget(over, head.at))
+            held.map(|held| (worst, held, outlook)).map_err(|over| ReserveError::OverBudget(over, head.at))
         }
         Err(error) => Err(error),
     };
-    let (worst, held) = match held {
+    let (worst, held, outlook) = match held {
         Ok(found) => found,
         Err(error) => {
             admitted.refused();
@@ -194,12 +213,23 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Result
         reservation: worst,
         charges: held.as_ref().map(|held| held.charges().to_vec()).unwrap_or_default(),
         held,
+        outlook,
         sent: false,
     })
 }
 
+/// What a call needs.
+struct Asked {
+    /// The most that it can cost.
+    worst: PicoUsd,
+    /// What to ask of budgets, if it counts against any.
+    ask: Option<Ask>,
+    /// What it will likely cost, if one of them asks.
+    outlook: Option<Box<Outlook>>,
+}
+
 /// The most that the call can cost; and what to ask of budgets, if it counts against any.
-fn ask(shared: &Shared, permit: &Permit, party: &Party) -> Result<(PicoUsd, Option<Ask>), ReserveError> {
+fn ask(shared: &Shared, permit: &Permit, party: &Party) -> Result<Asked, ReserveError> {
     let (live, head) = (&permit.caller.live, &permit.head);
     let cover = match party.class {
         KeyClass::Live if shared.services.budgets.any() => {
@@ -239,18 +269,29 @@ fn ask(shared: &Shared, permit: &Permit, party: &Party) -> Result<(PicoUsd, Opti
             (0, None)
         }
     };
-    match bounded {
-        None => Ok((PicoUsd::saturating(worst), None)),
-        Some(Ok(ceiling)) => {
-            let ceiling = PicoUsd::saturating(ceiling);
-            Ok((ceiling, Some(Ask::at_most(ceiling))))
+    let worst = match bounded {
+        None => {
+            return Ok(Asked { worst: PicoUsd::saturating(worst), ask: None, outlook: None });
         }
-        Some(Err(unbounded)) if cover == Cover::Hard => Err(unbounded.into()),
-        Some(Err(_)) => {
-            let worst = PicoUsd::saturating(worst);
-            Ok((worst, Some(Ask::at_most(worst))))
-        }
+        Some(Ok(ceiling)) => PicoUsd::saturating(ceiling),
+        Some(Err(unbounded)) if cover == Cover::Hard => return Err(unbounded.into()),
+        Some(Err(_)) => PicoUsd::saturating(worst),
+    };
+    let outlook = outlook(shared, permit, party, worst);
+    let ask = outlook.as_ref().map(|outlook| outlook.ask(&shared.services.budgets));
+    Ok(Asked { worst, ask: Some(ask.unwrap_or(Ask::at_most(worst))), outlook })
+}
+
+/// What a message will likely cost, where a budget in expected mode asks. Batches are billed long after they are made:
+/// the most is held back for them.
+fn outlook(shared: &Shared, permit: &Permit, party: &Party, worst: PicoUsd) -> Option<Box<Outlook>> {
+    let (payer, parent) = payer(&permit.caller.live, party);
+    let Payload::Message { body, facts } = &permit.payload else { return None };
+    if !shared.services.budgets.expects(&payer, parent.as_ref()) {
+        return None;
     }
+    let at = permit.head.at;
+    Outlook::of_message(&shared.prices.load(), (facts, &body.bytes), parent.unwrap_or(payer.key), worst, at)
 }
 
 impl Lease {
@@ -284,11 +325,51 @@ impl Lease {
         self.admitted.as_ref().map(|a| a.headrooms).unwrap_or_default()
     }
 
-    /// The provider has said how many input tokens the call takes.
-    pub fn learn_input(&mut self, input: u64) {
+    /// The provider has said what it read.
+    pub fn learn_input(&mut self, message: &MessageSummary) {
         if let Some(admitted) = &mut self.admitted {
-            admitted.learn_input(input, self.shared.clock.now());
+            admitted.learn_input(counted_input(&message.usage), self.shared.clock.now());
         }
+        if let Some(outlook) = &self.outlook {
+            outlook.learn_input(&self.shared.services.budgets, &self.shared.prices.load(), message);
+        }
+    }
+
+    /// The answer came to its end.
+    pub fn learn_output(&self, message: &MessageSummary) {
+        if let Some(outlook) = &self.outlook {
+            outlook.learn_output(&self.shared.services.budgets, &self.shared.prices.load(), message);
+        }
+    }
+
+    /// What an output token of the model that was asked costs, in pico-dollars, where a budget asks what the call will
+    /// likely cost.
+    #[must_use]
+    pub fn output_pico(&self) -> i128 {
+        self.outlook.as_ref().map(|outlook| outlook.output_pico()).unwrap_or_default()
+    }
+
+    /// What the call may cost before [`Lease::stretch`] must be asked; `None`: all that it can.
+    #[must_use]
+    pub fn room(&self) -> Option<i128> {
+        self.held.as_ref().and_then(Held::room)
+    }
+
+    /// Holds back as much as the call has come to, and `ahead` as far as that is left.
+    ///
+    /// # Errors
+    /// [`OverBudget`]: not as much is left as it has come to.
+    pub fn stretch(&mut self, come_to: PicoUsd, ahead: PicoUsd) -> Result<(), Box<OverBudget>> {
+        self.held.as_mut().map_or(Ok(()), |held| held.stretch(come_to, ahead))
+    }
+
+    /// What a caller reads whose answer is ended because nothing is left; counted as a refusal.
+    #[must_use]
+    pub fn ended_by(&self, over: &OverBudget) -> String {
+        let now = self.shared.clock.now();
+        let subject = RefusalSubject::Key(self.live.grant.key.public_id);
+        self.shared.services.refusals.count("budget_stream", subject, now);
+        ended_text(over, now)
     }
 
     /// The key's places are free, and limits count what the call took: all that was held for it, where nobody can tell.
@@ -424,7 +505,9 @@ impl Lease {
         let Some(held) = self.held.take() else { return Ok(()) };
         held.settle(cost);
         let (payer, parent) = payer(&self.live, &self.particulars.party);
-        let ask = Ask::at_most(self.reservation);
+        let budgets = &self.shared.services.budgets;
+        let ask = self.outlook.as_ref().map(|outlook| outlook.ask(budgets));
+        let ask = ask.unwrap_or(Ask::at_most(self.reservation));
         let now = self.shared.clock.now();
         let again = self.shared.services.budgets.reserve(&payer, parent.as_ref(), ask, now);
         self.held = again.map_err(|over| ReserveError::OverBudget(over, now))?;

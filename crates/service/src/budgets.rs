@@ -23,6 +23,7 @@ use claviger_domain::{
 };
 use serde_json::{Value, json};
 
+use self::learning::Learning;
 use crate::{Caller, ServiceError, digests, lock::lock};
 
 /// Shares that were reached and not yet told, at most.
@@ -98,6 +99,9 @@ struct Inner {
     any: AtomicBool,
     batches: Mutex<HashMap<String, Batch>>,
     crossed: Mutex<VecDeque<Crossed>>,
+    /// There is one in expected mode: without one nothing is learned.
+    expects: AtomicBool,
+    learning: Learning,
 }
 
 /// What is held back for a batch that is not billed yet.
@@ -145,19 +149,20 @@ impl Held {
         &self.charges
     }
 
-    /// What may be spent before [`Held::extend`] must be asked, in pico-dollars; `None`: no hard budget binds.
+    /// What may be spent before [`Held::stretch`] must be asked, in pico-dollars; `None`: the call cannot cost more than
+    /// is held back for it.
     #[must_use]
     pub fn room(&self) -> Option<i128> {
         self.holds.as_ref().and_then(Holds::room)
     }
 
-    /// Holds back more.
+    /// Holds back as much as the call has come to, and `ahead` for what comes next as far as that is left.
     ///
     /// # Errors
-    /// [`OverBudget`]; what was held back stays.
-    pub fn extend(&mut self, more: PicoUsd) -> Result<(), Box<OverBudget>> {
+    /// [`OverBudget`]: not as much is left as it has come to; what was held back stays.
+    pub fn stretch(&mut self, come_to: PicoUsd, ahead: PicoUsd) -> Result<(), Box<OverBudget>> {
         let Some(holds) = &mut self.holds else { return Ok(()) };
-        lock(&self.budgets.0.book).extend(holds, more).map_err(Box::new)
+        lock(&self.budgets.0.book).stretch(holds, come_to, ahead).map_err(Box::new)
     }
 
     /// Books what the call has cost, and gives the rest back.
@@ -201,8 +206,11 @@ impl Budgets {
             any: AtomicBool::new(false),
             batches: Mutex::default(),
             crossed: Mutex::default(),
+            expects: AtomicBool::new(false),
+            learning: Learning::default(),
         }));
         budgets.reload().await?;
+        budgets.begin_learning().await?;
         let held = budgets.0.deps.store.held_batches().await?;
         let mut book = lock(&budgets.0.book);
         let mut batches = lock(&budgets.0.batches);
@@ -219,7 +227,7 @@ impl Budgets {
 
     /// Reads what others may have changed.
     pub(crate) async fn reload(&self) -> Result<(), ServiceError> {
-        let Inner { deps, book, any, reading, .. } = &*self.0;
+        let Inner { deps, book, any, expects, reading, .. } = &*self.0;
         let _one = reading.lock().await;
         let records = deps.store.budgets().await?;
         let now = deps.clock.now();
@@ -230,6 +238,7 @@ impl Budgets {
         let totals = deps.store.budget_totals(&new).await?;
         let settled: HashMap<BudgetId, i128> = new.into_iter().map(|c| c.budget).zip(totals).collect();
         any.store(!records.is_empty(), Ordering::Release);
+        expects.store(records.iter().any(|r| r.mode == BudgetMode::Expected), Ordering::Release);
         let mut book = lock(book);
         for id in known.keys().filter(|id| !records.iter().any(|r| r.id == **id)) {
             book.remove(id);
@@ -275,6 +284,12 @@ impl Budgets {
     #[must_use]
     pub fn cover(&self, party: &Party, parent: Option<&KeyId>) -> Cover {
         if self.any() { lock(&self.0.book).cover(party, parent) } else { Cover::None }
+    }
+
+    /// Whether calls of this party count against a budget that holds back what they will likely cost.
+    #[must_use]
+    pub fn expects(&self, party: &Party, parent: Option<&KeyId>) -> bool {
+        self.0.expects.load(Ordering::Acquire) && lock(&self.0.book).expects(party, parent)
     }
 
     /// The periods of budgets that a batch's results count against.
@@ -326,7 +341,8 @@ impl Budgets {
         untold.drain(..beyond);
     }
 
-    /// Whether a wish would loosen the budget that there is: a higher ceiling, one that refuses nobody, other periods.
+    /// Whether a wish would loosen the budget that there is: a higher ceiling, one that refuses nobody or can be passed,
+    /// other periods.
     ///
     /// # Errors
     /// [`ServiceError::Unavailable`].
@@ -335,6 +351,7 @@ impl Budgets {
         Ok(known.is_some_and(|known| {
             wish.limit > known.limit
                 || (known.hard && !wish.hard)
+                || (known.mode == BudgetMode::Strict && wish.mode == BudgetMode::Expected)
                 || wish.zone.as_deref().is_some_and(|zone| zone != known.calendar.zone())
         }))
     }
@@ -379,10 +396,6 @@ impl Budgets {
         let version = known.as_ref().map_or(0, |record| record.version);
         if expected_version.is_some_and(|expected| expected != version) {
             return Err(ServiceError::Stale { what: "budget", version });
-        }
-        if wish.mode == BudgetMode::Expected {
-            let why = "`expected` is not offered: every budget holds back the most that a call can cost";
-            return Err(invalid("mode", why));
         }
         if wish.limit < PicoUsd::ZERO {
             return Err(invalid("limit_pusd", "a budget is not less than nothing"));
@@ -530,6 +543,7 @@ pub(crate) fn as_json(record: &BudgetRecord) -> Value {
     })
 }
 
+mod learning;
 mod telling;
 
 #[cfg(test)]

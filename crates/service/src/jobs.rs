@@ -191,7 +191,9 @@ impl Jobs {
         // Notices go out, each channel by itself.
         let deliveries = tracker.spawn(deliveries.run(tracker.clone(), stop.clone()));
         // Shares of budgets that were reached are told.
-        let telling = tracker.spawn(budgets.tell(notices, stop.clone()));
+        let telling = tracker.spawn(budgets.clone().tell(notices, stop.clone()));
+        // What calls will likely cost is known at the next start, too.
+        let learning = tracker.spawn(budgets.keep_learning(stop.clone()));
         // Rows older than the retention go; their totals and leaves stay.
         let retention = tracker.spawn(retention.run(stop.clone()));
         // Nonces are forgotten once nothing can be sent again with them.
@@ -203,7 +205,10 @@ impl Jobs {
                 () = tokio::time::sleep(REFUSALS) => refusals.flush(clock.now(), false).await,
             }
         }
-        for job in [feed, signing, disk, certifying, scheduler, deliveries, telling, retention, forgetting] {
+        let loops = [
+            feed, signing, disk, certifying, scheduler, deliveries, telling, learning, retention, forgetting,
+        ];
+        for job in loops {
             if let Err(error) = job.await {
                 tracing::error!(%error, "a background loop ended badly");
             }

@@ -12,7 +12,7 @@ use claviger_domain::{
     money::{PICO_PER_USD, PicoUsd},
     ports::{
         StoreError,
-        budgets::{BudgetStore, HeldBatch, NewBudget},
+        budgets::{BudgetStore, HeldBatch, Learned, NewBudget},
     },
     tenancy::{BatchHold, Resource},
 };
@@ -44,6 +44,10 @@ statements! {
             VALUES ($1, $2, $3, 0, 0) ON CONFLICT (batch) DO NOTHING";
     SPEND = "UPDATE batch_holds SET spent_usd = spent_usd + $2, spent_rest_pusd = spent_rest_pusd + $3 \
              WHERE batch = $1";
+    LEARNED = "SELECT key_id AS id, model, known, learned_us FROM learned_costs ORDER BY learned_us DESC LIMIT $1";
+    LEARN = "INSERT INTO learned_costs (key_id, model, known, learned_us) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (key_id, model) DO UPDATE SET known = excluded.known, learned_us = excluded.learned_us";
+    UNLEARN = "DELETE FROM learned_costs WHERE learned_us < $1";
 }
 
 /// What periods have cost more.
@@ -120,6 +124,22 @@ impl BudgetStore for Database {
     async fn held_batches(&self) -> Result<Vec<HeldBatch>, StoreError> {
         held(&self.db).await
     }
+
+    async fn learned(&self, limit: u32) -> Result<Vec<Learned>, StoreError> {
+        let rows = self.db.rows(LEARNED, args![i64::from(limit)]).await?;
+        // What a later release has written, or cannot be read, is learned again.
+        Ok(rows.iter().filter_map(|row| learned(row).ok()).collect())
+    }
+
+    async fn keep_learned(&self, learned: &[Learned], before: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        for Learned { key, model, known, at } in learned {
+            let Ok(known) = serde_json::to_string(known) else { continue };
+            tx.execute(LEARN, args![key.as_str(), model.as_str(), known, *at]).await?;
+        }
+        tx.execute(UNLEARN, args![before]).await?;
+        Ok(tx.commit().await?)
+    }
 }
 
 /// Totals, and rows that no total holds yet, of one state of the database.
@@ -175,6 +195,15 @@ fn budget(row: &Row) -> Result<BudgetRecord, Unreadable> {
         created_at: row.time("created_us")?,
         dropped_at: row.opt_time("dropped_us")?,
         version: row.int("version")?,
+    })
+}
+
+fn learned(row: &Row) -> Result<Learned, Unreadable> {
+    Ok(Learned {
+        key: row.parsed("id", |t| KeyId::parse(t).ok())?,
+        model: row.text("model")?.to_owned(),
+        known: serde_json::from_str(row.text("known")?).map_err(|_| Unreadable("known"))?,
+        at: row.time("learned_us")?,
     })
 }
 

@@ -37,6 +37,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("working_keys", include_str!("../migrations/0018_working_keys.sql")),
     ("budgets", include_str!("../migrations/0019_budgets.sql")),
     ("limits", include_str!("../migrations/0020_limits.sql")),
+    ("learned", include_str!("../migrations/0022_learned.sql")),
 ];
 
 statements! {

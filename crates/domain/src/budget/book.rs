@@ -1,5 +1,21 @@
 //! The book of a node: what of each budget is settled and what is held back by calls in flight. A call holds back from
 //! all budgets that it counts against, or from none.
+//!
+//! # By how much a budget can be passed
+//!
+//! In one period of one budget let S be what is settled, R what calls in flight hold back, and B what they can cost beyond
+//! that: for each the most that it can cost, less what it holds back. In strict mode a call holds the most back, so B is
+//! nothing. Of all that happens to a call only its beginning makes S + R + B larger, by the most that it can cost:
+//!
+//! - what it spends moves from R, and when that is used up from B, to S;
+//! - what it holds back more when it needs more moves from B to R;
+//! - what is left when it ends leaves R and B.
+//!
+//! So at every moment, if L is the limit: what will be settled once all calls that are in flight now have ended is at most
+//! S + R + B, and passes the limit by at most S + R + B − L. That is [`Standing::overshoot_bound`]. A call begins only
+//! while something is left of a hard budget, and holds back no more than is left: S + R does not pass L by it, and in
+//! strict mode, where B is nothing, never does. Lowering the limit raises the bound by as much as is spent and held back
+//! already.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +33,10 @@ use crate::{
 /// What a call can cost, before it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
-    /// What it will likely cost: held back by budgets in expected mode. Never more than the worst.
+    /// What it will hardly cost less than: where not as much is left of a budget in expected mode, it is refused. Never
+    /// more than what is likely.
+    pub least: PicoUsd,
+    /// What it will likely cost: held back by budgets in expected mode, if they have as much. Never more than the worst.
     pub likely: PicoUsd,
     /// The most that it can cost: held back by budgets in strict mode.
     pub worst: PicoUsd,
@@ -27,7 +46,7 @@ impl Ask {
     /// A call of which only the most is known.
     #[must_use]
     pub const fn at_most(worst: PicoUsd) -> Self {
-        Self { likely: worst, worst }
+        Self { least: worst, likely: worst, worst }
     }
 }
 
@@ -74,11 +93,11 @@ impl Holds {
         self.0.iter().map(|hold| Charge { budget: hold.record.id.clone(), window: hold.window })
     }
 
-    /// The least that is held back by a hard budget and not yet spent: what may be spent before [`Book::extend`] must
-    /// be asked. `None`: no hard budget binds.
+    /// The least that is held back by a hard budget which does not hold back the most that the call can cost: what may
+    /// be spent before [`Book::stretch`] must be asked. `None`: the call cannot cost more than is held back for it.
     #[must_use]
     pub fn room(&self) -> Option<i128> {
-        self.0.iter().filter(|hold| hold.record.hard).map(|hold| hold.held).min()
+        self.0.iter().filter(|hold| hold.record.hard && hold.beyond > 0).map(|hold| hold.held).min()
     }
 }
 
@@ -141,7 +160,7 @@ pub struct Standing {
     pub reserved: i128,
     /// What is left; never less than nothing.
     pub left: i128,
-    /// By how much the limit can be passed by the calls that are in flight now.
+    /// By how much the limit is passed at most once the calls that are in flight now have ended.
     pub overshoot_bound: i128,
 }
 
@@ -184,12 +203,27 @@ impl Entry {
         i128::from(self.record.limit.as_pico()) - account.settled - account.reserved
     }
 
-    fn need(&self, ask: Ask) -> (i128, i128) {
-        let (likely, worst) = (i128::from(ask.likely.as_pico()), i128::from(ask.worst.as_pico()));
+    /// What must be left for a call.
+    fn need(&self, ask: Ask) -> i128 {
+        let worst = i128::from(ask.worst.as_pico());
         match self.record.mode {
-            BudgetMode::Strict => (worst, 0),
-            BudgetMode::Expected if likely < worst => (likely, worst - likely),
-            BudgetMode::Expected => (worst, 0),
+            BudgetMode::Strict => worst,
+            // Something must be left for anything that can cost something.
+            BudgetMode::Expected => i128::from(ask.least.as_pico()).max(1).min(worst),
+        }
+    }
+
+    /// What is held back for a call for which enough is left, and what it can cost beyond that.
+    fn share(&self, ask: Ask) -> (i128, i128) {
+        let worst = i128::from(ask.worst.as_pico());
+        let likely = i128::from(ask.likely.as_pico()).min(worst);
+        match (self.record.mode, self.record.hard) {
+            (BudgetMode::Strict, _) => (worst, 0),
+            (BudgetMode::Expected, false) => (likely, worst - likely),
+            (BudgetMode::Expected, true) => {
+                let held = likely.min(self.left()).max(0);
+                (held, worst - held)
+            }
         }
     }
 
@@ -280,6 +314,13 @@ impl Book {
         ids.flatten().cloned().collect()
     }
 
+    /// Whether a call of this party counts against a budget that holds back what it will likely cost.
+    #[must_use]
+    pub fn expects(&self, party: &Party, parent: Option<&KeyId>) -> bool {
+        let expects = |id: &BudgetId| self.entries.get(id).map(|entry| entry.record.mode);
+        self.of(party, parent).iter().any(|id| expects(id) == Some(BudgetMode::Expected))
+    }
+
     /// Whether a call of this party counts against any budget, and whether against a hard one.
     #[must_use]
     pub fn cover(&self, party: &Party, parent: Option<&KeyId>) -> Cover {
@@ -314,7 +355,7 @@ impl Book {
         for id in &ids {
             let Some(entry) = self.entries.get_mut(id) else { continue };
             entry.roll(now);
-            let ((needed, _), left) = (entry.need(ask), entry.left());
+            let (needed, left) = (entry.need(ask), entry.left());
             if entry.record.hard
                 && needed > left
                 && short.as_ref().is_none_or(|other| left - needed < other.left - other.needed)
@@ -329,7 +370,7 @@ impl Book {
         let mut holds = Vec::with_capacity(ids.len());
         for id in &ids {
             let Some(entry) = self.entries.get_mut(id) else { continue };
-            let (held, beyond) = entry.need(ask);
+            let (held, beyond) = entry.share(ask);
             let window = entry.window.start;
             let account = entry.accounts.entry(window).or_default();
             account.reserved += held;
@@ -352,29 +393,34 @@ impl Book {
         Holds(holds)
     }
 
-    /// Holds back more for a call that is under way.
+    /// Holds back as much as a call that is under way has come to by now, and `ahead` for what comes next, as far as that
+    /// is left.
     ///
     /// # Errors
-    /// [`OverBudget`]: a hard budget has not as much left; what was held back stays.
-    pub fn extend(&mut self, holds: &mut Holds, more: PicoUsd) -> Result<(), OverBudget> {
-        let more = i128::from(more.as_pico());
+    /// [`OverBudget`]: a hard budget has not as much left as the call has come to; what was held back stays.
+    pub fn stretch(&mut self, holds: &mut Holds, come_to: PicoUsd, ahead: PicoUsd) -> Result<(), OverBudget> {
+        let (come_to, ahead) = (i128::from(come_to.as_pico()), i128::from(ahead.as_pico()));
+        let left = |entry: &Entry, window: &Timestamp| {
+            let account = entry.accounts.get(window).copied().unwrap_or_default();
+            i128::from(entry.record.limit.as_pico()) - account.settled - account.reserved
+        };
         for hold in holds.0.iter().filter(|hold| hold.record.hard) {
             let Some(entry) = self.entries.get(&hold.record.id) else { continue };
-            let account = entry.accounts.get(&hold.window).copied().unwrap_or_default();
-            let left = i128::from(entry.record.limit.as_pico()) - account.settled - account.reserved;
-            if more > left {
+            let (needed, left) = (come_to - hold.held, left(entry, &hold.window));
+            if needed > 0 && needed > left {
                 let record = Arc::clone(&entry.record);
-                return Err(OverBudget { record, window: entry.window, needed: more, left });
+                return Err(OverBudget { record, window: entry.window, needed, left });
             }
         }
         for hold in &mut holds.0 {
             let Some(entry) = self.entries.get_mut(&hold.record.id) else { continue };
+            let left = if hold.record.hard { left(entry, &hold.window) } else { i128::MAX };
+            let more = (come_to + ahead - hold.held).min(hold.beyond).min(left).max(0);
             let account = entry.accounts.entry(hold.window).or_default();
-            let covered = more.min(hold.beyond);
             account.reserved += more;
-            account.beyond -= covered;
+            account.beyond -= more;
             hold.held += more;
-            hold.beyond -= covered;
+            hold.beyond -= more;
         }
         Ok(())
     }
@@ -439,11 +485,7 @@ impl Book {
         entry.roll(now);
         let Account { settled, reserved, beyond, .. } = entry.account();
         let left = entry.left();
-        // What is held back can be spent without passing the limit; what calls can cost beyond it first uses up the rest.
-        let overshoot_bound = match entry.record.mode {
-            BudgetMode::Strict => 0,
-            BudgetMode::Expected => (beyond - left.max(0)).max(0),
-        };
+        let overshoot_bound = (beyond - left).max(0);
         let (record, window) = (Arc::clone(&entry.record), entry.window);
         Some(Standing { record, window, settled, reserved, left: left.max(0), overshoot_bound })
     }

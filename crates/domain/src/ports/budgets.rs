@@ -5,6 +5,8 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::{
     budget::{BudgetRecord, BudgetSubject, Charge},
+    clock::Timestamp,
+    estimate::Estimator,
     id::KeyId,
     tenancy::BatchHold,
 };
@@ -31,6 +33,19 @@ pub struct HeldBatch {
     pub spent: i128,
 }
 
+/// What was learned of the calls of one key to one model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    /// The first key of the line.
+    pub key: KeyId,
+    /// The model, as it was asked for; at most 128 bytes.
+    pub model: String,
+    /// What was learned.
+    pub known: Estimator,
+    /// When it was learned from last.
+    pub at: Timestamp,
+}
+
 /// Budgets. Totals are exact up to the last group commit.
 #[async_trait]
 pub trait BudgetStore: Send + Sync + 'static {
@@ -42,4 +57,9 @@ pub trait BudgetStore: Send + Sync + 'static {
     async fn keys_of(&self, subject: &BudgetSubject) -> Result<Vec<KeyId>, StoreError>;
     /// Batches that hold money back.
     async fn held_batches(&self) -> Result<Vec<HeldBatch>, StoreError>;
+    /// What was learned of calls, what was learned from last first; at most `limit`. What cannot be read is left out.
+    async fn learned(&self, limit: u32) -> Result<Vec<Learned>, StoreError>;
+    /// Keeps what was learned in place of what was kept of the same keys and models, and forgets what nothing was
+    /// learned from since `before`.
+    async fn keep_learned(&self, learned: &[Learned], before: Timestamp) -> Result<(), StoreError>;
 }

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use claviger_claude_wire::price::PriceTable;
+use claviger_claude_wire::{price::PriceTable, usage::MessageSummary};
 use claviger_domain::ledger::{Outcome, RowFlags};
 use claviger_service::recorder::{RecordError, Slot};
 
@@ -69,10 +69,22 @@ impl Account {
         self.lease.as_ref()
     }
 
-    /// The provider has said how many input tokens the call takes.
-    pub fn learn_input(&mut self, input: u64) {
+    /// The lease, until it is settled, to be changed.
+    pub const fn lease_mut(&mut self) -> Option<&mut Lease> {
+        self.lease.as_mut()
+    }
+
+    /// The provider has said what it read.
+    pub fn learn_input(&mut self, message: &MessageSummary) {
         if let Some(lease) = &mut self.lease {
-            lease.learn_input(input);
+            lease.learn_input(message);
+        }
+    }
+
+    /// The answer came to its end.
+    pub fn learn_output(&self, message: &MessageSummary) {
+        if let Some(lease) = &self.lease {
+            lease.learn_output(message);
         }
     }
 

@@ -201,6 +201,8 @@ impl PlainRelay {
         match self.tap.finish() {
             Reading::Nothing => self.account.settle_billed(outcome, None, ""),
             Reading::Message(message) if message.has_usage => {
+                self.account.learn_input(&message);
+                self.account.learn_output(&message);
                 let bill = self.account.lease().map(|lease| {
                     let p = lease.particulars();
                     let prices = lease.shared().prices.load();

@@ -14,11 +14,15 @@ use claviger_claude_wire::{
     error::{ErrorBody, ErrorType, PING_EVENT},
     sse::{Ended, StreamTap},
 };
-use claviger_domain::{key::OnDisconnect, ledger::Outcome};
+use claviger_domain::{
+    budget::OverBudget,
+    key::OnDisconnect,
+    ledger::{Outcome, RowFlags},
+};
 use claviger_service::grants::CutSignal;
 
-use super::{account::Account, outflow::Outflow, silence::Silence, source::Source};
-use crate::{reply::Aborted, settle::bill_stream, tokens::counted_input};
+use super::{account::Account, guard::Guard, outflow::Outflow, silence::Silence, source::Source};
+use crate::{reply::Aborted, settle::bill_stream};
 
 /// A stream on its way.
 pub struct StreamRelay {
@@ -37,10 +41,23 @@ pub struct StreamRelay {
     settings: StreamKind,
     /// The provider has said how many input tokens it takes.
     has_told_input: bool,
+    /// Sees to it that what the stream comes to is held back; `None`: all that it can cost is.
+    guard: Option<Guard>,
+    /// Not as much is left as the stream has come to: it ends with the next event.
+    over: Option<Box<OverBudget>>,
     /// Why the client does not get it all.
     gone: Option<Outcome>,
     /// What is told after all that may go has gone.
     failed: Option<Aborted>,
+}
+
+/// What the record of a stream says that was ended for want of money.
+const BUDGET: &str = "budget";
+
+/// An event of ours that ends a stream.
+fn event(kind: ErrorType, message: &str) -> Bytes {
+    let error = ErrorBody { kind, message, error_code: None, oauth_error: None, request_id: None };
+    Bytes::from(error.to_sse())
 }
 
 /// What kind of stream it is.
@@ -75,6 +92,8 @@ impl StreamRelay {
         Self {
             source,
             tap: StreamTap::new(),
+            guard: account.lease().filter(|_| settings.is_message).and_then(Guard::for_call),
+            over: None,
             account,
             cut,
             out: Outflow::default(),
@@ -143,6 +162,7 @@ impl StreamRelay {
             Poll::Ready(Some(Ok(data))) => {
                 self.silence.ends();
                 self.take(data);
+                self.watch()?;
             }
             Poll::Ready(Some(Err(error))) => {
                 self.break_off(Outcome::UpstreamCut, Aborted::Upstream(error.to_string()))?;
@@ -188,7 +208,7 @@ impl StreamRelay {
         let message = &self.tap.meter().message;
         if message.has_usage && !self.has_told_input {
             self.has_told_input = true;
-            self.account.learn_input(counted_input(&message.usage));
+            self.account.learn_input(message);
         }
         let last = self.left.as_mut().is_some_and(|left| {
             *left = left.saturating_sub(data.len() as u64);
@@ -218,6 +238,7 @@ impl StreamRelay {
         match self.tap.meter().ended {
             None => {}
             Some(Ended::Stop) => {
+                self.account.learn_output(&self.tap.meter().message);
                 self.settle(Outcome::Completed, "");
                 self.phase = Phase::Recording;
             }
@@ -226,6 +247,40 @@ impl StreamRelay {
                 self.phase = Phase::Recording;
             }
         }
+    }
+
+    /// Looks whether what the stream has come to is held back. If not as much is left, the client gets no more of it.
+    fn watch(&mut self) -> Result<(), Aborted> {
+        if self.phase != Phase::Flowing || self.gone.is_some() {
+            return Ok(());
+        }
+        let (Some(guard), Some(lease)) = (&mut self.guard, self.account.lease_mut()) else { return Ok(()) };
+        if self.over.is_none() {
+            self.over = guard.look(self.tap.meter(), lease).err();
+        }
+        let Some(over) = self.over.take_if(|_| self.held.is_empty() && self.tap.at_border()) else {
+            return Ok(());
+        };
+        let message = lease.ended_by(&over);
+        let drains = lease.live().grant.key.policy.on_disconnect == OnDisconnect::Drain;
+        self.gone = Some(Outcome::Cut);
+        let event = event(ErrorType::Billing, &message);
+        if self.settings.length.is_some() {
+            // Nothing can be put in.
+            self.settle(Outcome::Cut, BUDGET);
+            self.phase = Phase::Over;
+            return Err(Aborted::Cut);
+        }
+        if drains {
+            // It is read to its end for the record, which says what it has cost, once the client has gone with this.
+            self.out.push(event);
+            self.phase = Phase::Over;
+        } else {
+            self.settle(Outcome::Cut, BUDGET);
+            self.held.push_back(event);
+            self.phase = Phase::Closing;
+        }
+        Ok(())
     }
 
     fn settle(&mut self, outcome: Outcome, detail: &'static str) {
@@ -237,8 +292,14 @@ impl StreamRelay {
                 return (broken && self.settings.is_message).then(|| lease.guess(0));
             }
             let p = lease.particulars();
-            Some(bill_stream(&lease.shared().prices.load(), meter, p.model.as_deref(), p.at))
+            let mut bill = bill_stream(&lease.shared().prices.load(), meter, p.model.as_deref(), p.at);
+            if lease.is_bound() && bill.flags.has(RowFlags::ESTIMATED) {
+                // Characters may say more than the answer can have cost.
+                bill.cost = bill.cost.min(lease.reservation());
+            }
+            Some(bill)
         });
+        let detail = if self.gone == Some(Outcome::Cut) { BUDGET } else { detail };
         let outcome = self.gone.unwrap_or(outcome);
         self.account.settle_billed(outcome, bill, detail);
     }
@@ -258,9 +319,7 @@ impl StreamRelay {
                 (ErrorType::Api, "The upstream broke the stream off.")
             }
         };
-        let event =
-            ErrorBody { kind, message, error_code: None, oauth_error: None, request_id: None }.to_sse();
-        self.held.push_back(Bytes::from(event));
+        self.held.push_back(event(kind, message));
         self.phase = Phase::Closing;
         Ok(())
     }
@@ -288,7 +347,9 @@ impl StreamRelay {
         if relay.account.is_settled() {
             return;
         }
-        relay.gone = Some(Outcome::ClientGone);
+        // Whose answer was ended for want of money is done with it.
+        relay.gone.get_or_insert(Outcome::ClientGone);
+        relay.phase = Phase::Flowing;
         let drain = relay.account.lease().and_then(|lease| {
             let policy = lease.live().grant.key.policy.on_disconnect;
             (policy == OnDisconnect::Drain).then(|| lease.shared().tracker.clone())

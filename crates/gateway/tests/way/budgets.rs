@@ -1,23 +1,34 @@
 //! Ceilings on money, on a request's way.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
 use claviger_domain::{
     budget::{BudgetMode, BudgetSubject, Period, Standing},
+    key::OnDisconnect,
+    ledger::{Outcome, RowFlags},
     money::PicoUsd,
 };
 use claviger_service::{Caller, budgets::BudgetWish};
-use claviger_testkit::{Answer, RawServer};
+use claviger_testkit::{Answer, RawServer, eventually};
 
-use super::{COST, JSON, json_upstream, settled};
-use crate::house::{House, post};
+use super::{COST, DELTA, END, JSON, SSE_HEAD, START, chunk, json_upstream, settled};
+use crate::house::{House, Wish, post};
 
 fn set(house: &House, limit_pico: i64, hard: bool) {
+    set_in(house, limit_pico, hard, BudgetMode::Strict);
+}
+
+fn set_in(house: &House, limit_pico: i64, hard: bool, mode: BudgetMode) {
     let wish = BudgetWish {
         subject: BudgetSubject::Key(house.key_id.clone()),
         period: Period::Day,
         zone: None,
         limit: PicoUsd::new(i128::from(limit_pico)).unwrap(),
         hard,
-        mode: BudgetMode::Strict,
+        mode,
     };
     house.control.block_on(house.services.budgets.set(wish, None, &Caller::system())).unwrap();
 }
@@ -93,4 +104,112 @@ fn what_has_no_bound_is_refused_under_a_hard_budget_and_named() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("max_uses"), "{answer}");
     assert!(upstream.requests().is_empty());
+}
+
+/// What the input of the stream costs, and each of its output tokens.
+const INPUT: i64 = 10 * 4_000_000;
+const OUTPUT: i64 = 20_000_000;
+
+/// A stream of 64 characters, and of as many after a pause, which has used four tokens in the end.
+fn long_stream() -> RawServer {
+    RawServer::start(move |_| {
+        let deltas = chunk(&DELTA.repeat(8));
+        let (pause, end) = (Duration::from_millis(400), chunk(END) + "0\r\n\r\n");
+        Answer::bytes(SSE_HEAD).then(chunk(START) + &deltas).pause(pause).then(deltas).pause(pause).then(end)
+    })
+}
+
+#[test]
+fn a_stream_is_ended_with_an_event_when_nothing_is_left_of_an_expected_budget() {
+    let upstream = long_stream();
+    let house = House::before(&upstream.url());
+    set_in(&house, 5 * OUTPUT, true, BudgetMode::Expected);
+    let answer = house.send(&house.message(true)).until("0\r\n\r\n");
+    assert!(answer.contains("event: error\ndata: {\"type\":\"error\""), "{answer}");
+    assert!(
+        answer.contains("billing_error") && answer.contains("your key's budget of $0.0001 per day"),
+        "{answer}"
+    );
+    assert_eq!(answer.matches("12345678").count(), 8, "what had come before it has passed");
+    let row = settled(&house);
+    assert_eq!((row.outcome, row.detail.as_str(), row.usage.output_tokens), (Outcome::Cut, "budget", 16));
+    assert_eq!(row.cost.as_pico(), INPUT + 16 * OUTPUT);
+    assert!(row.flags.has(RowFlags::ESTIMATED));
+    let standing = standing(&house);
+    assert_eq!((standing.reserved, standing.left), (0, 0));
+    assert_eq!(standing.overshoot_bound, i128::from(INPUT + 11 * OUTPUT));
+    let refused = house.send(&house.message(true)).until("request_id");
+    assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("it will cost at least $"), "{refused}");
+}
+
+#[test]
+fn a_stream_that_is_ended_is_read_to_its_end_where_the_key_says_drain() {
+    let upstream = long_stream();
+    let mut wish = Wish::default();
+    wish.key.on_disconnect = OnDisconnect::Drain;
+    let house = House::with(&upstream.url(), wish);
+    set_in(&house, 5 * OUTPUT, true, BudgetMode::Expected);
+    let answer = house.send(&house.message(true)).until("0\r\n\r\n");
+    assert!(answer.contains("billing_error"), "{answer}");
+    assert!(house.store.rows().is_empty(), "the client need not wait for it");
+    let row = settled(&house);
+    assert_eq!((row.outcome, row.detail.as_str()), (Outcome::Cut, "budget"));
+    assert_eq!((row.cost.as_pico(), row.flags.has(RowFlags::ESTIMATED)), (COST, false));
+    assert_eq!((standing(&house).reserved, standing(&house).settled), (0, i128::from(COST)));
+}
+
+#[test]
+fn a_stream_under_a_strict_budget_is_never_ended_for_it() {
+    let upstream = long_stream();
+    let house = House::before(&upstream.url());
+    set_in(&house, 100_000_000_000_000, true, BudgetMode::Strict);
+    let answer = house.send(&house.message(true)).until("0\r\n\r\n");
+    assert!(answer.contains("message_stop") && !answer.contains("billing_error"), "{answer}");
+    assert_eq!(settled(&house).outcome, Outcome::Completed);
+}
+
+#[test]
+fn an_answer_that_is_no_stream_is_booked_at_what_it_costs_and_the_next_one_refused() {
+    let upstream = json_upstream();
+    let house = House::before(&upstream.url());
+    set_in(&house, COST - 1, true, BudgetMode::Expected);
+    let answer = house.send(&house.message(false)).until(JSON);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    settled(&house);
+    assert_eq!((standing(&house).settled, standing(&house).overshoot_bound), (i128::from(COST), 1));
+    let refused = house.send(&house.message(false)).until("request_id");
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
+fn an_expected_budget_holds_back_what_calls_before_have_cost() {
+    let calls = AtomicUsize::new(0);
+    let upstream = RawServer::start(move |_| {
+        let answer = Answer::ok("application/json", JSON);
+        match calls.fetch_add(1, Ordering::Relaxed) {
+            0..12 => answer,
+            _ => Answer::bytes("").pause(Duration::from_secs(1)).then(answer_text()),
+        }
+    });
+    let house = House::before(&upstream.url());
+    set_in(&house, 100_000_000_000_000, true, BudgetMode::Expected);
+    for call in 1..=12 {
+        house.send(&house.message(false)).until(JSON);
+        eventually("its row", Duration::from_secs(10), || (house.store.rows().len() == call).then_some(()));
+    }
+    let mut last = house.send(&house.message(false));
+    let held = eventually("what is held", Duration::from_secs(10), || {
+        Some(standing(&house).reserved).filter(|held| *held > 0)
+    });
+    let cost = i128::from(COST);
+    assert!((cost..cost * 13 / 10).contains(&held), "{held}");
+    last.until(JSON);
+}
+
+fn answer_text() -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{JSON}",
+        JSON.len()
+    )
 }

@@ -21,7 +21,7 @@ use claviger_domain::{
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
         LedgerStore, SealedSecret, Store, StoreError, UsageQuery, UsageTotal, UsedBy,
-        budgets::{BudgetStore, HeldBatch},
+        budgets::{BudgetStore, HeldBatch, Learned},
         signing::SigningStore,
     },
     proof::Proofs,
@@ -171,6 +171,12 @@ impl BudgetStore for MemoryStore {
     }
     async fn held_batches(&self) -> Result<Vec<HeldBatch>, StoreError> {
         Ok(Vec::new())
+    }
+    async fn learned(&self, _limit: u32) -> Result<Vec<Learned>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn keep_learned(&self, _learned: &[Learned], _before: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -1,10 +1,11 @@
 use claviger_domain::{
     clock::Timestamp,
+    estimate::{Content, Terms},
     id::{OwnerId, WorkspaceId},
     ledger::Group,
     money::PICO_PER_USD,
     notice::{Notice, NoticeRecord},
-    ports::notices::NoticeFilter,
+    ports::{budgets::BudgetStore, notices::NoticeFilter},
     token::KeyClass,
 };
 
@@ -186,10 +187,71 @@ async fn a_share_is_told_once_a_period_however_often_a_node_starts() {
     assert_eq!(told(&again).await, [(whose.clone(), 50), (whose.clone(), 50), (whose, 75)]);
 }
 
+/// Calls of 4,000 bytes that take 1,000 tokens and answer with 200.
+fn teach(house: &House, calls: usize) {
+    for _ in 0..calls {
+        house.services.budgets.learn(&party().key, "claude-opus-5-5", |known| {
+            known.learn_input(&CONTENT, 1_000, 5_000_000_000, &terms());
+            known.learn_output(200 * 25_000_000, &terms());
+        });
+    }
+}
+
+const CONTENT: Content = Content { units: [4_000, 0, 0, 0, 0, 0] };
+
+fn terms() -> Terms {
+    Terms { input_pico: 5_000_000, output_pico: 25_000_000, max_output: 8_192, worst: usd(1) }
+}
+
+fn likely(house: &House, model: &str) -> PicoUsd {
+    house.services.budgets.ask(&party().key, model, &CONTENT, &terms()).likely
+}
+
 #[tokio::test]
-async fn what_is_not_there_yet_is_refused_rather_than_pretended() {
+async fn what_was_learned_is_known_at_the_next_start() {
     let house = House::new().await;
+    assert_eq!(likely(&house, "claude-opus-5-5"), usd(1));
+    teach(&house, 20);
+    let known = likely(&house, "claude-opus-5-5");
+    assert!(known.as_pico() < 14_000_000_000, "{known}");
+    assert_eq!(likely(&house, "claude-haiku-5"), usd(1));
+    house.services.budgets.keep_learned().await.unwrap();
+    let again = House::on(Arc::clone(&house.store), Settings::default(), 8).await;
+    assert_eq!(likely(&again, "claude-opus-5-5"), known);
+}
+
+#[tokio::test]
+async fn what_could_not_be_kept_is_kept_the_next_time() {
+    let house = House::new().await;
+    teach(&house, 20);
+    house.store.set_down(true);
+    assert!(house.services.budgets.keep_learned().await.is_err());
+    house.store.set_down(false);
+    house.services.budgets.keep_learned().await.unwrap();
+    assert_eq!(house.store.learned(9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_budget_in_expected_mode_holds_back_what_is_likely() {
+    let house = House::new().await;
+    let budgets = &house.services.budgets;
+    assert!(!budgets.expects(&party(), None));
     let expected = BudgetWish { mode: BudgetMode::Expected, ..wish(usd(10)) };
-    let error = house.services.budgets.set(expected, None, &Caller::system()).await.unwrap_err();
-    assert!(matches!(error, ServiceError::Invalid { field: "mode", .. }), "{error}");
+    assert!(!budgets.would_loosen(&expected).await.unwrap());
+    budgets.set(wish(usd(10)), None, &Caller::system()).await.unwrap();
+    assert!(budgets.would_loosen(&expected).await.unwrap(), "it can be passed then");
+    budgets.set(expected, None, &Caller::system()).await.unwrap();
+    assert!(budgets.expects(&party(), None));
+    let ask = Ask { least: usd(1), likely: usd(4), worst: usd(9) };
+    let mut held = budgets.reserve(&party(), None, ask, house.clock.now()).unwrap().unwrap();
+    let standing = &budgets.standings(None)[0];
+    assert_eq!((standing.reserved, standing.overshoot_bound), (i128::from(usd(4).as_pico()), 0));
+    assert_eq!(held.room(), Some(i128::from(usd(4).as_pico())));
+    held.stretch(usd(5), usd(1)).unwrap();
+    assert_eq!(held.room(), Some(i128::from(usd(6).as_pico())));
+    let other = budgets.reserve(&party(), None, ask, house.clock.now()).unwrap().unwrap();
+    assert!(held.stretch(usd(7), usd(1)).is_err());
+    assert_eq!(budgets.standings(None)[0].overshoot_bound, i128::from(usd(8).as_pico()));
+    drop(other);
+    held.settle(usd(9));
 }

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use claviger_domain::{
     budget::{BudgetRecord, BudgetSubject, Charge},
+    clock::Timestamp,
     id::KeyId,
     ports::{
         StoreError,
-        budgets::{BudgetStore, HeldBatch, NewBudget},
+        budgets::{BudgetStore, HeldBatch, Learned, NewBudget},
     },
 };
 
@@ -17,6 +18,7 @@ use crate::lock::lock;
 pub(crate) struct BudgetState {
     records: Vec<BudgetRecord>,
     before: Vec<(Charge, i128)>,
+    learned: Vec<Learned>,
 }
 
 impl BudgetState {
@@ -87,5 +89,19 @@ impl BudgetStore for FakeStore {
             HeldBatch { batch, hold, spent }
         };
         Ok(held.map(batch).collect())
+    }
+
+    async fn learned(&self, _limit: u32) -> Result<Vec<Learned>, StoreError> {
+        self.up()?;
+        Ok(lock(&self.state).budgets.learned.clone())
+    }
+
+    async fn keep_learned(&self, learned: &[Learned], before: Timestamp) -> Result<(), StoreError> {
+        self.up()?;
+        let kept = &mut lock(&self.state).budgets.learned;
+        let same = |a: &Learned, b: &Learned| a.key == b.key && a.model == b.model;
+        kept.retain(|old| old.at >= before && !learned.iter().any(|new| same(old, new)));
+        kept.extend_from_slice(learned);
+        Ok(())
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use claviger_domain::{
     budget::{BudgetMode, BudgetRecord, BudgetSubject, Calendar, Charge, Period},
-    id::BudgetId,
+    estimate::{Content, Estimator, Terms},
+    id::{BudgetId, KeyId},
     ledger::{BatchItem, Group, LedgerRow},
     money::PicoUsd,
     ports::{
         Change, LedgerStore, Store, StoreError,
-        budgets::{BudgetStore, HeldBatch, NewBudget},
+        budgets::{BudgetStore, HeldBatch, Learned, NewBudget},
     },
     tenancy::{BatchHold, Resource, ResourceKind},
 };
@@ -24,6 +25,7 @@ on_both!(
     totals_of_budgets_are_exact_after_a_crash,
     what_is_held_for_batches_is_known_after_a_crash,
     an_intent_says_which_budgets_it_counts_against_after_a_crash,
+    what_was_learned_of_calls_is_kept_by_key_and_model,
 );
 
 fn record(id: &str, subject: BudgetSubject) -> BudgetRecord {
@@ -127,6 +129,30 @@ async fn what_is_held_for_batches_is_known_after_a_crash(place: Place) {
     assert_eq!(db.held_batches().await.unwrap(), held);
     db.batch_billed("msgbatch_1", at(3)).await.unwrap();
     assert!(db.held_batches().await.unwrap().is_empty());
+}
+
+async fn what_was_learned_of_calls_is_kept_by_key_and_model(place: Place) {
+    let db = place.open().await;
+    let terms = Terms { input_pico: 1, output_pico: 5, max_output: 9, worst: PicoUsd::MAX };
+    let learned = |key: &str, model: &str, calls: u64, at| {
+        let mut known = Estimator::default();
+        for call in 0..calls {
+            known.learn_input(&Content { units: [call * 100, 0, 0, 0, 0, 7] }, call * 30, 1_000, &terms);
+            known.learn_output(1_234, &terms);
+        }
+        Learned { key: KeyId::parse(key).unwrap(), model: model.to_owned(), known, at }
+    };
+    let first = learned("key_a", "claude-opus-5-5", 3, at(5));
+    let other = learned("key_a", "claude-haiku-5", 0, at(2));
+    db.keep_learned(&[other.clone(), first], at(0)).await.unwrap();
+    let later = learned("key_a", "claude-opus-5-5", 500, at(7));
+    db.keep_learned(std::slice::from_ref(&later), at(2)).await.unwrap();
+    drop(db);
+    let db = place.open().await;
+    assert_eq!(db.learned(9).await.unwrap(), [later.clone(), other]);
+    assert_eq!(db.learned(1).await.unwrap(), std::slice::from_ref(&later));
+    db.keep_learned(&[], at(3)).await.unwrap();
+    assert_eq!(db.learned(9).await.unwrap(), [later]);
 }
 
 async fn an_intent_says_which_budgets_it_counts_against_after_a_crash(place: Place) {

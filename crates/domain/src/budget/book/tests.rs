@@ -122,38 +122,85 @@ fn what_was_spent_before_a_budget_was_made_counts_and_is_not_told() {
     assert_eq!(told, [95, 100]);
 }
 
+fn expected(limit: i64) -> BudgetRecord {
+    BudgetRecord { mode: BudgetMode::Expected, ..record("bdg_all", BudgetSubject::All, limit) }
+}
+
+fn ask(least: i64, likely: i64, worst: i64) -> Ask {
+    Ask { least: pico(least), likely: pico(likely), worst: pico(worst) }
+}
+
+fn bound(book: &mut Book) -> i128 {
+    book.standing(&id("bdg_all"), Timestamp::from_secs(10)).unwrap().overshoot_bound
+}
+
 #[test]
 fn expected_mode_prints_by_how_much_calls_in_flight_can_pass_the_limit() {
     let mut book = Book::default();
     let now = Timestamp::from_secs(10);
-    book.put(
-        BudgetRecord { mode: BudgetMode::Expected, ..record("bdg_all", BudgetSubject::All, 100) },
-        now,
-        0,
-    );
-    let ask = Ask { likely: pico(50), worst: pico(70) };
-    let first = book.reserve(&party("a"), None, ask, now).unwrap();
-    let second = book.reserve(&party("a"), None, ask, now).unwrap();
-    assert!(book.reserve(&party("a"), None, ask, now).is_err());
-    assert_eq!(book.standing(&id("bdg_all"), now).unwrap().overshoot_bound, 40);
+    book.put(expected(100), now, 0);
+    let first = book.reserve(&party("a"), None, ask(20, 50, 70), now).unwrap();
+    assert_eq!(bound(&mut book), 0);
+    let second = book.reserve(&party("a"), None, ask(20, 50, 70), now).unwrap();
+    assert!(book.reserve(&party("a"), None, ask(1, 50, 70), now).is_err());
+    assert_eq!(bound(&mut book), 40);
     drop(book.settle(first, pico(70)));
+    assert_eq!(bound(&mut book), 40);
     drop(book.settle(second, pico(70)));
     let standing = book.standing(&id("bdg_all"), now).unwrap();
-    assert_eq!((standing.settled, standing.left, standing.overshoot_bound), (140, 0, 0));
+    assert_eq!((standing.settled, standing.left, standing.overshoot_bound), (140, 0, 40));
+}
+
+#[test]
+fn expected_mode_takes_a_call_while_its_least_is_left_and_holds_no_more_than_that() {
+    let mut book = Book::default();
+    let now = Timestamp::from_secs(10);
+    book.put(expected(100), now, 70);
+    let over = book.reserve(&party("a"), None, ask(31, 50, 90), now).unwrap_err();
+    assert_eq!((over.needed, over.left), (31, 30));
+    let holds = book.reserve(&party("a"), None, ask(20, 50, 90), now).unwrap();
+    assert_eq!((holds.room(), figures(&mut book, "bdg_all", 10)), (Some(30), (70, 30, 0)));
+    assert_eq!(bound(&mut book), 60);
+    assert!(book.reserve(&party("a"), None, ask(0, 0, 1), now).is_err(), "nothing is left");
+    drop(book.reserve(&party("a"), None, ask(0, 0, 0), now).unwrap());
+    drop(book.settle(holds, pico(25)));
+    assert_eq!(figures(&mut book, "bdg_all", 10), (95, 0, 5));
+}
+
+#[test]
+fn a_strict_budget_beside_an_expected_one_holds_the_most_back() {
+    let mut book = Book::default();
+    let now = Timestamp::from_secs(10);
+    book.put(expected(100), now, 0);
+    book.put(record("bdg_key", BudgetSubject::Key(party("a").key), 80), now, 0);
+    assert!(book.expects(&party("a"), None));
+    let mut holds = book.reserve(&party("a"), None, ask(1, 10, 60), now).unwrap();
+    assert_eq!(figures(&mut book, "bdg_key", 10), (0, 60, 20));
+    assert_eq!(figures(&mut book, "bdg_all", 10), (0, 10, 90));
+    book.stretch(&mut holds, pico(30), pico(0)).unwrap();
+    assert_eq!(figures(&mut book, "bdg_key", 10), (0, 60, 20));
+    assert_eq!(figures(&mut book, "bdg_all", 10), (0, 30, 70));
+    book.release(holds);
+    assert_eq!(figures(&mut book, "bdg_all", 10), (0, 0, 100));
 }
 
 #[test]
 fn a_stream_that_needs_more_gets_it_while_there_is_room() {
     let mut book = Book::default();
     let now = Timestamp::from_secs(10);
-    book.put(record("bdg_all", BudgetSubject::All, 100), now, 0);
-    let mut holds = book.reserve(&party("a"), None, worst(60), now).unwrap();
+    book.put(expected(100), now, 0);
+    let mut holds = book.reserve(&party("a"), None, ask(10, 60, 150), now).unwrap();
     assert_eq!(holds.room(), Some(60));
-    book.extend(&mut holds, pico(40)).unwrap();
-    let over = book.extend(&mut holds, pico(1)).unwrap_err();
+    book.stretch(&mut holds, pico(50), pico(5)).unwrap();
+    assert_eq!(holds.room(), Some(60));
+    book.stretch(&mut holds, pico(70), pico(20)).unwrap();
+    assert_eq!((holds.room(), bound(&mut book)), (Some(90), 50));
+    book.stretch(&mut holds, pico(95), pico(20)).unwrap();
+    assert_eq!(holds.room(), Some(100));
+    let over = book.stretch(&mut holds, pico(101), pico(20)).unwrap_err();
     assert_eq!((over.needed, over.left), (1, 0));
-    drop(book.settle(holds, pico(99)));
-    assert_eq!(figures(&mut book, "bdg_all", 10), (99, 0, 1));
+    drop(book.settle(holds, pico(101)));
+    assert_eq!((figures(&mut book, "bdg_all", 10), bound(&mut book)), ((101, 0, 0), 1));
 }
 
 #[derive(Debug, Clone)]
@@ -239,5 +286,80 @@ proptest! {
         for budget in ["bdg_all", "bdg_k0", "bdg_k1"] {
             prop_assert_eq!(book.standing(&id(budget), Timestamp::from_secs(now)).unwrap().reserved, 0);
         }
+    }
+}
+
+/// What the test knows of a call that is under way.
+struct Flying {
+    holds: Holds,
+    worst: i64,
+    spent: i64,
+}
+
+proptest! {
+    /// What is settled in the end, once all calls that were in flight have ended at whatever they can cost, is within what
+    /// was printed at any moment before, as far as no call began after it; and it is never passed by more than is printed.
+    #[test]
+    fn what_is_printed_is_not_passed(
+        limit in 0_i64..1_000,
+        steps in prop::collection::vec((0_u8..6, 0_i64..300, 0_i64..300, 0_i64..300, any::<usize>()), 1..100),
+    ) {
+        let (mut book, now) = (Book::default(), Timestamp::from_secs(10));
+        book.put(expected(limit), now, 0);
+        let mut flying: Vec<Flying> = Vec::new();
+        // The least of what was printed since a call began last.
+        let mut printed = bound(&mut book);
+        let mut began = 0;
+        for (what, a, b, c, which) in steps {
+            let at = which.checked_rem(flying.len());
+            match (what, at) {
+                (0 | 1, _) => {
+                    let mut figures = [a, b, c];
+                    figures.sort_unstable();
+                    let before = book.standing(&id("bdg_all"), now).unwrap();
+                    let call = ask(figures[0], figures[1], figures[2]);
+                    match book.reserve(&party("a"), None, call, now) {
+                        Ok(holds) => {
+                            let after = book.standing(&id("bdg_all"), now).unwrap();
+                            prop_assert!(after.settled + after.reserved <= i128::from(limit).max(before.settled + before.reserved));
+                            flying.push(Flying { holds, worst: figures[2], spent: 0 });
+                            began += 1;
+                            printed = after.overshoot_bound;
+                        }
+                        Err(over) => prop_assert!(over.needed > over.left),
+                    }
+                }
+                (2, Some(at)) => {
+                    let Flying { holds, worst, spent } = flying.swap_remove(at);
+                    let settled = book.settle(holds, pico(a.min(worst - spent)));
+                    prop_assert!(settled.beyond_worst <= 0);
+                }
+                (3, Some(at)) => {
+                    let call = &mut flying[at];
+                    let part = a.min(call.worst - call.spent);
+                    call.spent += part;
+                    drop(book.spend(&mut call.holds, pico(part)));
+                }
+                (4, Some(at)) => {
+                    let call = &mut flying[at];
+                    drop(book.stretch(&mut call.holds, pico(a.min(call.worst - call.spent)), pico(b)));
+                }
+                (5, Some(at)) => book.release(flying.swap_remove(at).holds),
+                _ => {}
+            }
+            let standing = book.standing(&id("bdg_all"), now).unwrap();
+            prop_assert!(standing.settled - i128::from(limit) <= standing.overshoot_bound);
+            prop_assert!(standing.overshoot_bound <= printed, "only a call that begins raises it");
+            prop_assert!(standing.reserved >= 0);
+            printed = standing.overshoot_bound;
+        }
+        prop_assert!(began > 0 || flying.is_empty());
+        // The worst that can come: all that are in flight cost the most.
+        for Flying { holds, worst, spent } in flying {
+            drop(book.settle(holds, pico(worst - spent)));
+        }
+        let end = book.standing(&id("bdg_all"), now).unwrap();
+        prop_assert!(end.settled - i128::from(limit) <= printed);
+        prop_assert_eq!(end.reserved, 0);
     }
 }

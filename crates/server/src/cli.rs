@@ -5,6 +5,7 @@ mod approval;
 mod ask;
 mod audit;
 mod backup;
+mod batch;
 mod budget;
 mod cert;
 mod certificate;
@@ -66,7 +67,7 @@ use profile::Profile;
     propagate_version = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 claviger is not running, 4 refused or invalid, \
                   5 verification failed or keys found, 6 not done yet: it \
-                  waits for a second person, or `apply --plan` found something to do."
+                  waits for a second person, or `apply --plan` found something to do, 7 a batch ended at a ceiling."
 )]
 pub struct Cli {
     /// Data folder [default: $XDG_DATA_HOME/claviger or ~/.local/share/claviger]
@@ -174,6 +175,9 @@ pub enum Command {
     Exec(Box<exec::ExecArgs>),
     /// Print a short-lived key, for programs that ask a helper for one
     Token(token::TokenArgs),
+    /// Many requests from a file
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
     /// Say what a key may do and what is left of its limits
     Whoami(whoami::WhoamiArgs),
     /// Write a key into a program's .env file, or check what the program misses
@@ -289,6 +293,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Usage(args) => usage::run(&context, &args),
         Command::Audit(command) => audit::run(&context, command),
         Command::Exec(args) => return exec::run(&context, &args),
+        Command::Batch(command) => return batch::run(&context, command),
         Command::Token(args) => token::run(&context, &args),
         Command::Whoami(args) => whoami::run(&context, &args),
         Command::Env(args) => env::run(&context, *args),

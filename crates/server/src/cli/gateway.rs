@@ -13,7 +13,7 @@ use super::{
     Context,
     holder::{HolderArgs, text},
     output::CliError,
-    transport::{Endpoint, NoAnswer, Origin, exchange},
+    transport::{Endpoint, NoAnswer, Origin, exchange, kept::Route},
 };
 
 /// A gateway, and a key that opens it. It holds a secret, so it has no `Debug`.
@@ -147,6 +147,29 @@ impl Gateway {
     /// [`NotDone`].
     pub fn auth(&self, path: &str, form: &Value) -> Result<Value, NotDone> {
         self.ask(Method::POST, &format!("/v1/auth{path}"), Some(form))
+    }
+
+    /// The way to it, for connections that are kept.
+    ///
+    /// # Errors
+    /// [`CliError`] when the authorities cannot be read.
+    pub fn route(&self) -> Result<Route, CliError> {
+        Route::to(self.endpoint.clone(), self.ca_file.as_ref())
+    }
+
+    /// The head of a request to the API, opened by the key; `path` begins with `/v1`.
+    #[must_use]
+    pub fn api(&self, method: Method, path: &str) -> http::request::Builder {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("claviger-cli/", env!("CARGO_PKG_VERSION")))
+            .header("anthropic-version", "2023-06-01");
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key.clone());
+        }
+        request
     }
 
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {

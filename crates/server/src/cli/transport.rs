@@ -1,5 +1,7 @@
 //! HTTP/1.1 from the command line: over a socket of this machine, or to an address with TLS.
 
+pub mod kept;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Request, StatusCode, Uri, header};
@@ -139,26 +141,33 @@ async fn to_origin(
     ca_file: Option<&PathBuf>,
     mut request: Request<Full<Bytes>>,
 ) -> Result<Answer, NoAnswer> {
+    name_host(origin, &mut request)?;
+    let tls = if origin.is_tls { Some(trust(ca_file).map_err(NoAnswer::Wrong)?) } else { None };
+    match connect(origin, tls).await? {
+        Connected::Plain(stream) => send(stream, request).await,
+        Connected::Tls(stream) => send(*stream, request).await,
+    }
+}
+
+fn name_host(origin: &Origin, request: &mut Request<Full<Bytes>>) -> Result<(), NoAnswer> {
     let host = http::HeaderValue::try_from(origin.authority());
     let host = host.map_err(|e| NoAnswer::Wrong(CliError::usage(e.to_string())))?;
     request.headers_mut().insert(header::HOST, host);
+    Ok(())
+}
+
+async fn connect(origin: &Origin, tls: Option<Arc<ClientConfig>>) -> Result<Connected, NoAnswer> {
     let unreachable = |e: &dyn std::fmt::Display| NoAnswer::Unreachable(e.to_string());
     let connecting = async {
         let stream =
             TcpStream::connect((origin.bare_host(), origin.port)).await.map_err(|e| unreachable(&e))?;
-        if !origin.is_tls {
-            return Ok(Connected::Plain(stream));
-        }
+        let Some(tls) = tls else { return Ok(Connected::Plain(stream)) };
         let name = ServerName::try_from(origin.bare_host().to_owned()).map_err(|e| unreachable(&e))?;
-        let connector = TlsConnector::from(trust(ca_file).map_err(NoAnswer::Wrong)?);
-        let stream = connector.connect(name, stream).await.map_err(|e| unreachable(&e))?;
+        let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|e| unreachable(&e))?;
         Ok(Connected::Tls(Box::new(stream)))
     };
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
-    match connected.map_err(|_| NoAnswer::Unreachable("it took too long".to_owned()))?? {
-        Connected::Plain(stream) => send(stream, request).await,
-        Connected::Tls(stream) => send(*stream, request).await,
-    }
+    connected.map_err(|_| NoAnswer::Unreachable("it took too long".to_owned()))?
 }
 
 enum Connected {

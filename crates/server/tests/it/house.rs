@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use program::{Done, Process, claviger, run};
-pub use sim::Sim;
+pub use sim::{Bill, Sim};
 
 /// The longest that a start may take: with a loaded machine and an unoptimised build in mind.
 pub const START: Duration = Duration::from_secs(60);

@@ -12,6 +12,7 @@
 mod apply;
 mod audit;
 mod bad_input;
+mod batch;
 mod cli;
 mod control;
 mod direct_use;

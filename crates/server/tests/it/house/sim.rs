@@ -1,7 +1,9 @@
 //! The simulated Claude API, on a thread of the test.
 
 use std::{
+    io::Write,
     net::SocketAddr,
+    process::{Command, Stdio},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -10,7 +12,15 @@ use claviger_claude_sim::{LogConfig, SimConfig, Simulator, WallClock, bind_share
 use claviger_testkit::eventually;
 use serde_json::Value;
 
+use super::START;
 use crate::wire;
+
+/// What the provider bills for a call.
+pub struct Bill {
+    pub request_id: String,
+    /// In pico-dollars.
+    pub cost: i128,
+}
 
 /// The server. It stops with the test.
 pub struct Sim {
@@ -75,5 +85,38 @@ impl Sim {
         eventually(&format!("the end of a request to {path}"), Duration::from_secs(20), || {
             self.log().into_iter().rev().find(|line| line["path"] == path)
         })
+    }
+
+    /// What the provider bills, by the independent oracle, once it has ended all calls.
+    pub fn bills(&self) -> Vec<Bill> {
+        let log = eventually("the provider to end all calls", START, || {
+            let counters = wire::fetch(self.address, "/__sim/counters").text();
+            // This question is one itself.
+            counters.contains("\"in_flight\":1,").then(|| self.log())
+        });
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bills.py");
+        let mut oracle = Command::new("python3")
+            .args(["-B", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
+        let mut input = oracle.stdin.take().unwrap();
+        let writing = thread::spawn(move || {
+            for line in log {
+                writeln!(input, "{line}").unwrap();
+            }
+        });
+        let done = oracle.wait_with_output().unwrap();
+        writing.join().unwrap();
+        assert!(done.status.success());
+        let bill = |line: &str| {
+            let bill: Value = serde_json::from_str(line).unwrap();
+            Bill {
+                request_id: bill["request_id"].as_str().unwrap().to_owned(),
+                cost: bill["pusd"].as_str().unwrap().parse().unwrap(),
+            }
+        };
+        String::from_utf8(done.stdout).unwrap().lines().map(bill).collect()
     }
 }

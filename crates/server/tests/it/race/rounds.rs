@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashMap,
-    io::Write,
-    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +15,7 @@ use super::{
     book::{self, Watch},
     clients::{self, Ends, Load},
 };
-use crate::house::{Claviger, Key, START, Sim};
+use crate::house::{Bill, Claviger, Key, START, Sim};
 
 /// Roughly what one call costs: 6,000 tokens of input and a few of output.
 const CALL_PUSD: i128 = 25_000_000_000;
@@ -57,12 +55,6 @@ struct Row {
     is_marked: bool,
 }
 
-/// What the provider bills for a call.
-struct Bill {
-    request_id: String,
-    cost: i128,
-}
-
 impl Rounds {
     pub fn begin(plan: Plan, database: Option<&PostgresDatabase>, on_disconnect: &str) -> Self {
         let begun = Instant::now();
@@ -92,7 +84,7 @@ impl Rounds {
             let ends = clients::join(clients::start(self.load(round, false), &self.key.key));
             let settled = self.quiet();
             let seen = watch.end();
-            let (rows, bills) = (self.rows(), self.bills());
+            let (rows, bills) = (self.rows(), self.sim.bills());
             let when = format!("round {round} of seed {}: {ends:?}", self.plan.seed);
             let billed: i128 = bills.iter().map(|bill| bill.cost).sum();
             assert_eq!(rows.iter().map(|row| row.cost).sum::<i128>(), settled, "{when}");
@@ -119,7 +111,7 @@ impl Rounds {
             let ends = clients::join(clients);
             let settled = self.quiet();
             let seen = watch.end();
-            let (rows, bills) = (self.rows(), self.bills());
+            let (rows, bills) = (self.rows(), self.sim.bills());
             let when = format!("round {round} of seed {}: {ends:?}", self.plan.seed);
             assert_eq!(rows.iter().map(|row| row.cost).sum::<i128>(), settled, "{when}");
             let billed: i128 = bills.iter().map(|bill| bill.cost).sum();
@@ -181,39 +173,6 @@ impl Rounds {
                 is_marked: row["outcome"] == "unknown" || row["flags"].as_u64().unwrap() & ESTIMATED != 0,
             })
             .collect()
-    }
-
-    /// What the provider bills, by the independent oracle, once it has ended all calls.
-    fn bills(&self) -> Vec<Bill> {
-        let log = eventually("the provider to end all calls", START, || {
-            let counters = crate::wire::fetch(self.sim.address(), "/__sim/counters").text();
-            // This question is one itself.
-            counters.contains("\"in_flight\":1,").then(|| self.sim.log())
-        });
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/bills.py");
-        let mut oracle = Command::new("python3")
-            .args(["-B", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3");
-        let mut input = oracle.stdin.take().unwrap();
-        let writing = thread::spawn(move || {
-            for line in log {
-                writeln!(input, "{line}").unwrap();
-            }
-        });
-        let done = oracle.wait_with_output().unwrap();
-        writing.join().unwrap();
-        assert!(done.status.success());
-        let bill = |line: &str| {
-            let bill: Value = serde_json::from_str(line).unwrap();
-            Bill {
-                request_id: bill["request_id"].as_str().unwrap().to_owned(),
-                cost: bill["pusd"].as_str().unwrap().parse().unwrap(),
-            }
-        };
-        String::from_utf8(done.stdout).unwrap().lines().map(bill).collect()
     }
 
     /// The clients did try to pass the ceiling, and most of it was used.

@@ -1,0 +1,81 @@
+//! Ceilings on money, and limits: where a run ends, and where it only goes slower.
+
+use std::time::Duration;
+
+use claviger_claude_sim::SimConfig;
+use serde_json::json;
+
+use super::{Desk, entry, kinds};
+
+#[test]
+fn a_budget_ends_it_and_the_same_command_goes_on() {
+    let desk = Desk::with(&["--budget", "0.02/life"], |config| SimConfig {
+        latency: Duration::from_millis(5),
+        ..config
+    });
+    desk.write(&(0..80).map(|n| entry(&format!("n{n}"), "usage={\"input_tokens\":100}")).collect::<Vec<_>>());
+    let done = desk.run(&["--json"]);
+    assert_eq!(done.code, 7, "{}{}", done.stdout, done.stderr);
+    let said: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(said["stopped"]["why"], "ceiling", "{said}");
+    assert!(done.stderr.contains("are left: the same command goes on with them"), "{}", done.stderr);
+    let first = said["succeeded"].as_u64().unwrap();
+    assert!(first > 0 && said["errored"] == 0 && said["left"] == 80 - first, "{said}");
+    assert!(!desk.output().exists() && desk.journal().exists());
+
+    // It ended when nothing more fitted: not because others held back what they did not need.
+    let budget = desk.node.json(&["budget", "show", "--key", &desk.key.id]);
+    let row = budget.get(0).unwrap_or(&budget);
+    let number = |name: &str| row[name].as_str().unwrap().parse::<i128>().unwrap();
+    assert_eq!(number("settled_pusd").to_string(), said["cost_pusd"].as_str().unwrap());
+    let one = number("settled_pusd") / i128::from(first);
+    let text = done.stderr.clone();
+    assert!(number("left_pusd") < one * 12, "{row}: {text}");
+
+    // Without more money the same command changes nothing.
+    let (code, again) = desk.told(&[]);
+    assert_eq!((code, &again["succeeded"]), (7, &said["succeeded"]), "{again}");
+    desk.node.json(&["budget", "set", "--key", &desk.key.id, "--usd", "5", "--per", "life"]);
+    let (code, said) = desk.told(&[]);
+    assert_eq!(
+        (code, said["answered_before"].as_u64(), &said["succeeded"]),
+        (0, Some(first), &json!(80)),
+        "{said}"
+    );
+    assert!(kinds(&desk.answers()).iter().all(|kind| *kind == "succeeded"));
+    assert_eq!((desk.calls().len(), desk.booked().0), (80, 80), "nothing was asked twice");
+}
+
+#[test]
+fn a_limit_with_a_long_window_ends_it_unless_it_is_to_be_waited_for() {
+    let desk = Desk::new(&["--rpd", "10"]);
+    desk.write(&(0..20).map(|n| entry(&format!("n{n}"), "")).collect::<Vec<_>>());
+    let (code, said) = desk.told(&["--wait", "1s"]);
+    assert_eq!((code, &said["succeeded"], &said["left"]), (7, &json!(10), &json!(10)), "{said}");
+    assert!(said["stopped"]["lifts_in_secs"].as_u64().unwrap() > 60, "{said}");
+    assert!(said["stopped"]["message"].as_str().unwrap().contains("it lifts in "), "{said}");
+}
+
+#[test]
+fn a_ceiling_that_lifts_soon_is_waited_for_when_asked() {
+    let desk = Desk::new(&[]);
+    let told = "first=1; status=429; type=rate_limit_error; should-retry=false; retry-after=1";
+    desk.write(&[entry("a", told)]);
+    let (code, said) = desk.told(&[]);
+    assert_eq!((code, &said["stopped"]["lifts_in_secs"]), (7, &json!(1)), "{said}");
+    desk.write(&[entry("b", told)]);
+    let (code, said) = desk.told(&["--wait", "5s"]);
+    assert_eq!((code, &said["succeeded"]), (0, &json!(1)), "{said}");
+}
+
+#[test]
+fn a_limit_that_frees_itself_makes_it_slower() {
+    let desk = Desk::with(&["--concurrency", "2", "--rps", "40"], |config| SimConfig {
+        latency: Duration::from_millis(20),
+        ..config
+    });
+    desk.write(&(0..100).map(|n| entry(&format!("n{n}"), "")).collect::<Vec<_>>());
+    let (code, said) = desk.told(&["--concurrency", "30", "--tries", "1"]);
+    assert_eq!((code, &said["succeeded"]), (0, &json!(100)), "{said}");
+    assert_eq!(desk.calls().len(), 100);
+}

@@ -68,7 +68,7 @@ pub struct Soak {
 }
 
 /// The list.
-const SOAKS: [Soak; 14] = [
+const SOAKS: [Soak; 15] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
@@ -142,6 +142,14 @@ const SOAKS: [Soak; 14] = [
         needs_postgres: true,
         rounds: 50,
         portion: 5,
+    },
+    Soak {
+        name: "batch",
+        about: "batches of 10 000 requests, each killed 20 times: every one answered once; a round is one batch",
+        runs: Runs::Test("batch::kills::every_request_is_answered_once"),
+        needs_postgres: false,
+        rounds: 1,
+        portion: 1,
     },
     Soak {
         name: "schemathesis",

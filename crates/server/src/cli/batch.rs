@@ -335,18 +335,28 @@ fn cut_short(context: &Context, args: &RunArgs, board: &Board, (stop, begun): (S
     let (why, message, code, lifts_in) = match stop {
         Stop::Ceiling { message, lifts_in } => {
             let when = lifts_in.map(|left| format!("; it lifts in {}", clock(left))).unwrap_or_default();
-            ("ceiling", format!("a ceiling was reached: {message}{when}. {go_on}"), AT_A_CEILING, lifts_in)
+            (
+                "ceiling",
+                format!("a ceiling was reached: {}{when}. {go_on}", bare(&message)),
+                AT_A_CEILING,
+                lifts_in,
+            )
         }
-        Stop::Closed(message) => ("refused", format!("{message}. {go_on}"), 4, None),
+        Stop::Closed(message) => ("refused", format!("{}. {go_on}", bare(&message)), 4, None),
         Stop::Unreachable(message) => {
-            ("unreachable", format!("no gateway answers: {message}. {go_on}"), 3, None)
+            ("unreachable", format!("no gateway answers: {}. {go_on}", bare(&message)), 3, None)
         }
         Stop::Interrupted => ("interrupted", format!("interrupted. {go_on}"), INTERRUPTED, None),
-        Stop::Failed(message) => ("failed", format!("{message}. {go_on}"), 1, None),
+        Stop::Failed(message) => ("failed", format!("{}. {go_on}", bare(&message)), 1, None),
     };
     let stopped = json!({"why": why, "message": message, "lifts_in_secs": lifts_in.map(|span: Duration| span.as_secs())});
     say(context, args, board, (stopped, begun));
     CliError { message, code, answer: None }
+}
+
+/// Without the full stop that another sentence needs in its own place.
+fn bare(message: &str) -> &str {
+    message.trim_end().trim_end_matches('.')
 }
 
 fn say(context: &Context, args: &RunArgs, board: &Board, (stopped, begun): (Value, Instant)) {

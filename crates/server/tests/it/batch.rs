@@ -15,7 +15,7 @@ use std::{
 };
 
 use claviger_claude_sim::{LogConfig, SimConfig};
-use claviger_testkit::data_folder;
+use claviger_testkit::{data_folder, steady_port};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -41,7 +41,8 @@ impl Desk {
         let sim = Sim::start_with(|config| {
             change(SimConfig { log: LogConfig { memory_lines: 1_000_000, file: None }, ..config })
         });
-        let node = Claviger::before(&sim, &[]);
+        let address = format!("127.0.0.1:{}", steady_port());
+        let node = Claviger::before(&sim, &["--listen", &address]);
         let key = node.key(key);
         Self { sim, node, key, folder: data_folder() }
     }

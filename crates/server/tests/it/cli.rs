@@ -59,6 +59,7 @@ fn the_help_names_every_command() {
       report       The weekly rotation report
       exec         Run a command with a short-lived key of its own
       token        Print a short-lived key, for programs that ask a helper for one
+      batch        Many requests from a file
       whoami       Say what a key may do and what is left of its limits
       env          Write a key into a program's .env file, or check what the program misses
       sign         Print the headers that sign a request, without asking anyone
@@ -87,7 +88,7 @@ fn the_help_names_every_command() {
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 claviger is not running, 4 refused or invalid, 5
     verification failed or keys found, 6 not done yet: it waits for a second person, or `apply --plan`
-    found something to do.
+    found something to do, 7 a batch ended at a ceiling.
     "#);
 }
 
@@ -104,6 +105,7 @@ fn every_command_explains_itself() {
         "limits",
         "usage",
         "audit",
+        "batch",
         "env",
         "scan",
         "backup",

@@ -152,7 +152,7 @@ impl Board {
             "canceled": count(Ended::Canceled),
             "expired": count(Ended::Expired),
             "left": self.total() - self.done(),
-            "calls": self.calls.get(),
+            "attempts": self.calls.get(),
             "cost_pusd": self.cost().to_string(),
             "cost_usd": usd_text(self.cost()),
         })

@@ -9,18 +9,20 @@ use super::{Desk, entry, kinds};
 
 #[test]
 fn a_budget_ends_it_and_the_same_command_goes_on() {
-    let desk = Desk::with(&["--budget", "0.02/life"], |config| SimConfig {
+    let desk = Desk::with(&["--budget", "1.20/life"], |config| SimConfig {
         latency: Duration::from_millis(5),
         ..config
     });
-    desk.write(&(0..80).map(|n| entry(&format!("n{n}"), "usage={\"input_tokens\":100}")).collect::<Vec<_>>());
+    desk.write(
+        &(0..60).map(|n| entry(&format!("n{n}"), "usage={\"input_tokens\":6000}")).collect::<Vec<_>>(),
+    );
     let done = desk.run(&["--json"]);
     assert_eq!(done.code, 7, "{}{}", done.stdout, done.stderr);
     let said: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(said["stopped"]["why"], "ceiling", "{said}");
     assert!(done.stderr.contains("are left: the same command goes on with them"), "{}", done.stderr);
     let first = said["succeeded"].as_u64().unwrap();
-    assert!(first > 0 && said["errored"] == 0 && said["left"] == 80 - first, "{said}");
+    assert!(first > 0 && said["errored"] == 0 && said["left"] == 60 - first, "{said}");
     assert!(!desk.output().exists() && desk.journal().exists());
 
     // It ended when nothing more fitted: not because others held back what they did not need.
@@ -28,9 +30,9 @@ fn a_budget_ends_it_and_the_same_command_goes_on() {
     let row = budget.get(0).unwrap_or(&budget);
     let number = |name: &str| row[name].as_str().unwrap().parse::<i128>().unwrap();
     assert_eq!(number("settled_pusd").to_string(), said["cost_pusd"].as_str().unwrap());
-    let one = number("settled_pusd") / i128::from(first);
-    let text = done.stderr.clone();
-    assert!(number("left_pusd") < one * 12, "{row}: {text}");
+    // What one call can cost at most.
+    let needed = 190_000_000_000;
+    assert!(number("left_pusd") < needed, "{row}: {}", done.stderr);
 
     // Without more money the same command changes nothing.
     let (code, again) = desk.told(&[]);
@@ -39,11 +41,11 @@ fn a_budget_ends_it_and_the_same_command_goes_on() {
     let (code, said) = desk.told(&[]);
     assert_eq!(
         (code, said["answered_before"].as_u64(), &said["succeeded"]),
-        (0, Some(first), &json!(80)),
+        (0, Some(first), &json!(60)),
         "{said}"
     );
     assert!(kinds(&desk.answers()).iter().all(|kind| *kind == "succeeded"));
-    assert_eq!((desk.calls().len(), desk.booked().0), (80, 80), "nothing was asked twice");
+    assert_eq!((desk.calls().len(), desk.booked().0), (60, 60), "nothing was asked twice");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn results_stand_in_the_order_of_the_requests_at_half_the_price() {
     let desk = desk(Duration::from_millis(300));
     fifty(&desk);
     let (code, said) = desk.told(&BATCHES);
-    assert_eq!((code, &said["succeeded"], &said["calls"]), (0, &json!(50), &json!(3)), "{said}");
+    assert_eq!((code, &said["succeeded"], &said["attempts"]), (0, &json!(50), &json!(3)), "{said}");
     is_whole(&desk);
     assert_eq!((made(&desk), desk.calls().len()), (3, 0));
     let half: i128 = said["cost_pusd"].as_str().unwrap().parse().unwrap();
@@ -93,7 +93,7 @@ fn a_killed_run_fetches_what_it_gave_away() {
     assert_eq!(refused.code, 4, "{}", refused.stderr);
     assert!(refused.stderr.contains("go on with --message-batches"), "{}", refused.stderr);
     let (code, said) = desk.told(&BATCHES);
-    assert_eq!((code, &said["calls"]), (0, &json!(0)), "{said}");
+    assert_eq!((code, &said["attempts"]), (0, &json!(0)), "{said}");
     is_whole(&desk);
     assert_eq!(made(&desk), 3);
 }
@@ -183,16 +183,19 @@ fn a_batch_that_only_looked_alike_is_given_up() {
 
 #[test]
 fn a_ceiling_leaves_what_was_taken_to_its_end() {
-    let desk = Desk::with(&["--budget", "0.06/life"], |config| SimConfig {
+    // Twenty hold back 1.81, and cost about 0.25.
+    let desk = Desk::with(&["--budget", "2.30/life"], |config| SimConfig {
         batch_delay: Duration::from_millis(200),
         ..config
     });
-    desk.write(&(0..200).map(|n| entry(&format!("n{n}"), "")).collect::<Vec<_>>());
+    let told = "usage={\"input_tokens\":6000}";
+    desk.write(&(0..200).map(|n| entry(&format!("n{n}"), told)).collect::<Vec<_>>());
     let (code, said) = desk.told(&BATCHES);
     let done = said["succeeded"].as_u64().unwrap();
     assert_eq!((code, &said["stopped"]["why"]), (7, &json!("ceiling")), "{said}");
-    assert!(done > 0 && done % 20 == 0 && said["left"] == 200 - done, "{said}");
-    desk.node.json(&["budget", "set", "--key", &desk.key.id, "--usd", "5", "--per", "life"]);
+    // The second had to wait for the first to be billed.
+    assert!(done > 20 && done % 20 == 0 && said["left"] == 200 - done, "{said}");
+    desk.node.json(&["budget", "set", "--key", &desk.key.id, "--usd", "50", "--per", "life"]);
     let (code, said) = desk.told(&BATCHES);
     assert_eq!(
         (code, said["answered_before"].as_u64(), &said["succeeded"]),

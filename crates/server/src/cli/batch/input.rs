@@ -243,13 +243,13 @@ fn judge_body(body: &str) -> Result<(), String> {
         return Err(format!("the request is longer than {} MB", MAX_BODY >> 20));
     }
     let params: Params<'_> = serde_json::from_str(body).map_err(|e| json_fault(&e))?;
-    if !params.model.is_some_and(|model| model.as_str().is_some_and(|m| !m.is_empty())) {
+    if params.model.is_none_or(|model| model.as_str().is_none_or(str::is_empty)) {
         return Err("`model` is missing or not a name".to_owned());
     }
-    if !params.max_tokens.is_some_and(|most| most.is_u64()) {
+    if params.max_tokens.is_none_or(|most| !most.is_u64()) {
         return Err("`max_tokens` is missing or not a whole number".to_owned());
     }
-    if !params.messages.is_some_and(|messages| messages.get().starts_with('[')) {
+    if params.messages.is_none_or(|messages| !messages.get().starts_with('[')) {
         return Err("`messages` is missing or not a list".to_owned());
     }
     if params.stream.is_some_and(|stream| stream == true) {

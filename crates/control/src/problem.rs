@@ -58,6 +58,7 @@ impl Problem {
             Rule::RequireIp
             | Rule::RequireMfa
             | Rule::Require
+            | Rule::HandOver
             | Rule::RotationDays
             | Rule::RevokeUnusedDays => StatusCode::FORBIDDEN,
         };

@@ -8,6 +8,8 @@ use crate::{
     id::WorkspaceId,
     key::{KeyRecord, KeyUse},
     proof::{Proof, Proofs},
+    tenancy::{Environment, HandOver},
+    token::KeyClass,
 };
 
 /// The longest period that can be asked for, in days.
@@ -88,6 +90,8 @@ pub enum Rule {
     RequireMfa,
     /// Does not demand what the policy demands.
     Require,
+    /// Handed over in a weaker way than the workspace's environment demands.
+    HandOver,
     /// Due for rotation.
     RotationDays,
     /// Not used for too long.
@@ -103,6 +107,7 @@ impl Rule {
             Self::RequireIp => "require_ip",
             Self::RequireMfa => "require_mfa",
             Self::Require => "require",
+            Self::HandOver => "hand_over",
             Self::RotationDays => "rotation_days",
             Self::RevokeUnusedDays => "revoke_unused_days",
         }
@@ -134,6 +139,13 @@ pub enum Violation {
     /// It demands less than the policy.
     #[error("the workspace's policy demands more to be shown beside the key: give `--require {}`", words(.0))]
     Require(Proofs),
+    /// It would be shown.
+    #[error(
+        "keys of a {} workspace are never shown: hand it over wrapped (`--wrapped`), or let programs buy short-lived \
+         keys by their identity (`claviger trust`)",
+        .0.as_str()
+    )]
+    HandOver(Environment),
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -154,6 +166,7 @@ impl Violation {
             Self::RequireIp => Rule::RequireIp,
             Self::RequireMfa => Rule::RequireMfa,
             Self::Require(_) => Rule::Require,
+            Self::HandOver(_) => Rule::HandOver,
         }
     }
 }
@@ -198,6 +211,10 @@ impl Consequence {
 pub struct Making {
     /// Whether a fresh second factor was proved for it.
     pub has_second_factor: bool,
+    /// How it is handed over.
+    pub way: HandOver,
+    /// The class of its workspace.
+    pub environment: Environment,
 }
 
 impl Policy {
@@ -235,6 +252,10 @@ impl Policy {
     pub fn check_new(&self, key: &KeyRecord, making: Making) -> Result<(), Violation> {
         if self.require_mfa && !making.has_second_factor {
             return Err(Violation::RequireMfa);
+        }
+        // What the simulator answers opens nothing else, wherever it lies.
+        if key.class == KeyClass::Live && !making.environment.allows(making.way) {
+            return Err(Violation::HandOver(making.environment));
         }
         self.check_addresses(key)?;
         self.check_proofs(key)

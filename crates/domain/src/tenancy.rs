@@ -40,6 +40,40 @@ impl Environment {
     }
 }
 
+/// How a new key comes to whoever uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HandOver {
+    /// The answer shows it: from there on it lies wherever whoever asked puts it.
+    Shown,
+    /// A token opens it, once.
+    Wrapped,
+    /// To nobody: only short-lived children of it are lent.
+    Kept,
+}
+
+impl HandOver {
+    /// As in records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shown => "shown",
+            Self::Wrapped => "wrapped",
+            Self::Kept => "kept",
+        }
+    }
+}
+
+impl Environment {
+    /// Whether keys that cost money may be handed over so. What is weaker than the class demands is not.
+    #[must_use]
+    pub const fn allows(self, way: HandOver) -> bool {
+        match way {
+            HandOver::Shown => matches!(self, Self::Development),
+            HandOver::Wrapped | HandOver::Kept => true,
+        }
+    }
+}
+
 /// One team in one environment: the border of what callers can see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkspaceRecord {

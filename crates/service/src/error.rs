@@ -125,6 +125,7 @@ impl From<Violation> for ServiceError {
             Violation::RequireIp => "allow_ip",
             Violation::RequireMfa => "totp",
             Violation::Require(_) => "require",
+            Violation::HandOver(_) => "wrapped",
         };
         Self::Policy { rule: violation.rule(), field, why: violation.to_string() }
     }

@@ -20,6 +20,7 @@ use claviger_domain::{
     ports::{Change, KeyFilter, Store, StoreError},
     proof::Proof,
     signature::secret::SigningRecord,
+    tenancy::HandOver,
     token::{Brand, KeyClass, Token},
 };
 use serde::Deserialize;
@@ -167,6 +168,24 @@ pub(crate) struct KeyDeps {
     pub(crate) budgets: Budgets,
 }
 
+/// How a new key leaves.
+#[derive(Clone, Copy)]
+enum Delivery<'a> {
+    Shown,
+    Wrapped(&'a Wrapped),
+    Kept,
+}
+
+impl Delivery<'_> {
+    const fn way(self) -> HandOver {
+        match self {
+            Self::Shown => HandOver::Shown,
+            Self::Wrapped(_) => HandOver::Wrapped,
+            Self::Kept => HandOver::Kept,
+        }
+    }
+}
+
 /// Keys.
 #[derive(Clone)]
 pub struct Keys(Arc<KeyDeps>);
@@ -202,8 +221,20 @@ impl Keys {
         let (sign, budget) = (new.sign, new.budget);
         let (key, token) = self.new_key(new, now).await?;
         let secret = sign.then(|| self.0.signing.make(&key.id, now, now)).transpose()?;
-        self.keep(&key, (None, secret.as_ref(), budget), caller, now).await?;
+        self.keep(&key, (Delivery::Shown, secret.as_ref(), budget), caller, now).await?;
         Ok((key, token, secret))
+    }
+
+    /// Makes a key that nobody gets: only children of it are given out.
+    ///
+    /// # Errors
+    /// As [`Keys::create`].
+    pub(crate) async fn create_kept(&self, new: NewKey, caller: &Caller) -> Result<KeyRecord, ServiceError> {
+        let now = self.0.clock.now();
+        let budget = new.budget;
+        let (key, _) = self.new_key(new, now).await?;
+        self.keep(&key, (Delivery::Kept, None, budget), caller, now).await?;
+        Ok(key)
     }
 
     /// Makes a key and wraps it for whoever it is for: only what opens it is returned, here and never again. It waits
@@ -222,7 +253,7 @@ impl Keys {
         let (key, token) = self.new_key(new, now).await?;
         let wrapped = self.0.wrappings.wrap(&key.id, &token, wrap_ttl_secs, now)?;
         let secret = sign.then(|| self.0.signing.make(&key.id, now, now)).transpose()?;
-        self.keep(&key, (Some(&wrapped), secret.as_ref(), budget), caller, now).await?;
+        self.keep(&key, (Delivery::Wrapped(&wrapped), secret.as_ref(), budget), caller, now).await?;
         Ok((key, wrapped, secret))
     }
 
@@ -273,19 +304,20 @@ impl Keys {
     async fn keep(
         &self,
         key: &KeyRecord,
-        (wrapped, secret, budget): (Option<&Wrapped>, Option<&MadeSecret>, Option<KeyBudget>),
+        (delivery, secret, budget): (Delivery<'_>, Option<&MadeSecret>, Option<KeyBudget>),
         caller: &Caller,
         now: Timestamp,
     ) -> Result<(), ServiceError> {
-        let cap = self.0.policies.check_new(key, caller).await?;
+        let cap = self.0.policies.check_new(key, delivery.way(), caller).await?;
         let mut event = key_event(caller, now, "key.create", key)
             .with("class", key.class.as_str())
+            .with("hand_over", delivery.way().as_str())
             .with("name", &*key.name)
             .with("owner", key.owner.as_str())
             .with("policy", wish::as_json(&key.policy))
             .with("workspace", key.workspace.as_str());
         let mut changes = vec![Change::InsertKey(Box::new(key.clone())), cap];
-        if let Some(wrapped) = wrapped {
+        if let Delivery::Wrapped(wrapped) = delivery {
             changes.push(wrapped.insert());
             event = event.with("wrapping", wrapped.record.id.as_str());
         }

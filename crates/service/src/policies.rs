@@ -13,6 +13,7 @@ use claviger_domain::{
     policy::{Making, Policy, PolicyError, PolicyRecord},
     ports::{Change, Store, lifecycle::OwnerCap},
     proof::Proofs,
+    tenancy::HandOver,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -278,9 +279,16 @@ impl Policies {
     ///
     /// # Errors
     /// [`ServiceError::Policy`] names the rule.
-    pub(crate) async fn check_new(&self, key: &KeyRecord, caller: &Caller) -> Result<Change, ServiceError> {
+    pub(crate) async fn check_new(
+        &self,
+        key: &KeyRecord,
+        way: HandOver,
+        caller: &Caller,
+    ) -> Result<Change, ServiceError> {
         let policy = self.in_force(&key.workspace).await?;
-        policy.check_new(key, Making { has_second_factor: caller.has_second_factor })?;
+        let environment = self.tenants.workspace(key.workspace.as_str()).await?.environment;
+        let has_second_factor = caller.has_second_factor;
+        policy.check_new(key, Making { has_second_factor, way, environment })?;
         Ok(cap(key, &policy, key.created_at))
     }
 

@@ -19,6 +19,7 @@ use claviger_domain::{
         RotationError, RotationRecord, RotationState, Taken, cancel, check_cancel, check_rollback, overlap,
         roll_back, successor_expiry,
     },
+    tenancy::HandOver,
     token::{Brand, Token, side::SideToken},
 };
 use serde_json::{Value, json};
@@ -124,7 +125,7 @@ impl Rotations {
         let overlap_secs = overlap(&old, new.overlap_secs, now).map_err(refused)?;
         let (successor, token) = self.successor(&old, now)?;
         // The owner's keys are not counted: the line of successors has its place already.
-        drop(deps.policies.check_new(&successor, caller).await?);
+        drop(deps.policies.check_new(&successor, HandOver::Wrapped, caller).await?);
         let wrapped = deps.wrappings.wrap(&successor.id, &token, new.wrap_ttl_secs, now)?;
         let rotation = RotationRecord {
             id: RotationId::generate(deps.entropy.as_ref())?,

@@ -6,7 +6,7 @@ use crate::{
     id::{KeyId, OwnerId},
     key::{KeyPolicy, KeyState},
     mac::{KeyMac, PepperVersion},
-    token::{KeyClass, PublicId},
+    token::PublicId,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_772_452_800);
@@ -71,9 +71,32 @@ fn numbers_that_do_not_fit_together_are_refused_by_field() {
     assert_eq!(field(|p| p.revoke_unused_days = None), Ok(()));
 }
 
+fn making(has_second_factor: bool) -> Making {
+    Making { has_second_factor, way: HandOver::Shown, environment: Environment::Development }
+}
+
+#[test]
+fn each_environment_refuses_what_is_weaker_than_it_demands() {
+    let shown = |environment, way| {
+        let test = KeyRecord { class: KeyClass::Test, ..key() };
+        let making = Making { way, environment, ..making(false) };
+        assert_eq!(Policy::default().check_new(&test, making), Ok(()), "a test key opens nothing");
+        Policy::default().check_new(&key(), making)
+    };
+    use Environment::{Development, Production, Staging};
+    for environment in [Development, Staging, Production] {
+        assert_eq!(shown(environment, HandOver::Wrapped), Ok(()));
+        assert_eq!(shown(environment, HandOver::Kept), Ok(()));
+    }
+    assert_eq!(shown(Development, HandOver::Shown), Ok(()));
+    for strict in [Staging, Production] {
+        assert_eq!(shown(strict, HandOver::Shown), Err(Violation::HandOver(strict)));
+    }
+}
+
 #[test]
 fn each_rule_refuses_what_it_forbids() {
-    let (none, proved) = (Making { has_second_factor: false }, Making { has_second_factor: true });
+    let (none, proved) = (making(false), making(true));
     let ip = Policy { require_ip: true, ..Policy::default() };
     assert_eq!(ip.check_new(&key(), proved), Err(Violation::RequireIp));
     assert_eq!(ip.check_new(&with_ip(key()), none), Ok(()));
@@ -155,7 +178,7 @@ proptest! {
     #[test]
     fn what_passes_a_tighter_policy_passes_the_looser_one(a in any_policy(), b in any_policy(), has_ip in any::<bool>(), mfa in any::<bool>()) {
         let key = if has_ip { with_ip(key()) } else { key() };
-        let making = Making { has_second_factor: mfa };
+        let making = making(mfa);
         if !b.loosens(&a) && b.check_new(&key, making).is_ok() {
             prop_assert_eq!(a.check_new(&key, making), Ok(()));
         }

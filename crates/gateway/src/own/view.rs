@@ -41,7 +41,7 @@ fn expires_in(key: &KeyRecord, now: Timestamp) -> Option<i64> {
 
 /// How a key stands.
 pub fn standing(own: &Standing, seen_from: IpAddr, now: Timestamp) -> Value {
-    let Standing { key, status, workspace, owner, uses, in_flight, left, notice } = own;
+    let Standing { key, status, workspace, environment, owner, uses, in_flight, left, notice } = own;
     let policy = &key.policy;
     json!({
         "id": key.id,
@@ -50,7 +50,7 @@ pub fn standing(own: &Standing, seen_from: IpAddr, now: Timestamp) -> Value {
         "status": status.as_str(),
         "hint": key.hint,
         "parent": key.parent,
-        "workspace": {"id": key.workspace, "name": workspace},
+        "workspace": {"id": key.workspace, "name": workspace, "environment": environment},
         "owner": {"id": key.owner, "name": owner},
         "created_at": key.created_at.to_rfc3339(),
         "expires_at": key.expires_at.map(Timestamp::to_rfc3339),

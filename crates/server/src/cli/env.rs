@@ -9,10 +9,15 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use claviger_domain::{
+    tenancy::Environment,
+    token::{KeyClass, Token},
+};
 use serde_json::json;
 
 use super::{
     Context,
+    gateway::Gateway,
     holder::{DEFAULT_BASE_URL, HolderArgs, is_providers, text},
     output::CliError,
 };
@@ -79,6 +84,7 @@ fn write(context: &Context, args: &WriteArgs) -> Result<(), CliError> {
     refuse_tracked(&path)?;
 
     let base = named.or_else(|| present_base_url(&before)).unwrap_or_else(|| DEFAULT_BASE_URL.to_owned());
+    refuse_strict(context, &base, &key)?;
     let versioned = format!("{base}/v1");
     let own = [("ANTHROPIC_API_KEY", text(&key)), ("ANTHROPIC_BASE_URL", base.as_str())];
     let others = [
@@ -141,6 +147,31 @@ fn read(path: &Path) -> Result<String, CliError> {
         Ok(text) => Ok(text),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
         Err(e) => Err(CliError::failed(format!("{}: {e}", path.display()))),
+    }
+}
+
+/// Files of variables are for development: a key of a stricter environment does not come into one. Only the gateway
+/// knows; one that cannot be reached keeps nobody from writing a file, and that is said.
+fn refuse_strict(context: &Context, base: &str, key: &Token) -> Result<(), CliError> {
+    if key.class() == KeyClass::Test {
+        return Ok(());
+    }
+    let gateway = Gateway::without_key(base.to_owned(), context.ca_file.clone())?.opened_by(key)?;
+    match gateway.me() {
+        Ok(me) => match me["workspace"]["environment"].as_str() {
+            Some(class) if class != Environment::Development.as_str() => Err(CliError::refused(format!(
+                "{} belongs to a {class} workspace, whose keys are not put into files of variables: use \
+                     `claviger exec`, `token`, `seal-key` or `store-key`",
+                key.hint()
+            ))),
+            Some(_) | None => Ok(()),
+        },
+        Err(_) => {
+            context.out.note(&format!(
+                "{base} was not reached, or does not know the key: whether it may lie in a file was not asked."
+            ));
+            Ok(())
+        }
     }
 }
 

@@ -185,7 +185,7 @@ fn what_is_not_declared_stays_unless_it_is_pruned() {
     let file = node.write("team.toml", TEAM);
     assert_eq!(apply(&node, &file, &["--yes"]).0, 0);
     let other = ["key", "create", "--name", "other", "--workspace", "team-a", "--owner", "ann"];
-    let other = node.json(&[&other[..], &["--allow-ip", "10.0.0.0/8"]].concat());
+    let other = node.json(&[&other[..], &["--allow-ip", "10.0.0.0/8", "--wrapped"]].concat());
 
     let (code, planned, said) = apply(&node, &file, &["--plan"]);
     assert_eq!((code, steps(&planned).len()), (0, 0), "{said}");

@@ -5,6 +5,7 @@ use claviger_domain::{
     id::KeyId,
     key::{KeyRecord, KeyStatus, deprecation::DeprecationStage},
     ports::lifecycle::RotationFilter,
+    tenancy::Environment,
 };
 
 use super::{Children, ChildrenError};
@@ -19,6 +20,8 @@ pub struct Standing {
     pub status: KeyStatus,
     /// The name of its workspace.
     pub workspace: String,
+    /// The class of its workspace.
+    pub environment: Environment,
     /// The name of its owner.
     pub owner: String,
     /// Uses in its whole life, those of its children included.
@@ -54,15 +57,16 @@ impl Children {
         let key = holder.grant.key.clone();
         let now = deps.clock.now();
         let workspaces = deps.store.workspaces().await?;
+        let home = workspaces.into_iter().find(|w| w.id == key.workspace);
+        let (workspace, environment) =
+            home.map_or((String::new(), Environment::Production), |w| (w.name, w.environment));
         let owners = deps.store.owners().await?;
         // A child is on its way out as its parent is.
         let going = holder.parent.as_ref().map_or(&key, |parent| &parent.grant.key);
         Ok(Standing {
             status: key.status(now),
-            workspace: workspaces
-                .into_iter()
-                .find(|w| w.id == key.workspace)
-                .map_or_else(String::new, |w| w.name),
+            workspace,
+            environment,
             owner: owners.into_iter().find(|o| o.id == key.owner).map_or_else(String::new, |o| o.name),
             uses: holder.runtime.uses(),
             in_flight: holder.runtime.in_flight(),

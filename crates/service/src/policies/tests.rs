@@ -1,9 +1,9 @@
-use claviger_domain::policy::Rule;
+use claviger_domain::{policy::Rule, tenancy::Environment};
 
 use super::*;
 use crate::{
     fake::House,
-    keys::{KeyPatch, NewKey},
+    keys::{KeyPatch, LimitsPatch, NewKey},
     lock::lock,
 };
 
@@ -45,6 +45,29 @@ async fn a_key_too_many_is_refused_and_leaves_nothing() {
     assert_eq!(rule(&error), Rule::MaxKeys);
     assert!(error.to_string().contains("has 5 live keys"), "{error}");
     assert_eq!(lock(&house.store.state).keys.len(), 5);
+}
+
+#[tokio::test]
+async fn keys_of_strict_environments_are_never_shown() {
+    let house = House::new().await;
+    let (keys, tenants, caller) = (&house.services.keys, &house.services.tenants, Caller::system());
+    for (name, environment) in [("stage", Environment::Staging), ("prod", Environment::Production)] {
+        tenants.create_workspace(name, environment, LimitsPatch::default(), &caller).await.unwrap();
+        let wish = |key: &str| NewKey { workspace: Some(name.to_owned()), ..named(key) };
+        let before = lock(&house.store.state).keys.len();
+        let error = keys.create_signing(wish("shown"), &caller).await.err().unwrap();
+        assert_eq!(rule(&error), Rule::HandOver);
+        assert!(error.to_string().contains("--wrapped"), "{error}");
+        assert_eq!(lock(&house.store.state).keys.len(), before, "nothing is left of it");
+        keys.create_wrapped(wish("wrapped"), None, &caller).await.unwrap();
+        keys.create_kept(wish("kept"), &caller).await.unwrap();
+        keys.create(NewKey { test: true, ..wish("test") }, &caller).await.unwrap();
+    }
+    keys.create(named("development"), &caller).await.unwrap();
+    let state = lock(&house.store.state);
+    let made = state.audit.iter().filter(|r| r.event.action == "key.create");
+    let ways: Vec<&str> = made.map(|r| r.event.details["hand_over"].as_str().unwrap()).collect();
+    assert_eq!(ways, ["wrapped", "kept", "shown", "wrapped", "kept", "shown", "shown"]);
 }
 
 #[tokio::test]

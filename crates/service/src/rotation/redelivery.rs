@@ -7,6 +7,7 @@ use claviger_domain::{
     notice::RotationStep,
     ports::{Change, StoreError},
     rotation::{RotationRecord, check_redeliver, redelivered, successor_expiry},
+    tenancy::HandOver,
     token::Token,
 };
 
@@ -49,7 +50,7 @@ impl Rotations {
         let now = deps.clock.now();
         check_redeliver(&before, &successor, used, now).map_err(refused)?;
         // As whoever makes a key; the owner's keys are not counted, for there is not one more.
-        drop(deps.policies.check_new(&successor, caller).await?);
+        drop(deps.policies.check_new(&successor, HandOver::Wrapped, caller).await?);
         let (successor, wrapped) = self.wrapped_anew(&old, successor, wrap_ttl_secs, now).await?;
         let after = redelivered(&before, &old, now);
         let event = event_of(caller, now, "rotation.redeliver", &before)

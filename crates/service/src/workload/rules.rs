@@ -104,9 +104,8 @@ impl Workloads {
         };
         let invalid = |e: TrustError| ServiceError::invalid(e.field(), &e);
         rule.check().map_err(invalid)?;
-        // The key's text is dropped here: it never leaves.
         let wish = NewKey { name: format!("trust {}", rule.name), ..new.key };
-        let (key, _, _) = deps.keys.create(wish, caller).await?;
+        let key = deps.keys.create_kept(wish, caller).await?;
         (rule.key, rule.workspace) = (key.id.clone(), key.workspace.clone());
         let event = caller
             .event(now, "trust.add", rule.id.as_str())

@@ -316,13 +316,16 @@ fn tenants_and_upstreams_have_one_shape() {
       "workspace": "ws_…"
     }
     "#);
-    let made = node.json(&["key", "create", "--name", "k", "--workspace", "team", "--owner", "ada"]);
+    let made =
+        node.json(&["key", "create", "--name", "k", "--workspace", "team", "--owner", "ada", "--wrapped"]);
     let listed = node.json(&["key", "list", "--workspace", "team"]);
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &made["id"]));
     assert_eq!(node.cli(&["workspace", "create", "team"]).code, 4, "a name is given once");
+    let opened = node.json(&["unwrap", made["wrapping_token"].as_str().unwrap()]);
+    let ask = || wire::message(node.gateway(), opened["key"].as_str().unwrap(), &say("hello")).status;
+    assert_eq!(ask(), 502, "the key works; its upstream is not there");
     node.json(&["workspace", "archive", "team"]);
-    let answer = wire::message(node.gateway(), made["key"].as_str().unwrap(), &say("hello"));
-    assert_eq!(answer.status, 401, "the keys of an archived workspace stop working");
+    assert_eq!(ask(), 401, "the keys of an archived workspace stop working");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Claviger, Done, Key, Process, run},
+    house::{Claviger, Done, Key, Process, claviger, run},
     wire,
 };
 
@@ -94,6 +94,36 @@ fn exec_lends_a_key_that_ends_with_the_command() {
     }
     let verified = holder.node.json(&["audit", "verify"]);
     assert_eq!(verified["ok"], true, "{verified}");
+}
+
+#[test]
+fn a_key_of_a_strict_environment_is_not_shown_and_not_put_into_a_file() {
+    let node = Claviger::started();
+    node.json(&["workspace", "create", "shop", "--environment", "production"]);
+    let create = ["key", "create", "--name", "app", "--workspace", "shop"];
+    let refused = node.cli(&create);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("never shown") && refused.stderr.contains("--wrapped"),
+        "{}",
+        refused.stderr
+    );
+    let wrapped = node.json(&[&create[..], &["--wrapped"]].concat());
+    let opened = node.json(&["unwrap", wrapped["wrapping_token"].as_str().unwrap()]);
+    let env = |key: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = claviger();
+        command.args(["env", "--base-url", &format!("http://{}", node.gateway())]);
+        command.current_dir(folder.path()).env("CLAVIGER_KEY", key);
+        let done = run(command, "", Duration::from_secs(60));
+        (done, folder.path().join(".env.local").exists())
+    };
+    let (done, written) = env(opened["key"].as_str().unwrap());
+    assert_eq!((done.code, written), (4, false), "{}", done.stderr);
+    assert!(done.stderr.contains("production"), "{}", done.stderr);
+    let plain = node.json(&["key", "create", "--name", "mine"]);
+    let (done, written) = env(plain["key"].as_str().unwrap());
+    assert_eq!((done.code, written), (0, true), "{}", done.stderr);
 }
 
 #[test]

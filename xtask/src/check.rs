@@ -26,6 +26,7 @@ pub fn lints(workspace: &Workspace, steps: &mut Steps) {
     steps.step("layers", |_| crate::layers::step(workspace));
     steps.step("dependencies", |_| crate::dependencies::step(workspace));
     steps.step("documentation", |_| crate::docs::step(workspace));
+    steps.step("failings of others", |_| crate::failings::step(workspace));
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.command("clippy", workspace.cargo().args(clippy));
 }

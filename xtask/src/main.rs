@@ -7,6 +7,7 @@ mod clients;
 mod cold_build;
 mod dependencies;
 mod docs;
+mod failings;
 mod fuzz;
 mod go;
 mod layers;
@@ -37,6 +38,7 @@ usage: cargo xtask <verb>
   bench        measure against a plain proxy
   layers       import edges, sizes and banned names and calls
   docs         links, the book's table of contents, both READMEs, the settings, the API's document
+  failings     what other gateways fail at with money and limits, each with its tests here
   openapi      write docs/openapi.json and the table of operations in docs/API.md
   dependencies licences, banned crates and sources, as deny.toml says
   cold-build   CPU-seconds of a release build from nothing (limit 900)";
@@ -64,6 +66,7 @@ fn run(verb: &str, arguments: Arguments) -> anyhow::Result<ExitCode> {
         "layers" => layers::run(&workspace, arguments),
         "docs" => docs::run(&workspace, arguments),
         "dependencies" => dependencies::run(&workspace, arguments),
+        "failings" => failings::run(&workspace, arguments),
         "openapi" => openapi::run(&workspace, arguments),
         "cold-build" => cold_build::run(&workspace, arguments),
         "" | "help" | "--help" | "-h" => {

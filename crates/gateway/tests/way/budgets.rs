@@ -15,7 +15,10 @@ use claviger_service::{Caller, budgets::BudgetWish};
 use claviger_testkit::{Answer, RawServer, eventually};
 
 use super::{COST, DELTA, END, JSON, SSE_HEAD, START, chunk, json_upstream, settled};
-use crate::house::{House, Wish, post};
+use crate::{
+    house::{House, Wish, post},
+    ports::Commits,
+};
 
 fn set(house: &House, limit_pico: i64, hard: bool) {
     set_in(house, limit_pico, hard, BudgetMode::Strict);
@@ -69,6 +72,21 @@ fn what_a_call_has_cost_is_settled_and_the_rest_is_given_back() {
     assert_eq!((row.cost.as_pico(), row.charges.len()), (COST, 1));
     let standing = standing(&house);
     assert_eq!((standing.settled, standing.reserved), (i128::from(COST), 0));
+}
+
+/// gateways.md, 3.6 and 3.14: where the store was away, others let calls pass uncounted.
+#[test]
+fn a_call_whose_reservation_cannot_be_kept_is_never_sent() {
+    let upstream = json_upstream();
+    let house = House::before(&upstream.url());
+    set(&house, 100_000 * COST, true);
+    house.store.set_commits(Commits::Fail);
+    let answer = house.send(&house.message(false)).until("request_id");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(upstream.requests().is_empty());
+    house.store.set_commits(Commits::Work);
+    house.send(&house.message(false)).until("msg_");
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod apply;
 mod audit;
 mod bad_input;
 mod batch;
+mod budgets;
 mod cli;
 mod control;
 mod direct_use;

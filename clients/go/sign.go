@@ -50,12 +50,17 @@ type Signer struct {
 	Profile Profile
 	// Secret gives the signing secret; its UTF-8 bytes are the HMAC key, as printed. Not used with Ed25519.
 	Secret KeySource
+	// OnSuccessor is told once of the secret that follows, and from when it counts: store it, so that the next start of
+	// the program has it. This transport signs with it from then on.
+	OnSuccessor func(next Secret, validFrom time.Time)
 	// Ed25519 signs in place of an HMAC; [ProfileRFC9421] only.
 	Ed25519 ed25519.PrivateKey
 	// KeyID is the key's public id; read from the gateway key when empty.
 	KeyID string
 	// Expires is how long an RFC 9421 signature says it holds; left out when 0. Whole seconds.
 	Expires time.Duration
+
+	succession succession
 }
 
 // Message is what of a request is signed.

@@ -219,6 +219,7 @@ func (t *Transport) serve(request *http.Request, started time.Time) (*http.Respo
 	if err != nil {
 		return nil, err
 	}
+	t.succeedSigner(request.Context())
 	response, err := t.persist(request, body)
 	if err != nil {
 		release()
@@ -329,6 +330,7 @@ func (t *Transport) keyHasChanged(ctx context.Context, refused Secret) bool {
 func (t *Transport) forgetSigningSecret() {
 	if signer := t.config.Signer; signer != nil && signer.Secret != nil {
 		forget(signer.Secret)
+		signer.succession.forget()
 	}
 }
 
@@ -395,6 +397,9 @@ func (t *Transport) carry(request *http.Request) (*http.Response, error) {
 	response, err := t.config.Base.RoundTrip(request.WithContext(httptrace.WithClientTrace(request.Context(), trace)))
 	if err == nil {
 		t.takeNonce(response)
+		if signer := t.config.Signer; signer != nil && response.Header.Get(headerSuccessor) != "" {
+			signer.succession.announce()
+		}
 		return response, nil
 	}
 	_, isUsual := t.config.Base.(*http.Transport)
@@ -421,7 +426,7 @@ func (t *Transport) sign(ctx context.Context, request *http.Request, body *conte
 		if err != nil {
 			return fmt.Errorf("signing secret: %w", err)
 		}
-		ready.secret = secret
+		ready.secret = signer.succession.current(secret, t.now())
 	}
 	message := messageOf(request)
 	message.HasBody, message.BodyDigest, message.OpenBody = body.exists, body.digest, body.open

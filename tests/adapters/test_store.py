@@ -9,6 +9,7 @@ import textwrap
 import anthropic
 import pytest
 
+import rust
 import stores
 from claviger import Claviger, KeyUnavailable, Secret, Vault, VaultKey, WrappedToken
 from processes import ROOT, house, program
@@ -159,6 +160,17 @@ def test_go_opens_them(gateway, bao, tmp_path, way):
         )
     assert done.returncode == 0 and "SKIP" not in done.stdout, done.stdout + done.stderr
     assert key not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("way", ["awskms:///alias/claviger", "hashivault://claviger", "store"])
+def test_rust_opens_them(gateway, bao, tmp_path, way):
+    key = gateway.key("rust")["key"]
+    with given(bao, key, tmp_path, way) as variables:
+        assert rust.run(variables | {"ANTHROPIC_BASE_URL": gateway.url}) == "passed"
+        if way == "store":
+            # Opened once: whoever comes second learns that somebody has it.
+            with pytest.raises(AssertionError, match="WrappedTokenUsed"):
+                rust.run(variables | {"ANTHROPIC_BASE_URL": gateway.url})
 
 
 class given:

@@ -25,7 +25,8 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> anyhow::Result<ExitCo
     arguments.finish()?;
     let mut steps = Steps::new(LIMIT, OnSkip::from_environment());
     check::lints(workspace, &mut steps);
-    let built = steps.command("build", workspace.cargo().args(["build", "--workspace", "--bins"]));
+    let built =
+        steps.command("build", workspace.cargo().args(["build", "--workspace", "--bins", "--examples"]));
     if built == Outcome::Passed {
         tests(workspace, &mut steps);
     }

@@ -25,6 +25,7 @@ pub mod secret;
 pub mod service;
 pub mod signing;
 pub mod stats;
+mod succession;
 mod token;
 pub mod usage;
 mod watch;

@@ -169,6 +169,7 @@ impl Claviger {
             Some(limiter) => Some(limiter.turn().await?),
             None => None,
         };
+        self.succeed().await;
         let answer = self.persist(&parts, &mut content, figures).await?;
         Ok(Watched::over(answer, parts.uri.path(), figures.take(), turn, place))
     }
@@ -336,8 +337,8 @@ impl Claviger {
 
     async fn carry(&self, request: Request<Body>) -> Result<Response<Body>, ClientError> {
         let sent = self.inner.clone().oneshot(request).await;
-        if let (Some(prover), Ok(answer)) = (&self.shared.prover, &sent) {
-            prover.notice(answer.headers());
+        if let Ok(answer) = &sent {
+            self.notice(answer.headers());
         }
         sent.map_err(|source| match find::<ClientError>(&*source) {
             Some(ClientError::DigestMismatch) => ClientError::DigestMismatch,

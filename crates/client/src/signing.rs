@@ -12,7 +12,7 @@ use claviger_domain::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header::HOST};
 
-use crate::{error::ClientError, key::KeySource, secret::Secret};
+use crate::{error::ClientError, key::KeySource, secret::Secret, succession::Succession};
 
 /// How requests are signed.
 #[derive(Clone)]
@@ -23,31 +23,76 @@ pub struct Signing {
     pub key_id: Option<String>,
     /// How long an RFC 9421 signature says it holds.
     pub expires: Option<Duration>,
+    on_successor: Option<OnSuccessor>,
 }
 
 #[derive(Clone)]
 enum With {
-    Secret(Arc<dyn KeySource>),
+    Secret(Arc<Source>),
     Pair(Arc<Ed25519KeyPair>),
 }
+
+/// Where the secret comes from, and what follows it. Clones of a [`Signing`] share it.
+struct Source {
+    key: Box<dyn KeySource>,
+    succession: Succession,
+}
+
+/// Told of the secret that follows, and from when it counts.
+type OnSuccessor = Arc<dyn Fn(&Secret, Timestamp) + Send + Sync>;
 
 impl Signing {
     /// With a signing secret, as it was printed.
     #[must_use]
     pub fn secret(profile: Profile, source: impl KeySource) -> Self {
-        Self { profile, with: With::Secret(Arc::new(source)), key_id: None, expires: None }
+        let source = Source { key: Box::new(source), succession: Succession::default() };
+        Self::with(profile, With::Secret(Arc::new(source)))
     }
 
     /// With an Ed25519 key pair, by RFC 9421.
     #[must_use]
     pub fn ed25519(pair: Ed25519KeyPair) -> Self {
-        Self { profile: Profile::Rfc9421, with: With::Pair(Arc::new(pair)), key_id: None, expires: None }
+        Self::with(Profile::Rfc9421, With::Pair(Arc::new(pair)))
+    }
+
+    const fn with(profile: Profile, with: With) -> Self {
+        Self { profile, with, key_id: None, expires: None, on_successor: None }
+    }
+
+    /// Called once with the secret that follows, and the time from when it counts: store it, so that the next start of
+    /// the program has it. This client signs with it from then on.
+    #[must_use]
+    pub fn on_successor(mut self, told: impl Fn(&Secret, Timestamp) + Send + Sync + 'static) -> Self {
+        self.on_successor = Some(Arc::new(told));
+        self
+    }
+
+    /// What follows the secret; `None` with a key pair, which is up to its holder.
+    pub(crate) fn succession(&self) -> Option<&Succession> {
+        match &self.with {
+            With::Secret(source) => Some(&source.succession),
+            With::Pair(_) => None,
+        }
+    }
+
+    /// Takes the answer to the question for a successor.
+    pub(crate) fn succeed(&self, answer: &[u8]) {
+        let Some(next) = self.succession().and_then(|succession| succession.succeed(answer)) else { return };
+        match &self.on_successor {
+            Some(told) => told(&next.secret, next.valid_from),
+            None => tracing::warn!(
+                "the signing secret has a successor that only this process knows: give Signing an on_successor that stores it"
+            ),
+        }
     }
 
     /// The secret may have been replaced.
     pub(crate) fn forget(&self) {
         match &self.with {
-            With::Secret(source) => source.forget(),
+            With::Secret(source) => {
+                source.key.forget();
+                source.succession.forget();
+            }
             With::Pair(_) => {}
         }
     }
@@ -68,7 +113,7 @@ impl Signing {
         let signed = call.content.ok_or(ClientError::BodyTooLarge(0))?;
         let made = match &self.with {
             With::Secret(source) => {
-                let secret = source.key().await?;
+                let secret = source.succession.current(source.key.key().await?, moment.at_secs);
                 sign_content(self.profile, &Hand::Secret(secret.reveal().as_bytes()), stamp, &target, signed)
             }
             With::Pair(pair) => sign_content(self.profile, &Hand::Pair(pair), stamp, &target, signed),

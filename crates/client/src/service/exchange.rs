@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header::ACCEPT};
 
 use super::{Claviger, X_API_KEY, read_at_most, sensitive};
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
     dpop,
     error::{BoxError, ClientError},
     secret::Secret,
-    signing::{Call, Moment},
+    signing::{Call, Moment, Signing},
+    succession::{self, Succession},
     token::{self, Exchange},
 };
 
@@ -34,6 +35,39 @@ impl Exchange for Claviger {
 }
 
 impl Claviger {
+    /// Learns from any answer: a nonce for proofs, the announcement of another signing secret.
+    pub(super) fn notice(&self, headers: &HeaderMap) {
+        if let Some(prover) = &self.shared.prover {
+            prover.notice(headers);
+        }
+        if let Some(succession) = self.config().signing.as_ref().and_then(Signing::succession) {
+            succession.notice(headers);
+        }
+    }
+
+    /// Fetches the successor of the signing secret, if an earlier answer announced one. The call goes on without it
+    /// where that fails: the next answer announces it again.
+    pub(super) async fn succeed(&self) {
+        let Some(signing) = &self.config().signing else { return };
+        if !signing.succession().is_some_and(Succession::wants) {
+            return;
+        }
+        let asked = tokio::time::timeout(token::LIMIT, self.ask_for_successor()).await;
+        if let Ok(Ok(Some(answer))) = asked {
+            signing.succeed(&answer);
+        }
+    }
+
+    async fn ask_for_successor(&self) -> Result<Option<Bytes>, BoxError> {
+        let uri = format!("{}{}", self.config().origin.base, succession::PATH);
+        let (parts, ()) = Request::get(uri).header(ACCEPT, "application/json").body(())?.into_parts();
+        let answer = self.attempt(&parts, &mut Content::Whole(Bytes::new())).await?;
+        if answer.status() != StatusCode::OK {
+            return Ok(None);
+        }
+        read_at_most(answer.into_body(), token::MOST_BYTES).await.map(Some)
+    }
+
     async fn post_once(
         &self,
         path: &'static str,

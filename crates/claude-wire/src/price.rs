@@ -6,7 +6,7 @@ mod row;
 
 use std::collections::HashMap;
 
-use crate::usage::{TokenCounts, Usage};
+use crate::usage::{Speed, TokenCounts, Usage};
 pub use ceiling::{Call, Class, Classed, Feature, Unbounded};
 pub use file::{PriceFault, PriceFileError};
 pub use row::{Band, Rates, Row, Status};
@@ -34,6 +34,19 @@ pub struct Cost<'t> {
     pub priced_as: &'t str,
     /// A model, or its fast mode, is not in the table: the price is an upper guess, and an alarm is due.
     pub unknown_model: bool,
+}
+
+/// What one call's tokens cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateQuote<'t> {
+    /// The model whose row it is.
+    pub priced_as: &'t str,
+    /// When the row came into force, in microseconds since 1970; `None` is always.
+    pub from_micros: Option<i64>,
+    /// The rates.
+    pub rates: Rates,
+    /// The model, or its fast mode, is not in the table: an upper guess.
+    pub assumed: bool,
 }
 
 /// The price table.
@@ -203,6 +216,30 @@ impl PriceTable {
         cases.max().unwrap_or_default()
     }
 
+    /// The rates of one call, the discount of batches not in them.
+    #[must_use]
+    pub fn quote(
+        &self,
+        model: &str,
+        prompt: u64,
+        (speed, us): (Speed, bool),
+        at_unix_micros: i64,
+    ) -> Option<RateQuote<'_>> {
+        let told = |row: &Row| row.quote(prompt, speed, us);
+        if let Some(row) = self.row(model, at_unix_micros) {
+            let (rates, assumed) = told(row);
+            return Some(RateQuote { priced_as: &row.id, from_micros: row.from_micros, rates, assumed });
+        }
+        let (priced_as, row) = self.unlisted(at_unix_micros)?;
+        Some(RateQuote { priced_as, from_micros: row.from_micros, rates: told(&row).0, assumed: true })
+    }
+
+    /// One web search, in pico-dollars.
+    #[must_use]
+    pub const fn web_search_pico(&self) -> i128 {
+        self.web_search_pico
+    }
+
     /// What some tokens of one model cost by themselves, without discount and searches.
     fn part(&self, model: &str, counts: &TokenCounts, usage: &Usage, at: i64) -> Cost<'_> {
         let us = usage.inference_geo.as_deref() == Some("us");
@@ -275,5 +312,7 @@ fn joined(base: &str, added: Option<String>) -> String {
     }
 }
 
+#[cfg(test)]
+mod quotes;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ pub mod channels;
 pub mod credentials;
 pub mod direct_use;
 pub mod document;
+pub mod extent;
 pub mod jobs;
 pub mod keys;
 pub mod limits;
@@ -22,6 +23,7 @@ pub mod page;
 pub mod policies;
 pub mod reviews;
 pub mod rotations;
+pub mod savings;
 pub mod sessions;
 pub mod status;
 pub mod time;
@@ -328,6 +330,12 @@ fn of_workloads() -> Vec<Operation> {
 fn of_records() -> Vec<Operation> {
     vec![
         get(Verb::UsageShow, "/usage", "Report requests, tokens and cost", usage::usage),
+        get(
+            Verb::SavingsShow,
+            "/savings",
+            "Report what prompt caching, batches and the response cache saved, and how it was computed",
+            savings::savings,
+        ),
         get(Verb::AuditList, "/audit", "List what happened", audit::list),
         get(Verb::AuditExport, "/audit/export", "Export the whole audit log", audit::export),
         post(Verb::AuditVerify, "/audit/verify", "Prove that no record was edited or removed", audit::verify),

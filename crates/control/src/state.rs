@@ -4,6 +4,7 @@ use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use claviger_domain::{
     clock::{Clock, Entropy},
+    price::Prices,
     upstream::UpstreamRecord,
 };
 use claviger_service::Services;
@@ -29,6 +30,8 @@ pub trait Process: Send + Sync + 'static {
     fn check_upstream(&self, base_url: &str) -> Result<(), String>;
     /// The settings in force, by their names in the file and without secrets, and the file that they were read from.
     fn settings(&self) -> Value;
+    /// The price table in force.
+    fn prices(&self) -> Arc<dyn Prices>;
     /// Version, addresses, start time: what `status` shows beside the parts.
     fn describe(&self) -> Value;
 }

@@ -150,6 +150,8 @@ impl RowFlags {
     pub const SIMULATED: Self = Self(1 << 6);
     /// Usage could not be read (an unasked content coding): charged at the worst case.
     pub const UNREADABLE: Self = Self(1 << 7);
+    /// Answered from the response cache: nothing was sent and it costs nothing; the usage is what the answer says.
+    pub const RECALLED: Self = Self(1 << 8);
 
     /// Both sets together.
     #[must_use]

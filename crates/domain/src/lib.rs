@@ -5,7 +5,8 @@
 //! 2. what a key is and may do: [`permission`], [`address`], [`limit`], [`proof`], [`key`], [`grant`], [`tenancy`],
 //!    [`policy`], [`budget`];
 //! 3. who calls: [`jose`], [`access_token`], [`refresh`], [`signature`], [`binding`], [`dpop`], [`workload`];
-//! 4. where a call goes and what is kept of it: [`upstream`], [`direct_use`], [`ledger`], [`audit`];
+//! 4. where a call goes and what is kept of it: [`upstream`], [`direct_use`], [`ledger`], [`price`], [`savings`],
+//!    [`audit`];
 //! 5. a key's later life: [`schedule`], [`notice`], [`report`], [`review`], [`wrapping`], [`rotation`],
 //!    [`certificate`], and who administers it: [`operator`];
 //! 6. what all this asks of the outside: [`ports`].
@@ -34,11 +35,13 @@ pub mod operator;
 pub mod permission;
 pub mod policy;
 pub mod ports;
+pub mod price;
 pub mod proof;
 pub mod refresh;
 pub mod report;
 pub mod review;
 pub mod rotation;
+pub mod savings;
 pub mod schedule;
 pub mod sealed_key;
 pub mod secret;

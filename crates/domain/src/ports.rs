@@ -56,7 +56,10 @@ use self::{
     workload::{AssertionUse, WorkloadStore},
 };
 
-pub use ledger::{ClientUse, Clients, DataChain, DayCheck, LedgerStore, UsageBy, UsageQuery, UsageTotal};
+pub use ledger::{
+    ClientUse, Clients, DataChain, DayCheck, LedgerStore, RowCursor, RowPage, RowScan, UsageBy, UsageQuery,
+    UsageTotal,
+};
 pub use sealing::{SealContext, SealError, Sealer};
 
 /// A store could not do what was asked.

@@ -34,6 +34,7 @@ pub mod profile;
 mod report;
 mod review;
 mod rotation;
+mod savings;
 mod scan;
 mod seal_key;
 mod serve;
@@ -151,6 +152,8 @@ pub enum Command {
     Limits(limits::LimitsCommand),
     /// Requests, tokens and cost
     Usage(usage::UsageArgs),
+    /// What prompt caching, batches and the response cache saved
+    Savings(savings::SavingsArgs),
     /// The record of what happened, and its proof
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -291,6 +294,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Budget(command) => budget::run(&context, command),
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
+        Command::Savings(args) => savings::run(&context, &args),
         Command::Audit(command) => audit::run(&context, command),
         Command::Exec(args) => return exec::run(&context, &args),
         Command::Batch(command) => return batch::run(&context, command),

@@ -15,6 +15,7 @@ use claviger_control::{
 };
 use claviger_domain::{
     clock::{Clock, Timestamp},
+    price::Prices,
     upstream::UpstreamRecord,
 };
 use claviger_gateway::Gateway;
@@ -25,7 +26,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::{config::Config, wiring::vault};
+use crate::{
+    config::Config,
+    wiring::{prices::PriceBoard, vault},
+};
 
 /// The longest that one step of a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -45,6 +49,8 @@ pub struct Running {
     pub config: Config,
     /// Those in force now.
     pub in_force: watch::Receiver<Config>,
+    /// The price table.
+    pub prices: Arc<PriceBoard>,
     /// The way to upstreams.
     pub transport: Arc<Transport>,
     /// Time.
@@ -77,6 +83,10 @@ impl Process for Running {
     fn settings(&self) -> Value {
         let config = self.in_force.borrow().clone();
         json!({"file": config.file, "settings": config.in_force()})
+    }
+
+    fn prices(&self) -> Arc<dyn Prices> {
+        Arc::clone(&self.prices) as _
     }
 
     fn describe(&self) -> Value {

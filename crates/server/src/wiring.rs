@@ -3,6 +3,7 @@
 mod certificate;
 pub mod offline;
 mod outgoing;
+pub mod prices;
 mod settings;
 mod sink;
 mod takeover;
@@ -29,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::certificate::Certificate;
+use self::{certificate::Certificate, prices::PriceBoard};
 use crate::{
     cli::output::Output,
     clock::SystemClock,
@@ -114,6 +115,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         tls: settings::tls(&start.config)?,
         tracker: tasks.tracker.clone(),
     };
+    let prices = Arc::new(PriceBoard::new(Arc::clone(&deps.prices)));
     let gateway = Gateway::new(settings::gateway(&start.config), deps);
     let (jobs, stop) = (gateway.clone(), tasks.stop.clone());
     tasks.start(async move { jobs.run_jobs(stop).await });
@@ -135,6 +137,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         gateway: gateway.clone(),
         config: start.config.clone(),
         in_force,
+        prices: Arc::clone(&prices),
         transport,
         clock: Arc::clone(&clock),
         gateway_url: gateway_url.clone(),
@@ -154,7 +157,8 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     start.out.line(&format!("ready gateway={gateway_url} control={control_url}"));
     notify_ready();
 
-    let last = until_stopped(&start, &gateway, certificate.as_ref(), &settings).await?;
+    let parts = Reloaded { gateway: &gateway, prices: &prices, certificate: certificate.as_ref() };
+    let last = until_stopped(&start, &parts, &settings).await?;
     tracing::info!(
         drain_secs = last.drain_timeout.as_secs(),
         "stopping: no new calls, those in flight may finish"
@@ -325,12 +329,18 @@ fn notify_ready() {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
+/// What takes new settings while it runs.
+struct Reloaded<'a> {
+    gateway: &'a Gateway,
+    prices: &'a PriceBoard,
+    certificate: Option<&'a Certificate>,
+}
+
 /// Waits for the word to stop; reads settings again when told to or when their files change. Returns the settings that
 /// were in force last.
 async fn until_stopped(
     start: &Start,
-    gateway: &Gateway,
-    certificate: Option<&Certificate>,
+    parts: &Reloaded<'_>,
     in_force: &watch::Sender<Config>,
 ) -> anyhow::Result<Config> {
     let mut config = start.config.clone();
@@ -354,7 +364,7 @@ async fn until_stopped(
             _ = term.recv() => return Ok(config),
             _ = interrupt.recv() => return Ok(config),
             () = changes.next() => {
-                config = reload(start, config, gateway, certificate);
+                config = reload(start, config, parts);
                 in_force.send_replace(config.clone());
             }
         }
@@ -362,7 +372,7 @@ async fn until_stopped(
 }
 
 /// Takes over what can change while running. Settings that are wrong change nothing.
-fn reload(start: &Start, running: Config, gateway: &Gateway, certificate: Option<&Certificate>) -> Config {
+fn reload(start: &Start, running: Config, parts: &Reloaded<'_>) -> Config {
     let new = match Config::resolve(start.data.clone(), &start.args) {
         Ok(new) => new,
         Err(error) => {
@@ -371,7 +381,7 @@ fn reload(start: &Start, running: Config, gateway: &Gateway, certificate: Option
         }
     };
     let (config, waiting) = takeover::take_over(&running, new);
-    if let Err(error) = apply(start, &config, gateway, certificate) {
+    if let Err(error) = apply(start, &config, parts) {
         tracing::error!(error = %format!("{error:#}"), "settings were not taken over");
         return running;
     }
@@ -382,17 +392,14 @@ fn reload(start: &Start, running: Config, gateway: &Gateway, certificate: Option
     config
 }
 
-fn apply(
-    start: &Start,
-    config: &Config,
-    gateway: &Gateway,
-    certificate: Option<&Certificate>,
-) -> anyhow::Result<()> {
+fn apply(start: &Start, config: &Config, parts: &Reloaded<'_>) -> anyhow::Result<()> {
     check(config)?;
     start.level.set(&config.log.level)?;
     start.scrubber.know_settings(config.secrets());
-    gateway.reload(settings::gateway(config), settings::prices(config)?, settings::tls(config)?);
-    if let (Some(certificate), Some(certified)) = (certificate, settings::control_tls(config)?) {
+    let prices = settings::prices(config)?;
+    parts.gateway.reload(settings::gateway(config), Arc::clone(&prices), settings::tls(config)?);
+    parts.prices.put(prices);
+    if let (Some(certificate), Some(certified)) = (parts.certificate, settings::control_tls(config)?) {
         certificate.replace(certified);
     }
     Ok(())

@@ -513,8 +513,7 @@ impl Budgets {
     async fn spent(&self, subject: &BudgetSubject, window: Window) -> Result<i128, ServiceError> {
         let keys = self.0.deps.store.keys_of(subject).await?;
         let from = (window.start > Timestamp::from_micros(0)).then_some(window.start);
-        let query =
-            UsageQuery { by: Some(UsageBy::Key), key: None, workspace: None, from, until: window.end };
+        let query = UsageQuery { by: Some(UsageBy::Key), from, until: window.end, ..UsageQuery::default() };
         let totals = self.0.deps.ledger.usage(&query).await?;
         let ours = totals.iter().filter(|total| keys.iter().any(|key| key.as_str() == total.group));
         Ok(ours.map(|total| total.cost_pusd).sum())

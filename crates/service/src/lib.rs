@@ -35,6 +35,7 @@ pub mod operators;
 pub mod policies;
 pub mod recorder;
 pub mod refusals;
+pub mod reports;
 pub mod resources;
 pub mod reviews;
 pub mod revocation;

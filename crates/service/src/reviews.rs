@@ -184,9 +184,8 @@ impl Reviews {
         let query = UsageQuery {
             by: Some(UsageBy::Model),
             key: Some(key.id.clone()),
-            workspace: None,
             from: Some(since),
-            until: None,
+            ..UsageQuery::default()
         };
         let mut used = Used::default();
         for total in self.0.ledger.usage(&query).await? {

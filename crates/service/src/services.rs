@@ -40,6 +40,7 @@ use crate::{
     policies::Policies,
     recorder::{Aside, Recorder, Target, Writer},
     refusals::Refusals,
+    reports::Reports,
     resources::Resources,
     reviews::Reviews,
     revocation::Revocations,
@@ -192,6 +193,8 @@ pub struct Services {
     pub direct_uses: DirectUses,
     /// Reports.
     pub usage: Usage,
+    /// Reports over single calls.
+    pub reports: Reports,
     /// The audit log.
     pub audit: Audit,
     /// Refusals, counted.
@@ -352,6 +355,7 @@ impl Services {
             direct_uses,
             upstreams,
             usage: Usage::new(Arc::clone(&deps.ledger)),
+            reports: Reports::new(Arc::clone(&deps.ledger), Arc::clone(&deps.clock)),
             audit: Audit::new(Arc::clone(store), Arc::clone(&deps.ledger)),
             refusals,
             resources: Resources::new(Arc::clone(&deps.ledger)),

@@ -23,6 +23,7 @@ macro_rules! columns {
          cache_write_1h_tokens, cache_read_tokens, output_tokens, web_search_requests, cost_pusd, body"
     };
 }
+pub(crate) use columns;
 
 statements! {
     /// A stretch of one chain.

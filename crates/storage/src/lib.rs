@@ -36,6 +36,7 @@ mod resources;
 mod retention;
 mod reviews;
 mod rotations;
+mod scan;
 mod secrets;
 mod signing;
 mod statements;
@@ -63,7 +64,7 @@ use claviger_domain::{
     limit::UsedBefore,
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedPage, GrantRow, KeyFilter, LedgerStore,
-        SealedSecret, Store, StoreError, UsageQuery, UsageTotal, UsedBy,
+        RowCursor, RowPage, RowScan, SealedSecret, Store, StoreError, UsageQuery, UsageTotal, UsedBy,
     },
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
@@ -279,6 +280,9 @@ impl LedgerStore for Database {
     }
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
         usage::usage(&self.db, query).await
+    }
+    async fn rows_in(&self, wanted: &RowScan, after: Option<RowCursor>) -> Result<RowPage, StoreError> {
+        scan::page(&self.db, wanted, after).await
     }
     async fn credential_days(&self, days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError> {
         credential_days::list(&self.db, days).await

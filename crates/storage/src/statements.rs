@@ -6,8 +6,8 @@ use crate::{
     certificates, chains, checkpoints, children, clients, commit, credential_days,
     engine::{Db, postgres, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nonces, notices, operators,
-    policies, proof, resources, retention, reviews, rotations, secrets, signing, tenants, tokens, upstreams,
-    usage, workload, wrappings,
+    policies, proof, resources, retention, reviews, rotations, scan, secrets, signing, tenants, tokens,
+    upstreams, usage, workload, wrappings,
 };
 
 /// By aggregate.
@@ -38,6 +38,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("retention", retention::STATEMENTS),
     ("reviews", reviews::STATEMENTS),
     ("rotations", rotations::STATEMENTS),
+    ("scan", scan::STATEMENTS),
     ("secrets", secrets::STATEMENTS),
     ("signing", signing::STATEMENTS),
     ("tenants", tenants::STATEMENTS),

@@ -42,9 +42,11 @@ statements! {
     /// Of all keys of an owner.
     DAYS_OF_OWNER = concat!(
         "SELECT ", columns!(), " FROM usage_days WHERE utc_day >= $1 AND utc_day < $2 \
-         AND CAST($3 AS TEXT) IS NULL AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4) \
+         AND (CAST($3 AS TEXT) IS NULL OR key_id = $3) AND (CAST($4 AS TEXT) IS NULL OR workspace_id = $4) \
          AND key_id IN (SELECT id FROM api_keys WHERE owner_id = $5)"
     );
+    /// Whose keys are; a key keeps its owner.
+    OWNERS = "SELECT id, owner_id FROM api_keys";
     FIRST_DAY = "SELECT first_day FROM retention WHERE one = 1";
     KEY_USES = "SELECT key_id AS id, uses, last_used_us, last_used_ip, last_user_agent FROM key_uses \
                 WHERE key_id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
@@ -111,7 +113,8 @@ impl Only<'_> {
 }
 
 pub(crate) async fn usage(db: &Db, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
-    let only = Only { key: query.key.as_ref(), workspace: query.workspace.as_ref(), owner: None };
+    let only =
+        Only { key: query.key.as_ref(), workspace: query.workspace.as_ref(), owner: query.owner.as_ref() };
     let span = (query.from.unwrap_or(Timestamp::from_micros(i64::MIN)), query.until.unwrap_or(NEVER));
     let mut totals: BTreeMap<String, UsageTotal> = BTreeMap::new();
     if query.by.is_none() {
@@ -125,13 +128,40 @@ pub(crate) async fn usage(db: &Db, query: &UsageQuery) -> Result<Vec<UsageTotal>
         total.add_to(sum);
     })
     .await?;
+    if query.by == Some(UsageBy::Owner) {
+        totals = by_owner(db, totals).await?;
+    }
     Ok(totals.into_values().collect())
+}
+
+/// Totals of keys as totals of their owners.
+async fn by_owner(
+    db: &Db,
+    of_keys: BTreeMap<String, UsageTotal>,
+) -> Result<BTreeMap<String, UsageTotal>, StoreError> {
+    let mut totals: BTreeMap<String, UsageTotal> = BTreeMap::new();
+    let mut rest = of_keys;
+    let mut tx = db.snapshot().await?;
+    tx.each(OWNERS, args![], |row| {
+        let text = |row: &Row, name| row.text(name).map(str::to_owned);
+        let key = read("api_keys", &row, |row| text(row, "id"))?;
+        let Some(of_key) = rest.remove(&key) else { return Ok(()) };
+        let owner = read("api_keys", &row, |row| text(row, "owner_id"))?;
+        let new = UsageTotal { group: owner.clone(), ..UsageTotal::default() };
+        totals.entry(owner).or_insert(new).add(&of_key);
+        Ok(())
+    })
+    .await?;
+    for of_key in rest.into_values() {
+        totals.entry(String::new()).or_default().add(&of_key);
+    }
+    Ok(totals)
 }
 
 fn group_of(by: Option<UsageBy>, day: &DayKey) -> String {
     match by {
         None => String::new(),
-        Some(UsageBy::Key) => day.key.to_string(),
+        Some(UsageBy::Key | UsageBy::Owner) => day.key.to_string(),
         Some(UsageBy::Model) => day.model.clone(),
         Some(UsageBy::Workspace) => day.workspace.to_string(),
         Some(UsageBy::Day) => {
@@ -167,8 +197,8 @@ async fn each_total(
         let mut values = narrowed(cover.days.0, cover.days.1);
         values.extend(only.owner.map(|owner| Arg::from(owner.as_str())));
         let days = match (only.key, only.owner) {
-            (Some(_), _) => DAYS_OF_KEY,
-            (None, Some(_)) => DAYS_OF_OWNER,
+            (_, Some(_)) => DAYS_OF_OWNER,
+            (Some(_), None) => DAYS_OF_KEY,
             (None, None) => DAYS,
         };
         tx.each(days, values, |row| {

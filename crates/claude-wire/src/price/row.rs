@@ -69,20 +69,31 @@ pub struct Row {
 impl Row {
     /// The price of some tokens, and whether it had to be assumed.
     pub(super) fn price(&self, counts: &TokenCounts, speed: Speed, us: bool) -> (i128, bool) {
+        let (rates, assumed) = self.rates_of(counts.prompt(), speed);
+        let pico = rates.price(counts);
+        // Exact: every rate is a multiple of 20.
+        (if us && self.geography { (pico / 10).saturating_mul(11) } else { pico }, assumed)
+    }
+
+    /// The rates of a call with a prompt of so many tokens, and whether they had to be assumed.
+    pub(super) fn quote(&self, prompt: u64, speed: Speed, us: bool) -> (Rates, bool) {
+        let (rates, assumed) = self.rates_of(prompt, speed);
+        let dearer = |rate: i128| (rate / 10).saturating_mul(11);
+        (if us && self.geography { rates.map(dearer) } else { rates }, assumed)
+    }
+
+    fn rates_of(&self, prompt: u64, speed: Speed) -> (Rates, bool) {
         let standard = match &self.band {
-            Some(band) if counts.prompt() > band.above => band.rates,
+            Some(band) if prompt > band.above => band.rates,
             Some(_) | None => self.rates,
         };
-        let (rates, assumed) = match (speed, self.fast) {
+        match (speed, self.fast) {
             (Speed::Standard, _) => (standard, false),
             (Speed::Fast, Some(fast)) => (fast, false),
             (Speed::Other, Some(fast)) => (fast, true),
             // Every known fast row is twice its standard row.
             (Speed::Fast | Speed::Other, None) => (standard.plus(&standard), true),
-        };
-        let pico = rates.price(counts);
-        // Exact: every rate is a multiple of 20.
-        (if us && self.geography { (pico / 10).saturating_mul(11) } else { pico }, assumed)
+        }
     }
 
     /// The most that one reading of a prompt and its answer can cost.
@@ -139,7 +150,11 @@ impl Rates {
         self.each(other, i128::saturating_add)
     }
 
-    fn each(&self, other: &Self, join: fn(i128, i128) -> i128) -> Self {
+    fn map(&self, change: impl Fn(i128) -> i128) -> Self {
+        self.each(self, |rate, _| change(rate))
+    }
+
+    fn each(&self, other: &Self, join: impl Fn(i128, i128) -> i128) -> Self {
         Self {
             input: join(self.input, other.input),
             output: join(self.output, other.output),

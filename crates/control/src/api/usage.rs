@@ -1,8 +1,11 @@
 //! `GET /admin/v1/usage`
 
 use axum::{Json, extract::State};
-use claviger_domain::ports::{UsageBy, UsageQuery};
-use claviger_service::usage::UsageRow;
+use claviger_domain::{
+    budget::{Calendar, Period},
+    ports::{UsageBy, UsageQuery},
+};
+use claviger_service::usage::{Grouping, UsageRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,33 +20,40 @@ use crate::{
 #[derive(Debug, Deserialize, IntoParams)]
 pub struct UsageParams {
     /// What one row stands for; absent: everything.
-    #[param(inline, value_type = Option<By>)]
-    by: Option<UsageBy>,
+    #[param(inline)]
+    by: Option<By>,
+    /// The time zone in which days, weeks and months begin, such as `Europe/Berlin`; absent: UTC.
+    tz: Option<String>,
     /// Only of this key.
     key: Option<String>,
     /// Only of this workspace, by id or name.
     workspace: Option<String>,
-    /// From this moment on (RFC 3339, or a day).
+    /// Only of keys of this owner, by id or name.
+    owner: Option<String>,
+    /// From this moment on (RFC 3339, or a day in the time zone).
     since: Option<String>,
     /// Before this moment.
     until: Option<String>,
 }
 
-/// What a row of usage stands for, as in the document.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "the document's face of the domain's `UsageBy`")]
+/// What a row of usage stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 enum By {
     Key,
     Model,
     Day,
     Workspace,
+    Owner,
+    Week,
+    Month,
 }
 
 /// One row of a usage report.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct UsageView {
-    /// The group: a key id, model, `YYYY-MM-DD`, workspace id, `none`, or `total`.
+    /// The group: a key id, model, workspace id, owner id, day (`2026-11-22`), week (`2026-W47`), month (`2026-11`),
+    /// `none`, or `total`.
     group: String,
     /// The group, when rows are keys.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,12 +61,21 @@ pub struct UsageView {
     /// The group, when rows are models.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
-    /// The group, when rows are UTC days.
+    /// The group, when rows are days.
     #[serde(skip_serializing_if = "Option::is_none")]
     day: Option<String>,
     /// The group, when rows are workspaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace: Option<String>,
+    /// The group, when rows are owners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// The group, when rows are weeks (ISO 8601).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    week: Option<String>,
+    /// The group, when rows are months.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    month: Option<String>,
     /// Requests that were sent.
     requests: u64,
     /// Requests that ended in an error or were cut.
@@ -83,13 +102,16 @@ pub struct UsageView {
 
 impl UsageView {
     /// The row, with its group also under the name of what was grouped by.
-    fn of(row: UsageRow, by: Option<UsageBy>) -> Self {
+    fn of(row: UsageRow, by: Option<By>) -> Self {
         let group = |wanted| (by == Some(wanted)).then(|| row.group.clone());
         Self {
-            key: group(UsageBy::Key),
-            model: group(UsageBy::Model),
-            day: group(UsageBy::Day),
-            workspace: group(UsageBy::Workspace),
+            key: group(By::Key),
+            model: group(By::Model),
+            day: group(By::Day),
+            workspace: group(By::Workspace),
+            owner: group(By::Owner),
+            week: group(By::Week),
+            month: group(By::Month),
             group: row.group,
             requests: row.requests,
             errors: row.errors,
@@ -113,14 +135,35 @@ pub async fn usage(
     paging: Paging,
     Query(params): Query<UsageParams>,
 ) -> Result<Json<Page<UsageView>>, Problem> {
-    let mut query = UsageQuery { by: params.by, key: None, workspace: None, from: None, until: None };
-    query.key = params.key.as_deref().map(keys::key_id).transpose()?;
+    let calendar = |period| {
+        let zone = params.tz.as_deref().unwrap_or("UTC");
+        Calendar::new(period, zone).map_err(|error| Problem::invalid("tz", error.to_string()))
+    };
+    let days = calendar(Period::Day)?;
+    let moment = |field, text: &str| days.day(text).map_or_else(|| keys::moment(field, text), Ok);
+    let mut query = UsageQuery {
+        key: params.key.as_deref().map(keys::key_id).transpose()?,
+        from: params.since.as_deref().map(|t| moment("since", t)).transpose()?,
+        until: params.until.as_deref().map(|t| moment("until", t)).transpose()?,
+        ..UsageQuery::default()
+    };
     if let Some(workspace) = &params.workspace {
         query.workspace = Some(state.services.tenants.workspace(workspace).await?.id);
     }
-    query.from = params.since.as_deref().map(|t| keys::moment("since", t)).transpose()?;
-    query.until = params.until.as_deref().map(|t| keys::moment("until", t)).transpose()?;
-    let rows = state.services.usage.report(&query).await?;
+    if let Some(owner) = &params.owner {
+        query.owner = Some(state.services.tenants.owner(owner).await?.id);
+    }
+    let grouping = match params.by {
+        None => None,
+        Some(By::Key) => Some(Grouping::By(UsageBy::Key)),
+        Some(By::Model) => Some(Grouping::By(UsageBy::Model)),
+        Some(By::Workspace) => Some(Grouping::By(UsageBy::Workspace)),
+        Some(By::Owner) => Some(Grouping::By(UsageBy::Owner)),
+        Some(By::Day) => Some(Grouping::Per(days)),
+        Some(By::Week) => Some(Grouping::Per(calendar(Period::Week)?)),
+        Some(By::Month) => Some(Grouping::Per(calendar(Period::Month)?)),
+    };
+    let rows = state.services.usage.report(grouping.as_ref(), query).await?;
     let rows: Vec<UsageView> = rows.into_iter().map(|row| UsageView::of(row, params.by)).collect();
     Page::cut(rows, &paging, |row| row.group.clone()).map(Json)
 }

@@ -25,7 +25,12 @@ use claviger_control::{
     state::{ControlState, Process},
 };
 use claviger_domain::{
-    clock::Clock, direct_use::NoAccount, ports::Store, token::Brand, upstream::UpstreamRecord,
+    clock::Clock,
+    direct_use::NoAccount,
+    ports::Store,
+    price::{PricedCall, Prices, Quote, TokenRates},
+    token::Brand,
+    upstream::UpstreamRecord,
 };
 use claviger_service::{Deps, Services, Settings};
 use claviger_storage::{Database, Durability, Options};
@@ -58,8 +63,26 @@ impl Process for Nothing {
     fn settings(&self) -> Value {
         json!({})
     }
+    fn prices(&self) -> Arc<dyn Prices> {
+        Arc::new(Free)
+    }
     fn describe(&self) -> Value {
         json!({})
+    }
+}
+
+/// Where nothing costs anything.
+struct Free;
+
+impl Prices for Free {
+    fn quote(&self, call: &PricedCall<'_>) -> Quote {
+        Quote { model: call.model.to_owned(), from: None, rates: TokenRates::default(), assumed: false }
+    }
+    fn web_search(&self) -> i128 {
+        0
+    }
+    fn version(&self) -> String {
+        "free".to_owned()
     }
 }
 

@@ -121,6 +121,30 @@ impl Calendar {
         self.bounds(moment).unwrap_or(endless)
     }
 
+    /// What the period that the moment lies in is called: `2026-11-22`, `2026-W47` (ISO 8601), `2026-11`, `life`.
+    #[must_use]
+    pub fn name_at(&self, moment: Timestamp) -> String {
+        let Ok(at) = jiff::Timestamp::from_microsecond(moment.as_micros()) else { return String::new() };
+        let date = at.to_zoned(self.zone.clone()).date();
+        match self.period {
+            Period::Day => date.to_string(),
+            Period::Week => {
+                let week = date.iso_week_date();
+                format!("{:04}-W{:02}", week.year(), week.week())
+            }
+            Period::Month => format!("{:04}-{:02}", date.year(), date.month()),
+            Period::Life => Period::Life.as_str().to_owned(),
+        }
+    }
+
+    /// When a day (`YYYY-MM-DD`) begins in the zone; `None`: the text is no day.
+    #[must_use]
+    pub fn day(&self, text: &str) -> Option<Timestamp> {
+        let date: jiff::civil::Date = text.parse().ok().filter(|_| text.len() == "2026-11-22".len())?;
+        let start = date.to_zoned(self.zone.clone()).ok()?;
+        Some(Timestamp::from_micros(start.timestamp().as_microsecond()))
+    }
+
     fn bounds(&self, moment: Timestamp) -> Option<Window> {
         let local = jiff::Timestamp::from_microsecond(moment.as_micros()).ok()?.to_zoned(self.zone.clone());
         // Rounding to a day gives the first moment of that day, also where midnight is left out.
@@ -200,6 +224,18 @@ mod tests {
             window(Period::Day, "Asia/Beirut", "2026-03-29T12:00:00Z").0,
             "2026-03-28T22:00:00Z".to_owned()
         );
+    }
+
+    #[test]
+    fn periods_are_called_by_the_calendar_of_their_zone() {
+        let name = |period, zone, moment| Calendar::new(period, zone).unwrap().name_at(at(moment));
+        assert_eq!(name(Period::Day, "Asia/Shanghai", "2026-11-30T16:00:00Z"), "2026-12-01");
+        assert_eq!(name(Period::Month, "Asia/Shanghai", "2026-11-30T15:59:59Z"), "2026-11");
+        assert_eq!(name(Period::Week, "UTC", "2027-01-01T00:00:00Z"), "2026-W53");
+        assert_eq!(name(Period::Life, "UTC", "2027-01-01T00:00:00Z"), "life");
+        let shanghai = Calendar::new(Period::Day, "Asia/Shanghai").unwrap();
+        assert_eq!(shanghai.day("2026-12-01"), Some(at("2026-11-30T16:00:00Z")));
+        assert_eq!(shanghai.day("2026-12-01T00:00:00Z"), None);
     }
 
     #[test]

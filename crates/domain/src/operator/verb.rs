@@ -188,6 +188,8 @@ verbs! {
     CredentialUsage = "credential.usage", Read, Installation;
     /// Usage by key, model, day or workspace.
     UsageShow = "usage.show", Read, Workspace;
+    /// What caching and batches saved.
+    SavingsShow = "savings.show", Read, Workspace;
     /// Add a notice channel.
     ChannelAdd = "channel.add", Grant, Installation;
     /// List channels.

@@ -9,7 +9,7 @@ use crate::{
     audit::{AuditEvent, DataRecord, Digest, checkpoint::Checkpoint},
     clock::Timestamp,
     direct_use::CredentialDay,
-    id::{KeyId, NodeId, WorkspaceId},
+    id::{KeyId, NodeId, OwnerId, WorkspaceId},
     ledger::{Group, Intent, LedgerRow},
     permission::Scopes,
     tenancy::{Resource, ResourceKind},
@@ -50,6 +50,9 @@ pub trait LedgerStore: Send + Sync + 'static {
     -> Result<Clients, StoreError>;
     /// Usage, summed from roll-ups and ledger rows.
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError>;
+    /// Single rows by the time of their requests, a page at a time. What settles while a report is read may be left out
+    /// of it.
+    async fn rows_in(&self, wanted: &RowScan, after: Option<RowCursor>) -> Result<RowPage, StoreError>;
     /// What went through each credential by day: from the first day, before the second (UTC days since 1970).
     async fn credential_days(&self, days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError>;
     /// All data chains, by opening.
@@ -99,10 +102,12 @@ pub enum UsageBy {
     Day,
     /// One row a workspace.
     Workspace,
+    /// One row an owner of keys.
+    Owner,
 }
 
 /// Which usage to report.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct UsageQuery {
     /// How to group; `None`: one total row.
     pub by: Option<UsageBy>,
@@ -110,16 +115,53 @@ pub struct UsageQuery {
     pub key: Option<KeyId>,
     /// Only of this workspace.
     pub workspace: Option<WorkspaceId>,
+    /// Only of keys of this owner.
+    pub owner: Option<OwnerId>,
     /// From this moment on.
     pub from: Option<Timestamp>,
     /// Before this moment.
     pub until: Option<Timestamp>,
 }
 
+/// Which rows to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowScan {
+    /// From this moment on.
+    pub from: Timestamp,
+    /// Before this moment.
+    pub until: Timestamp,
+    /// Only of this key.
+    pub key: Option<KeyId>,
+    /// Only of this workspace.
+    pub workspace: Option<WorkspaceId>,
+    /// Rows of one page, at most a few thousand.
+    pub limit: u32,
+}
+
+/// The last row of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowCursor {
+    /// When its request arrived.
+    pub at: Timestamp,
+    /// Its number.
+    pub id: i64,
+}
+
+/// Some rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowPage {
+    /// By time.
+    pub rows: Vec<LedgerRow>,
+    /// Where the next page begins; `None`: this is the last.
+    pub next: Option<RowCursor>,
+    /// Single rows are kept from this UTC day on; older ones are only in daily totals.
+    pub first_day: i64,
+}
+
 /// One row of a usage report. Sums are folded in 128 bits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UsageTotal {
-    /// The group: a key id, model, `YYYY-MM-DD`, workspace id, or empty for the total.
+    /// The group: a key id, model, `YYYY-MM-DD`, workspace id, owner id, or empty for the total.
     pub group: String,
     /// Requests that were sent (or answered by the simulator); refusals not counted.
     pub requests: u64,
@@ -143,6 +185,23 @@ pub struct UsageTotal {
     pub cost_pusd: i128,
     /// Which endpoints were read and written.
     pub accesses: Scopes,
+}
+
+impl UsageTotal {
+    /// Adds another row's sums; the group stays.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.input_tokens += other.input_tokens;
+        self.cache_write_5m_tokens += other.cache_write_5m_tokens;
+        self.cache_write_1h_tokens += other.cache_write_1h_tokens;
+        self.cache_read_tokens += other.cache_read_tokens;
+        self.output_tokens += other.output_tokens;
+        self.web_search_requests += other.web_search_requests;
+        self.estimated += other.estimated;
+        self.cost_pusd += other.cost_pusd;
+        self.accesses = self.accesses.and(other.accesses);
+    }
 }
 
 /// How far one data chain has come.

@@ -20,7 +20,8 @@ use claviger_domain::{
     limit::{Limits, UsedBefore},
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
-        LedgerStore, SealedSecret, Store, StoreError, UsageQuery, UsageTotal, UsedBy,
+        LedgerStore, RowCursor, RowPage, RowScan, SealedSecret, Store, StoreError, UsageQuery, UsageTotal,
+        UsedBy,
         budgets::{BudgetStore, HeldBatch, Learned},
         signing::SigningStore,
     },
@@ -310,6 +311,9 @@ impl LedgerStore for MemoryStore {
     }
     async fn clients_since(&self, _k: &[KeyId], _at: Timestamp, _rows: u32) -> Result<Clients, StoreError> {
         Ok(Clients::default())
+    }
+    async fn rows_in(&self, _wanted: &RowScan, _after: Option<RowCursor>) -> Result<RowPage, StoreError> {
+        Ok(RowPage { rows: Vec::new(), next: None, first_day: i64::MIN })
     }
     async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
         Ok(Vec::new())

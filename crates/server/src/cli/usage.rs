@@ -16,10 +16,16 @@ pub enum By {
     Key,
     /// Models.
     Model,
-    /// UTC days.
+    /// Days.
     Day,
     /// Workspaces.
     Workspace,
+    /// Owners of keys.
+    Owner,
+    /// Weeks, from Monday on.
+    Week,
+    /// Months.
+    Month,
 }
 
 /// `usage`
@@ -34,6 +40,12 @@ pub struct UsageArgs {
     /// Only of this workspace
     #[arg(long)]
     workspace: Option<String>,
+    /// Only of keys of this owner
+    #[arg(long)]
+    owner: Option<String>,
+    /// The time zone in which days, weeks and months begin
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
     /// From this moment on (RFC 3339, or a day)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -85,6 +97,8 @@ pub fn run(context: &Context, args: &UsageArgs) -> Result<(), CliError> {
             ("by", by),
             ("key", args.key.clone()),
             ("workspace", args.workspace.clone()),
+            ("owner", args.owner.clone()),
+            ("tz", Some(args.tz.clone())),
             ("since", args.since.clone()),
             ("until", args.until.clone()),
         ])

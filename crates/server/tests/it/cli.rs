@@ -50,6 +50,7 @@ fn the_help_names_every_command() {
       budget       Ceilings on money: set, show, list, drop
       limits       Limits and what is left of them
       usage        Requests, tokens and cost
+      savings      What prompt caching, batches and the response cache saved
       audit        The record of what happened, and its proof
       apply        Compare what a file declares with what is there, and bring it about
       channel      Where notices go
@@ -104,6 +105,7 @@ fn every_command_explains_itself() {
         "budget",
         "limits",
         "usage",
+        "savings",
         "audit",
         "batch",
         "env",

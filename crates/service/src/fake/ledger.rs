@@ -14,7 +14,10 @@ use claviger_domain::{
     ledger::{Group, Intent, LedgerRow, Outcome, Party, Route},
     money::PicoUsd,
     permission::{Access, Endpoint, Scopes},
-    ports::{Clients, DataChain, DayCheck, LedgerStore, StoreError, UsageQuery, UsageTotal},
+    ports::{
+        Clients, DataChain, DayCheck, LedgerStore, RowCursor, RowPage, RowScan, StoreError, UsageQuery,
+        UsageTotal,
+    },
     tenancy::{Resource, ResourceKind},
     token::KeyClass,
 };
@@ -154,6 +157,11 @@ impl LedgerStore for FakeStore {
             ..UsageTotal::default()
         };
         Ok(state.used.iter().map(total).collect())
+    }
+
+    async fn rows_in(&self, _wanted: &RowScan, _after: Option<RowCursor>) -> Result<RowPage, StoreError> {
+        let rows = lock(&self.state).rows.values().flatten().cloned().collect();
+        Ok(RowPage { rows, next: None, first_day: i64::MIN })
     }
 
     async fn credential_days(&self, _days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError> {

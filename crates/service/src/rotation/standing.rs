@@ -83,10 +83,9 @@ impl Rotations {
     ) -> Result<Share, ServiceError> {
         let query = UsageQuery {
             by: Some(UsageBy::Key),
-            key: None,
             workspace: Some(rotation.workspace.clone()),
             from: Some(from),
-            until: None,
+            ..UsageQuery::default()
         };
         let totals = self.0.ledger.usage(&query).await?;
         let requests: HashMap<String, u64> = totals.into_iter().map(|t| (t.group, t.requests)).collect();

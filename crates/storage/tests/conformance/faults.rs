@@ -68,7 +68,7 @@ async fn a_group_is_written_once_however_often_its_connection_breaks() {
     assert!(broken > 0);
     let db = place.open().await;
     assert_eq!(verify(&db, &c.chain, 0).await, (c.length, c.head));
-    let query = UsageQuery { by: None, key: None, workspace: None, from: None, until: None };
+    let query = UsageQuery::default();
     assert_eq!(db.usage(&query).await.unwrap(), oracle(&rows, &query));
 }
 

@@ -156,7 +156,6 @@ async fn a_start_drains_settles_and_closes_what_died(place: Place) {
         dead = Some(c);
     }
     let db = place.open().await;
-    let query =
-        claviger_domain::ports::UsageQuery { by: None, key: None, workspace: None, from: None, until: None };
+    let query = claviger_domain::ports::UsageQuery::default();
     assert_eq!(db.usage(&query).await.unwrap()[0].requests, settled as u64);
 }

@@ -74,6 +74,6 @@ async fn totals_that_are_refused_wait(place: Place) {
         c.rows(&db, at(secs), rows).await;
     }
     assert_eq!(verify(&db, &c.chain, 0).await, (5, c.head));
-    let query = UsageQuery { by: None, key: None, workspace: None, from: None, until: None };
+    let query = UsageQuery::default();
     assert_eq!(db.usage(&query).await.unwrap(), oracle(&all, &query));
 }

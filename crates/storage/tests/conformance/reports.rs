@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use claviger_domain::{
     clock::{MICROS_PER_DAY, Timestamp},
     direct_use::CredentialDay,
+    key::KeyRecord,
     ledger::{BatchItem, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     limit::{Tokens, UsedBefore},
     permission::{Access, Endpoint},
-    ports::{LedgerStore, Store, UsageBy, UsageQuery, UsageTotal, UsedBy},
+    ports::{Change, LedgerStore, RowScan, Store, UsageBy, UsageQuery, UsageTotal, UsedBy},
 };
 use claviger_storage::Database;
 
@@ -19,8 +20,10 @@ use crate::{
 
 on_both!(
     usage_equals_a_naive_oracle,
+    usage_of_owners_equals_a_naive_oracle,
     counters_are_exact_after_a_crash,
     an_empty_ledger_reports_an_empty_total,
+    every_row_stands_on_exactly_one_page_by_time,
     many_keys_are_asked_for_at_once,
     what_went_through_credentials_is_exact_after_a_crash,
 );
@@ -37,6 +40,7 @@ pub fn oracle(rows: &[LedgerRow], query: &UsageQuery) -> Vec<UsageTotal> {
         row.outcome != Outcome::Refused
             && query.key.as_ref().is_none_or(|k| *k == row.party.key)
             && query.workspace.as_ref().is_none_or(|w| *w == row.party.workspace)
+            && query.owner.as_ref().is_none_or(|o| *o == row.party.owner)
             && query.from.is_none_or(|t| row.at >= t)
             && query.until.is_none_or(|t| row.at < t)
     };
@@ -46,6 +50,7 @@ pub fn oracle(rows: &[LedgerRow], query: &UsageQuery) -> Vec<UsageTotal> {
             Some(UsageBy::Key) => row.party.key.to_string(),
             Some(UsageBy::Model) => row.model.clone(),
             Some(UsageBy::Workspace) => row.party.workspace.to_string(),
+            Some(UsageBy::Owner) => row.party.owner.to_string(),
             Some(UsageBy::Day) => row.at.to_rfc3339()[..10].to_owned(),
         };
         let t = totals.entry(group.clone()).or_insert(UsageTotal { group, ..UsageTotal::default() });
@@ -71,7 +76,8 @@ pub fn oracle(rows: &[LedgerRow], query: &UsageQuery) -> Vec<UsageTotal> {
 /// Questions of every kind, some cutting days apart.
 pub fn questions(parties: &[Party], s: &Samples) -> Vec<UsageQuery> {
     let mut questions = Vec::new();
-    for by in [None, Some(UsageBy::Key), Some(UsageBy::Model), Some(UsageBy::Day), Some(UsageBy::Workspace)] {
+    let groups = [UsageBy::Key, UsageBy::Model, UsageBy::Day, UsageBy::Workspace];
+    for by in groups.map(Some).into_iter().chain([None]) {
         for _ in 0..8 {
             let moment = || {
                 let secs = i64::try_from(s.number(5 * 48)).unwrap() * HALF_HOUR;
@@ -82,6 +88,7 @@ pub fn questions(parties: &[Party], s: &Samples) -> Vec<UsageQuery> {
                 by,
                 key: (s.number(3) == 0).then(|| party.key.clone()),
                 workspace: (s.number(3) == 0).then(|| party.workspace.clone()),
+                owner: None,
                 from: moment(),
                 until: moment(),
             });
@@ -145,6 +152,38 @@ async fn usage_equals_a_naive_oracle(place: Place) {
     }
 }
 
+async fn usage_of_owners_equals_a_naive_oracle(place: Place) {
+    let s = Samples::new(54);
+    let db = place.open().await;
+    let workspace = s.workspace("team");
+    let owners = [s.owner("ann"), s.owner("bob")];
+    let keys = [s.key(&owners[0], &workspace), s.key(&owners[0], &workspace), s.key(&owners[1], &workspace)];
+    let mut changes = vec![Change::InsertWorkspace(workspace)];
+    changes.extend(owners.iter().cloned().map(Change::InsertOwner));
+    changes.extend(keys.iter().cloned().map(Box::new).map(Change::InsertKey));
+    db.apply(changes, crate::samples::event("test")).await.unwrap();
+    let party = |k: &KeyRecord| Party {
+        key: k.id.clone(),
+        workspace: k.workspace.clone(),
+        owner: k.owner.clone(),
+        class: k.class,
+    };
+    let parties = keys.each_ref().map(party);
+    let mut c = Committer::open(&db, s.node()).await;
+    let rows = traffic(&db, &mut c, &s, &parties, 0..2).await;
+    for mut query in questions(&parties, &s) {
+        query.by = [None, Some(UsageBy::Owner), query.by][usize::try_from(s.number(3)).unwrap()];
+        query.owner = (s.number(2) == 0).then(|| s.pick(&owners).id);
+        assert_eq!(db.usage(&query).await.unwrap(), oracle(&rows, &query), "{query:?}");
+    }
+    // A key that no record is left of has nobody's usage, and none is lost.
+    let stranger = s.party();
+    c.rows(&db, at(0), vec![LedgerRow { outcome: Outcome::Completed, ..s.row(&stranger, at(0)) }]).await;
+    let query = UsageQuery { by: Some(UsageBy::Owner), ..UsageQuery::default() };
+    let found = db.usage(&query).await.unwrap();
+    assert_eq!((found[0].group.as_str(), found[0].requests, found.len()), ("", 1, 3));
+}
+
 async fn counters_are_exact_after_a_crash(place: Place) {
     let s = Samples::new(51);
     let parties = parties(&s);
@@ -185,9 +224,55 @@ async fn counters_are_exact_after_a_crash(place: Place) {
     }
 }
 
+async fn every_row_stands_on_exactly_one_page_by_time(place: Place) {
+    let s = Samples::new(55);
+    let parties = parties(&s);
+    let db = place.open().await;
+    let mut c = Committer::open(&db, s.node()).await;
+    let mut all = traffic(&db, &mut c, &s, &parties, 0..2).await;
+    // Many at the same moment, and of another node.
+    let mut other = Committer::open(&db, s.node()).await;
+    for _ in 0..3 {
+        let rows: Vec<_> = (0..7).map(|_| s.row(&parties[0], at(40_000))).collect();
+        all.extend(rows.clone());
+        other.rows(&db, at(40_000), rows).await;
+    }
+    all.sort_by_key(|row| row.at);
+    let id = |row: &LedgerRow| (row.at, row.request_id.clone());
+    for (limit, party) in [(1, None), (3, Some(&parties[0])), (5, Some(&parties[1])), (4_000, None)] {
+        for (from, until) in [(at(0), at(9_999_999)), (at(40_000), at(40_001)), (at(40_000), at(40_000))] {
+            let scan = RowScan {
+                from,
+                until,
+                key: party.map(|p| p.key.clone()),
+                workspace: party.map(|p| p.workspace.clone()),
+                limit,
+            };
+            let (mut rows, mut after) = (Vec::new(), None);
+            loop {
+                let page = db.rows_in(&scan, after).await.unwrap();
+                assert!(page.rows.len() <= limit as usize);
+                rows.extend(page.rows);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert!(rows.is_sorted_by_key(|row| row.at));
+            let wanted =
+                |row: &&LedgerRow| from <= row.at && row.at < until && party.is_none_or(|p| *p == row.party);
+            let mut expected: Vec<_> = all.iter().filter(wanted).map(id).collect();
+            let mut found: Vec<_> = rows.iter().map(id).collect();
+            expected.sort();
+            found.sort();
+            assert_eq!(found, expected, "{scan:?}");
+        }
+    }
+}
+
 async fn an_empty_ledger_reports_an_empty_total(place: Place) {
     let db = place.open().await;
-    let query = UsageQuery { by: None, key: None, workspace: None, from: None, until: None };
+    let query = UsageQuery::default();
     assert_eq!(db.usage(&query).await.unwrap(), [UsageTotal::default()]);
     let query = UsageQuery { by: Some(UsageBy::Day), until: Some(Timestamp::from_secs(0)), ..query };
     assert_eq!(db.usage(&query).await.unwrap(), []);

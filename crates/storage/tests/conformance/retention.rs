@@ -58,7 +58,7 @@ async fn reports_equal_the_oracle(db: &Database, rows: &[LedgerRow]) {
     for by in [None, Some(UsageBy::Key), Some(UsageBy::Day), Some(UsageBy::Model)] {
         let spans = [(None, None), (Some(at(DAY)), Some(at(3 * DAY))), (Some(at(4 * DAY + 9_999)), None)];
         for (from, until) in spans {
-            let query = UsageQuery { by, key: None, workspace: None, from, until };
+            let query = UsageQuery { by, from, until, ..UsageQuery::default() };
             assert_eq!(db.usage(&query).await.unwrap(), oracle(rows, &query), "{query:?}");
         }
     }

@@ -365,10 +365,16 @@ fn usage_is_reported_by_group_as_json_and_csv() {
             "{rows}"
         );
     }
-    for by in ["day", "workspace"] {
+    for by in ["day", "workspace", "owner", "week", "month"] {
         assert_eq!(node.json(&["usage", "--by", by])[0]["requests"], 2, "{by}");
     }
     assert_eq!(node.json(&["usage", "--until", "2020-01-01"])[0]["requests"], 0);
+    let of_owner = node.json(&["usage", "--owner", "default", "--by", "month", "--tz", "Asia/Kathmandu"]);
+    assert_eq!(of_owner[0]["requests"], 2);
+    assert_eq!(of_owner[0]["month"].as_str().unwrap().len(), "2026-11".len());
+    let nowhere = node.cli(&["usage", "--by", "day", "--tz", "Mars/Olympus"]);
+    assert_eq!(nowhere.code, 2);
+    assert!(nowhere.stderr.contains("`Mars/Olympus` is not a time zone"), "{}", nowhere.stderr);
     let csv = node.cli(&["usage", "--by", "model", "--csv"]);
     insta::assert_snapshot!(csv.stdout, @r#"
     group,requests,errors,input_tokens,cache_write_5m_tokens,cache_write_1h_tokens,cache_read_tokens,output_tokens,web_search_requests,estimated,cost_pusd,cost_usd

@@ -1,0 +1,175 @@
+use super::*;
+use crate::{
+    clock::Timestamp,
+    id::{KeyId, OwnerId, RequestId, WorkspaceId},
+    ledger::{Party, Route},
+    money::PicoUsd,
+    permission::Endpoint,
+    price::TokenRates,
+    token::KeyClass,
+};
+use proptest::prelude::*;
+
+/// $4 in, $20 out, $5 and $8 to write, $0.20 to read, a million tokens; a search for a cent.
+struct Table;
+
+const RATES: TokenRates = TokenRates {
+    input: 4_000_000,
+    cache_write_5m: 5_000_000,
+    cache_write_1h: 8_000_000,
+    cache_read: 200_000,
+    output: 20_000_000,
+};
+
+impl Prices for Table {
+    fn quote(&self, call: &PricedCall<'_>) -> Quote {
+        Quote { model: call.model.to_owned(), from: None, rates: RATES, assumed: false }
+    }
+    fn web_search(&self) -> i128 {
+        10_000_000_000
+    }
+    fn version(&self) -> String {
+        "test".to_owned()
+    }
+}
+
+fn row(usage: UsageCounts, flags: RowFlags, cost: i128) -> LedgerRow {
+    LedgerRow {
+        request_id: RequestId::parse("req_1").unwrap(),
+        intent: None,
+        party: Party {
+            key: KeyId::parse("key_0123456789").unwrap(),
+            workspace: WorkspaceId::parse("ws_1").unwrap(),
+            owner: OwnerId::parse("own_1").unwrap(),
+            class: KeyClass::Live,
+        },
+        route: Route { upstream: None, credential: None },
+        batch: None,
+        at: Timestamp::from_secs(1_700_000_000),
+        endpoint: Endpoint::Messages,
+        api_endpoint: "POST /v1/messages".to_owned(),
+        model: "claude-opus-5-5".to_owned(),
+        status: 200,
+        outcome: Outcome::Completed,
+        flags,
+        usage,
+        cost: PicoUsd::new(cost).unwrap(),
+        attempts: 1,
+        upstream_request_id: None,
+        first_byte_us: 1,
+        duration_us: 2,
+        client_ip: "192.0.2.7".to_owned(),
+        user_agent: String::new(),
+        token_scope: String::new(),
+        detail: String::new(),
+        charges: Vec::new(),
+    }
+}
+
+/// Booked as the gateway books it.
+fn booked(usage: UsageCounts, flags: RowFlags) -> LedgerRow {
+    let tokens = RATES.price(&usage);
+    let cost = if flags.has(RowFlags::BATCH) { tokens / 2 } else { tokens };
+    row(usage, flags, cost + 10_000_000_000 * i128::from(usage.web_search_requests))
+}
+
+fn report(rows: &[LedgerRow]) -> Savings {
+    let mut book = SavingsBook::default();
+    rows.iter().for_each(|row| book.add(row, &row.model, &Table));
+    book.finish()
+}
+
+const PLAIN: RowFlags = RowFlags(0);
+
+#[test]
+fn reads_save_and_writes_cost() {
+    let write = booked(UsageCounts { cache_write_5m_tokens: 1_000_000, ..UsageCounts::default() }, PLAIN);
+    let read = booked(UsageCounts { cache_read_tokens: 1_000_000, ..UsageCounts::default() }, PLAIN);
+    let report = report(&[write, read.clone(), read]);
+    assert_eq!(report.total.cost, 5_400_000_000_000);
+    assert_eq!(report.total.cache_writes_extra, 1_000_000_000_000);
+    assert_eq!(report.total.cache_reads, 7_600_000_000_000);
+    assert_eq!(report.total.would_have_cost(), 12_000_000_000_000);
+    assert_eq!((report.unpaid_count, report.total.unexplained), (0, 0));
+}
+
+#[test]
+fn a_cache_write_that_never_paid_back_is_a_loss_that_is_named() {
+    let write = booked(
+        UsageCounts { cache_write_1h_tokens: 500_000, cache_read_tokens: 100_000, ..UsageCounts::default() },
+        PLAIN,
+    );
+    let report = report(&[write]);
+    assert_eq!(report.total.prompt_cache(), 380_000_000_000 - 2_000_000_000_000);
+    assert_eq!(
+        report.unpaid,
+        [Unpaid {
+            key: "key_0123456789".to_owned(),
+            model: "claude-opus-5-5".to_owned(),
+            write_5m_tokens: 0,
+            write_1h_tokens: 500_000,
+            read_tokens: 100_000,
+            lost: 1_620_000_000_000,
+        }]
+    );
+}
+
+#[test]
+fn a_batch_saves_half_of_its_tokens_and_nothing_of_its_searches() {
+    let usage = UsageCounts { input_tokens: 1_000_000, web_search_requests: 3, ..UsageCounts::default() };
+    let report = report(&[booked(usage, RowFlags::BATCH)]);
+    assert_eq!((report.total.batch, report.total.batch_items), (2_000_000_000_000, 1));
+    assert_eq!(report.total.would_have_cost(), 4_030_000_000_000);
+}
+
+#[test]
+fn an_answer_from_the_response_cache_saves_what_it_had_cost() {
+    let usage = UsageCounts { cache_read_tokens: 1_000_000, output_tokens: 10, ..UsageCounts::default() };
+    let report = report(&[row(usage, RowFlags::RECALLED, 0)]);
+    assert_eq!((report.total.recalled, report.total.response_cache), (1, 200_200_000_000));
+    assert_eq!((report.total.cache_reads, report.total.cost), (0, 0));
+}
+
+#[test]
+fn nothing_is_claimed_for_what_cannot_be_worked_out_again() {
+    let usage = UsageCounts { cache_read_tokens: 1_000, ..UsageCounts::default() };
+    let report = report(&[row(usage, PLAIN, 77)]);
+    assert_eq!((report.total.unexplained, report.total.unexplained_cost), (1, 77));
+    assert_eq!((report.total.total(), report.total.cost), (0, 77));
+}
+
+#[test]
+fn what_was_refused_or_simulated_is_not_counted() {
+    let usage = UsageCounts { cache_read_tokens: 1_000, ..UsageCounts::default() };
+    let refused = LedgerRow { outcome: Outcome::Refused, ..booked(usage, PLAIN) };
+    assert_eq!(report(&[refused, row(usage, RowFlags::SIMULATED, 0)]), Savings::default());
+}
+
+proptest! {
+    /// The parts add up: by themselves and uncached, the calls would have cost exactly so much more.
+    #[test]
+    fn what_it_would_have_cost_less_what_was_saved_is_what_it_cost(
+        rows in prop::collection::vec((prop::array::uniform6(0_u64..1_000_000), any::<bool>()), 0..20)
+    ) {
+        let usage = |n: [u64; 6]| UsageCounts {
+            input_tokens: n[0],
+            cache_write_5m_tokens: n[1],
+            cache_write_1h_tokens: n[2],
+            cache_read_tokens: n[3],
+            output_tokens: n[4],
+            web_search_requests: n[5] % 9,
+        };
+        let rows: Vec<LedgerRow> = rows
+            .into_iter()
+            .map(|(n, is_batch)| booked(usage(n), if is_batch { RowFlags::BATCH } else { PLAIN }))
+            .collect();
+        let alone: i128 = rows
+            .iter()
+            .map(|r| RATES.price_uncached(&r.usage) + 10_000_000_000 * i128::from(r.usage.web_search_requests))
+            .sum();
+        let total = report(&rows).total;
+        prop_assert_eq!(total.would_have_cost(), alone);
+        prop_assert_eq!(total.cost, rows.iter().map(|r| i128::from(r.cost.as_pico())).sum::<i128>());
+        prop_assert_eq!(total.unexplained, 0);
+    }
+}

@@ -1,8 +1,10 @@
-//! The Admin API, as far as it tells who used which key: `/v1/organizations/api_keys` and
-//! `/v1/organizations/usage_report/messages`. An Admin key opens these and nothing else.
+//! The Admin API, as far as it tells who used which key and what it cost: `/v1/organizations/api_keys`,
+//! `/v1/organizations/usage_report/messages` and `/v1/organizations/cost_report`. An Admin key opens these and nothing else.
 
 pub(crate) mod books;
+mod cost;
 mod keys;
+mod prices;
 mod report;
 
 use crate::auth;
@@ -19,6 +21,7 @@ pub(crate) enum Question<'a> {
     ListApiKeys,
     GetApiKey(&'a str),
     UsageReport,
+    CostReport,
 }
 
 impl Question<'_> {
@@ -27,6 +30,7 @@ impl Question<'_> {
             Self::ListApiKeys => "api_key.list",
             Self::GetApiKey(_) => "api_key.get",
             Self::UsageReport => "usage_report.messages",
+            Self::CostReport => "cost_report",
         }
     }
 }
@@ -53,6 +57,7 @@ pub(crate) fn answer(call: &Call, question: Question<'_>) -> Result<Reply, ApiEr
         Question::ListApiKeys => keys::list(core, &query, version),
         Question::GetApiKey(id) => keys::get(core, id, version),
         Question::UsageReport => report::messages(core, &query, call.now_ms),
+        Question::CostReport => cost::report(core, &query, call.now_ms),
     }
 }
 

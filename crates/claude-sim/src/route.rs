@@ -88,6 +88,7 @@ fn admin(parts: Parts<'_>, get: bool) -> Route<'_> {
         ("api_keys", "", "") => Question::ListApiKeys,
         ("api_keys", id, "") => Question::GetApiKey(id),
         ("usage_report", "messages", "") => Question::UsageReport,
+        ("cost_report", "", "") => Question::CostReport,
         _ => return Route::Unknown,
     };
     if get { Route::Admin(question) } else { Route::WrongMethod }
@@ -160,6 +161,7 @@ mod tests {
             of(&Method::GET, "/v1/organizations/usage_report/messages"),
             Route::Admin(Question::UsageReport)
         );
+        assert_eq!(of(&Method::GET, "/v1/organizations/cost_report"), Route::Admin(Question::CostReport));
         assert_eq!(of(&Method::GET, "/v1/organizations/api_keys/k"), Route::Admin(Question::GetApiKey("k")));
         assert_eq!(of(&Method::POST, "/v1/organizations/api_keys"), Route::WrongMethod);
         assert_eq!(of(&Method::HEAD, "/"), Route::Probe);

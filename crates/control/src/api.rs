@@ -20,7 +20,9 @@ pub mod notices;
 pub mod operators;
 pub mod owners;
 pub mod page;
+pub mod performance;
 pub mod policies;
+pub mod reconcile;
 pub mod reviews;
 pub mod rotations;
 pub mod savings;
@@ -290,6 +292,13 @@ fn of_upstreams() -> Vec<Operation> {
             direct_use::usage,
         )
         .or(StatusCode::CONFLICT),
+        get(
+            Verb::CostReconcile,
+            "/reconciliation",
+            "Hold the provider's usage and cost reports against the ledger, and name every leak",
+            reconcile::reconciliation,
+        )
+        .or(StatusCode::CONFLICT),
         delete(Verb::CredentialRemove, "/credentials/{id}", "Take a credential out", credentials::remove),
     ]
 }
@@ -374,6 +383,12 @@ fn of_notices() -> Vec<Operation> {
         ),
         get(Verb::ReportShow, "/reports/weekly", "The weekly rotation report", jobs::weekly)
             .or(StatusCode::NOT_FOUND),
+        get(
+            Verb::ReportPerformance,
+            "/reports/performance",
+            "How fast and how well calls were answered, with advice",
+            performance::performance,
+        ),
     ]
 }
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use crate::{
     id::CredentialId,
     ledger::UsageCounts,
+    reconcile::{BilledPart, CostPart},
     secret::SecretBytes,
     upstream::{CredentialPurpose, CredentialRecord, ServiceState},
 };
@@ -165,6 +166,20 @@ pub trait ProviderAccount: Send + Sync + 'static {
         admin_key: &SecretBytes,
         days: (i64, i64),
     ) -> Result<Vec<Billed>, AccountError>;
+    /// The same by kind of call, too.
+    async fn billed_parts(
+        &self,
+        base_url: &str,
+        admin_key: &SecretBytes,
+        days: (i64, i64),
+    ) -> Result<Vec<BilledPart>, AccountError>;
+    /// What it cost, by day, of the whole organisation.
+    async fn costs(
+        &self,
+        base_url: &str,
+        admin_key: &SecretBytes,
+        days: (i64, i64),
+    ) -> Result<Vec<CostPart>, AccountError>;
 }
 
 /// Where nobody's account can be asked.
@@ -183,6 +198,17 @@ impl ProviderAccount for NoAccount {
         Self::nobody()
     }
     async fn billed(&self, _: &str, _: &SecretBytes, _: (i64, i64)) -> Result<Vec<Billed>, AccountError> {
+        Self::nobody()
+    }
+    async fn billed_parts(
+        &self,
+        _: &str,
+        _: &SecretBytes,
+        _: (i64, i64),
+    ) -> Result<Vec<BilledPart>, AccountError> {
+        Self::nobody()
+    }
+    async fn costs(&self, _: &str, _: &SecretBytes, _: (i64, i64)) -> Result<Vec<CostPart>, AccountError> {
         Self::nobody()
     }
 }
@@ -222,7 +248,10 @@ pub fn compare(
 
 /// Which credential holds which of the provider's keys: judged by the sealed key itself where it can be opened, else by
 /// its name and what we may show of it.
-fn holders<'a>(keys: &'a [ProviderApiKey], sealed: &[SealedKey<'a>]) -> Vec<(&'a CredentialId, &'a str)> {
+pub(crate) fn holders<'a>(
+    keys: &'a [ProviderApiKey],
+    sealed: &[SealedKey<'a>],
+) -> Vec<(&'a CredentialId, &'a str)> {
     let of_traffic = sealed.iter().filter(|s| s.record.purpose == CredentialPurpose::Traffic);
     let mut found = Vec::new();
     for one in of_traffic {

@@ -6,7 +6,7 @@
 //!    [`policy`], [`budget`];
 //! 3. who calls: [`jose`], [`access_token`], [`refresh`], [`signature`], [`binding`], [`dpop`], [`workload`];
 //! 4. where a call goes and what is kept of it: [`upstream`], [`direct_use`], [`ledger`], [`price`], [`savings`],
-//!    [`audit`];
+//!    [`reconcile`], [`performance`], [`audit`];
 //! 5. a key's later life: [`schedule`], [`notice`], [`report`], [`review`], [`wrapping`], [`rotation`],
 //!    [`certificate`], and who administers it: [`operator`];
 //! 6. what all this asks of the outside: [`ports`].
@@ -32,11 +32,13 @@ pub mod mac;
 pub mod money;
 pub mod notice;
 pub mod operator;
+pub mod performance;
 pub mod permission;
 pub mod policy;
 pub mod ports;
 pub mod price;
 pub mod proof;
+pub mod reconcile;
 pub mod refresh;
 pub mod report;
 pub mod review;

@@ -263,7 +263,7 @@ fn rest(list: &List) -> String {
 }
 
 /// Names come from people: nothing in them may break a table or make a link.
-fn plain(cell: &str) -> String {
+pub(crate) fn plain(cell: &str) -> String {
     let mut safe = String::with_capacity(cell.len());
     for c in cell.chars() {
         if c.is_control() {

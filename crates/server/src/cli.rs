@@ -31,6 +31,7 @@ pub mod output;
 mod owner;
 mod policy;
 pub mod profile;
+mod reconcile;
 mod report;
 mod review;
 mod rotation;
@@ -154,6 +155,8 @@ pub enum Command {
     Usage(usage::UsageArgs),
     /// What prompt caching, batches and the response cache saved
     Savings(savings::SavingsArgs),
+    /// Hold the provider's bill against the ledger
+    Reconcile(reconcile::ReconcileArgs),
     /// The record of what happened, and its proof
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -171,7 +174,7 @@ pub enum Command {
     /// Keys that sign access tokens
     #[command(subcommand)]
     TokenKey(token_key::TokenKeyCommand),
-    /// The weekly rotation report
+    /// The weekly rotation report, and how fast and how well calls were answered
     #[command(subcommand)]
     Report(report::ReportCommand),
     /// Run a command with a short-lived key of its own
@@ -295,6 +298,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
         Command::Savings(args) => savings::run(&context, &args),
+        Command::Reconcile(args) => reconcile::run(&context, &args),
         Command::Audit(command) => audit::run(&context, command),
         Command::Exec(args) => return exec::run(&context, &args),
         Command::Batch(command) => return batch::run(&context, command),

@@ -9,7 +9,7 @@ mod sink;
 mod takeover;
 pub mod vault;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use claviger_control::{listen, state::ControlState};
@@ -123,12 +123,10 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let control = TcpListener::bind(start.config.control)
         .await
         .with_context(|| format!("opening the control address {}", start.config.control))?;
-    let scheme = if start.config.tls.is_some() { "https" } else { "http" };
-    let gateway_url = format!("{scheme}://{}", workers.address());
+    let gateway_url = url(start.config.tls.is_some(), &workers.address());
     gateway.set_origin(gateway_url.clone());
     let certificate = settings::control_tls(&start.config)?.map(Certificate::new);
-    let scheme = if certificate.is_some() { "https" } else { "http" };
-    let control_url = format!("{scheme}://{}", control.local_addr()?);
+    let control_url = url(certificate.is_some(), &control.local_addr()?);
 
     let (settings, in_force) = watch::channel(start.config.clone());
     let running = Arc::new(Running {
@@ -169,6 +167,11 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     finish(&tasks).await;
     vault.database.close().await;
     Ok(())
+}
+
+fn url(is_tls: bool, address: &SocketAddr) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("{scheme}://{address}")
 }
 
 fn service_deps(

@@ -91,7 +91,7 @@ pub(crate) struct DirectUseDeps {
 pub struct DirectUses(Arc<DirectUseDeps>);
 
 /// What all accounts are held against.
-struct Desk {
+pub(crate) struct Desk {
     table: Arc<RouteTable>,
     records: Vec<CredentialRecord>,
     through: Vec<CredentialDay>,
@@ -136,40 +136,48 @@ impl DirectUses {
         if !(1..=MOST_DAYS).contains(&days) {
             return Err(ServiceError::invalid("days", format!("expected 1 to {MOST_DAYS}")));
         }
-        let only = match &wish.upstream {
-            Some(wanted) => Some(self.0.upstreams.find(wanted).await?.id),
-            None => None,
-        };
         let until = self.0.clock.now().utc_day() + 1;
         let span = (until - i64::from(days), until);
-        let desk = Desk {
-            table: self.0.routes.snapshot(),
-            records: self.0.store.credentials().await?,
-            through: self.0.ledger.credential_days(span).await?,
-            days: span,
-        };
-        let accounts = self.accounts(&desk, only.as_ref()).await?;
+        let desk = self.desk(span).await?;
+        let mut accounts = Vec::new();
+        for entry in self.admins(&desk, wish.upstream.as_deref()).await? {
+            accounts.push(self.account(&desk, entry).await?);
+        }
         let midnight = |day: i64| Timestamp::from_micros(day.saturating_mul(MICROS_PER_DAY));
-        let credential_names = desk.records.into_iter().map(|c| (c.id, c.name)).collect();
+        let credential_names = desk.names();
         Ok(DirectUseReport { from: midnight(span.0), until: midnight(span.1), accounts, credential_names })
     }
 
-    /// One account for each upstream that has an Admin key: if it has several, the newest.
-    async fn accounts(
+    /// What accounts are held against, of these days.
+    pub(crate) async fn desk(&self, days: (i64, i64)) -> Result<Desk, ServiceError> {
+        Ok(Desk {
+            table: self.0.routes.snapshot(),
+            records: self.0.store.credentials().await?,
+            through: self.0.ledger.credential_days(days).await?,
+            days,
+        })
+    }
+
+    pub(crate) fn deps(&self) -> &DirectUseDeps {
+        &self.0
+    }
+
+    /// The Admin keys of accounts: one for each upstream that has one, if it has several, the newest.
+    pub(crate) async fn admins<'d>(
         &self,
-        desk: &Desk,
-        only: Option<&UpstreamId>,
-    ) -> Result<Vec<AccountUse>, ServiceError> {
-        let asked = desk.table.admins.iter().filter(|e| only.is_none_or(|id| e.upstream.id == *id));
+        desk: &'d Desk,
+        upstream: Option<&str>,
+    ) -> Result<Vec<&'d RouteEntry>, ServiceError> {
+        let only = match upstream {
+            Some(wanted) => Some(self.0.upstreams.find(wanted).await?.id),
+            None => None,
+        };
+        let asked = desk.table.admins.iter().filter(|e| only.as_ref().is_none_or(|id| e.upstream.id == *id));
         let by_upstream: BTreeMap<&str, &RouteEntry> = asked.map(|e| (e.upstream.id.as_str(), e)).collect();
         if by_upstream.is_empty() {
             return Err(ServiceError::conflict("Admin API key", NO_ADMIN_KEY));
         }
-        let mut accounts = Vec::with_capacity(by_upstream.len());
-        for entry in by_upstream.into_values() {
-            accounts.push(self.account(desk, entry).await?);
-        }
-        Ok(accounts)
+        Ok(by_upstream.into_values().collect())
     }
 
     async fn account(&self, desk: &Desk, entry: &RouteEntry) -> Result<AccountUse, ServiceError> {
@@ -192,7 +200,12 @@ impl DirectUses {
 }
 
 impl Desk {
-    fn sealed(&self) -> Vec<SealedKey<'_>> {
+    /// The names of credentials.
+    pub(crate) fn names(&self) -> BTreeMap<CredentialId, String> {
+        self.records.iter().map(|c| (c.id.clone(), c.name.clone())).collect()
+    }
+
+    pub(crate) fn sealed(&self) -> Vec<SealedKey<'_>> {
         let secrets: BTreeMap<&str, &SecretBytes> =
             self.table.credentials.iter().map(|e| (e.credential.id.as_str(), &e.secret)).collect();
         let of_traffic = self.records.iter().filter(|c| c.purpose == CredentialPurpose::Traffic);
@@ -203,7 +216,7 @@ impl Desk {
 }
 
 /// What to look at when the account told nothing.
-fn failed(entry: &RouteEntry, error: AccountError) -> ServiceError {
+pub(crate) fn failed(entry: &RouteEntry, error: AccountError) -> ServiceError {
     let (upstream, name) = (&entry.upstream.name, &entry.credential.name);
     match &error {
         AccountError::Refused { .. } => ServiceError::conflict(

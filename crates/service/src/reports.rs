@@ -6,6 +6,7 @@ use claviger_domain::{
     clock::{Clock, MICROS_PER_DAY, Timestamp},
     id::{KeyId, WorkspaceId},
     ledger::LedgerRow,
+    performance::{Heading, PerformanceBook, PerformanceReport, StageTime},
     ports::{LedgerStore, RowScan},
     price::Prices,
     savings::{Savings, SavingsBook},
@@ -17,6 +18,7 @@ use crate::ServiceError;
 const USUAL_DAYS: i64 = 30;
 /// The most calls that one report looks at.
 const MOST_ROWS: u64 = 20_000_000;
+const MICROS_PER_MINUTE: i64 = 60 * 1_000_000;
 /// Calls that are read at a time.
 const PAGE: u32 = 2_000;
 
@@ -62,6 +64,19 @@ pub enum RowsBy {
 }
 
 impl RowsBy {
+    /// As printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Model => "model",
+            Self::Workspace => "workspace",
+            Self::Owner => "owner",
+            Self::Credential => "credential",
+            Self::Day => "day",
+        }
+    }
+
     /// The group of a call; empty: it has none.
     fn of(self, row: &LedgerRow) -> String {
         match self {
@@ -100,6 +115,29 @@ impl Reports {
         let mut book = SavingsBook::default();
         let covered = self.each(extent, |row| book.add(row, &by.of(row), prices)).await?;
         Ok((covered, book.finish()))
+    }
+
+    /// How fast and how well calls were answered.
+    ///
+    /// # Errors
+    /// As [`Reports::savings`].
+    pub async fn performance(
+        &self,
+        extent: &Extent,
+        by: RowsBy,
+        stages: Vec<StageTime>,
+    ) -> Result<PerformanceReport, ServiceError> {
+        let mut book = PerformanceBook::default();
+        let covered = self.each(extent, |row| book.add(row, &by.of(row))).await?;
+        let minutes = covered.until.micros_since(covered.from) / MICROS_PER_MINUTE;
+        let heading = Heading {
+            from: covered.from.to_rfc3339(),
+            until: covered.until.to_rfc3339(),
+            kept_from: covered.kept_from.map(Timestamp::to_rfc3339),
+            by: by.as_str(),
+            minutes: u64::try_from(minutes).unwrap_or(0).max(1),
+        };
+        Ok(book.finish(heading, stages))
     }
 
     /// Hands over every call that the report is about.

@@ -38,6 +38,7 @@ use crate::{
     notices::Notices,
     operators::Operators,
     policies::Policies,
+    reconcile::Reconciler,
     recorder::{Aside, Recorder, Target, Writer},
     refusals::Refusals,
     reports::Reports,
@@ -191,6 +192,8 @@ pub struct Services {
     pub upstreams: Upstreams,
     /// Who uses the provider's keys past us.
     pub direct_uses: DirectUses,
+    /// The provider's bill held against the ledger.
+    pub reconciler: Reconciler,
     /// Reports.
     pub usage: Usage,
     /// Reports over single calls.
@@ -324,6 +327,7 @@ impl Services {
         let reviews = parts::reviews(deps, &policies, &grants);
         let upstreams = parts::upstreams(deps, &tenants, &routes);
         let direct_uses = parts::direct_uses(deps, &upstreams, &routes);
+        let reports = Reports::new(Arc::clone(&deps.ledger), Arc::clone(&deps.clock));
         let tokens = parts::tokens(deps, &grants, &refusals, &notices);
         Self {
             channels: parts::channels(deps, &tenants, &deliveries),
@@ -352,10 +356,11 @@ impl Services {
             policies,
             idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
             notices,
+            reconciler: Reconciler::new(direct_uses.clone(), reports.clone()),
+            reports,
             direct_uses,
             upstreams,
             usage: Usage::new(Arc::clone(&deps.ledger)),
-            reports: Reports::new(Arc::clone(&deps.ledger), Arc::clone(&deps.clock)),
             audit: Audit::new(Arc::clone(store), Arc::clone(&deps.ledger)),
             refusals,
             resources: Resources::new(Arc::clone(&deps.ledger)),

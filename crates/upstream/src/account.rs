@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use claviger_domain::{
     direct_use::{AccountError, Billed, ProviderAccount, ProviderApiKey},
+    reconcile::{BilledPart, CostPart},
     secret::SecretBytes,
 };
 use http::{HeaderValue, Request, Uri, header};
@@ -17,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use self::wire::{ApiKeys, Refusal, UsageReport, day_of, midnight};
+use self::wire::{ApiKeys, CostResult, Refusal, Report, UsageResult, day_of, midnight};
 use crate::{
     client::UpstreamClient,
     credential::{CredentialForm, ProviderKey},
@@ -37,6 +38,11 @@ const MAX_PAGES: usize = 100;
 const DAYS_A_PAGE: i64 = 31;
 /// Characters of what the provider says that are passed on.
 const MAX_MESSAGE: usize = 200;
+
+/// What was used.
+const USAGE: &str = "usage_report/messages";
+/// What it cost.
+const COST: &str = "cost_report";
 
 /// Asks providers' accounts.
 pub struct AdminApi {
@@ -88,33 +94,39 @@ impl ProviderAccount for AdminApi {
         &self,
         base_url: &str,
         admin_key: &SecretBytes,
-        (from, until): (i64, i64),
+        days: (i64, i64),
     ) -> Result<Vec<Billed>, AccountError> {
         let visit = self.visit(base_url, admin_key)?;
-        // Without an end, the day that has not ended yet is there, too.
-        let question = format!(
-            "/v1/organizations/usage_report/messages?starting_at={}&bucket_width=1d&group_by[]=api_key_id&limit={}",
-            midnight(from),
-            until.saturating_sub(from).clamp(1, DAYS_A_PAGE)
-        );
-        let mut billed = Vec::new();
-        let mut after = String::new();
-        for _ in 0..MAX_PAGES {
-            let report: UsageReport = visit.ask(&format!("{question}{after}")).await?;
-            let mut is_past = false;
-            for bucket in report.data {
-                let day = day_of(&bucket.starting_at).ok_or(AccountError::Unreadable("a day is no day"))?;
-                is_past |= day >= until;
-                if from <= day && day < until {
-                    billed.extend(bucket.results.into_iter().map(|result| result.on(day)));
-                }
-            }
-            match report.next_page.filter(|_| report.has_more && !is_past) {
-                Some(next) => after = format!("&page={}", escaped(&next)),
-                None => return Ok(billed),
-            }
-        }
-        Err(AccountError::Unreadable("the usage report does not end"))
+        let question = "bucket_width=1d&group_by[]=api_key_id";
+        let results: Vec<(i64, UsageResult)> = visit.by_day(USAGE, question, days).await?;
+        Ok(results.into_iter().map(|(day, result)| result.on(day)).collect())
+    }
+
+    async fn billed_parts(
+        &self,
+        base_url: &str,
+        admin_key: &SecretBytes,
+        days: (i64, i64),
+    ) -> Result<Vec<BilledPart>, AccountError> {
+        let visit = self.visit(base_url, admin_key)?;
+        let question = "bucket_width=1d&group_by[]=api_key_id&group_by[]=model\
+                        &group_by[]=service_tier&group_by[]=inference_geo&group_by[]=speed";
+        let results: Vec<(i64, UsageResult)> = visit.by_day(USAGE, question, days).await?;
+        Ok(results.into_iter().map(|(day, result)| result.part_on(day)).collect())
+    }
+
+    async fn costs(
+        &self,
+        base_url: &str,
+        admin_key: &SecretBytes,
+        days: (i64, i64),
+    ) -> Result<Vec<CostPart>, AccountError> {
+        let visit = self.visit(base_url, admin_key)?;
+        let results: Vec<(i64, CostResult)> =
+            visit.by_day(COST, "bucket_width=1d&group_by[]=description", days).await?;
+        let part = |(day, result): (i64, CostResult)| result.on(day);
+        let parts: Option<Vec<CostPart>> = results.into_iter().map(part).collect();
+        parts.ok_or(AccountError::Unreadable("an amount is no decimal number of cents in US dollars"))
     }
 }
 
@@ -126,6 +138,39 @@ struct Visit {
 }
 
 impl Visit {
+    /// The results of a report by day, all pages of it.
+    async fn by_day<T: DeserializeOwned>(
+        &self,
+        report: &str,
+        question: &str,
+        (from, until): (i64, i64),
+    ) -> Result<Vec<(i64, T)>, AccountError> {
+        // Without an end, the day that has not ended yet is there, too.
+        let question = format!(
+            "/v1/organizations/{report}?starting_at={}&{question}&limit={}",
+            midnight(from),
+            until.saturating_sub(from).clamp(1, DAYS_A_PAGE)
+        );
+        let mut results = Vec::new();
+        let mut after = String::new();
+        for _ in 0..MAX_PAGES {
+            let report: Report<T> = self.ask(&format!("{question}{after}")).await?;
+            let mut is_past = false;
+            for bucket in report.data {
+                let day = day_of(&bucket.starting_at).ok_or(AccountError::Unreadable("a day is no day"))?;
+                is_past |= day >= until;
+                if from <= day && day < until {
+                    results.extend(bucket.results.into_iter().map(|result| (day, result)));
+                }
+            }
+            match report.next_page.filter(|_| report.has_more && !is_past) {
+                Some(next) => after = format!("&page={}", escaped(&next)),
+                None => return Ok(results),
+            }
+        }
+        Err(AccountError::Unreadable("the report does not end"))
+    }
+
     async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, AccountError> {
         let uri: Uri = path.parse().map_err(|_| AccountError::Unreadable("a page's name"))?;
         let mut request = Request::new(Empty::new());

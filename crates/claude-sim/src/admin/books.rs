@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use super::prices;
 use crate::seed::{Rng, hash};
 
 /// Entries that are kept; the oldest minute goes first.
@@ -37,6 +38,8 @@ pub(crate) struct Group {
 /// Tokens by class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
+    /// Pico-dollars by the classes of [`Counts::classes`], as each call is billed.
+    pub(crate) pico: [u64; 6],
     pub(crate) uncached_input: u64,
     pub(crate) write_1h: u64,
     pub(crate) write_5m: u64,
@@ -47,12 +50,20 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn add(&mut self, other: Self) {
+        for (sum, pico) in self.pico.iter_mut().zip(other.pico) {
+            *sum += pico;
+        }
         self.uncached_input += other.uncached_input;
         self.write_1h += other.write_1h;
         self.write_5m += other.write_5m;
         self.read += other.read;
         self.output += other.output;
         self.web_searches += other.web_searches;
+    }
+
+    /// Input, one-hour writes, five-minute writes, reads, output, web searches.
+    pub(crate) const fn classes(&self) -> [u64; 6] {
+        [self.uncached_input, self.write_1h, self.write_5m, self.read, self.output, self.web_searches]
     }
 
     /// From a usage object. With `iterations`, each of them is billed, and the top level is not.
@@ -66,7 +77,7 @@ impl Counts {
         sum
     }
 
-    fn flat(usage: &Value) -> Self {
+    pub(super) fn flat(usage: &Value) -> Self {
         let written = number(usage, "cache_creation_input_tokens");
         let split = &usage["cache_creation"];
         let write_1h = number(split, "ephemeral_1h_input_tokens");
@@ -79,6 +90,7 @@ impl Counts {
             read: number(usage, "cache_read_input_tokens"),
             output: number(usage, "output_tokens"),
             web_searches: 0,
+            pico: [0; 6],
         }
     }
 }
@@ -139,7 +151,8 @@ impl Books {
     pub(crate) fn bill(&mut self, bill: &Bill<'_>) {
         self.meet(bill.key, bill.workspace, bill.at_ms);
         let usage: Value = serde_json::from_str(bill.usage).unwrap_or_default();
-        let counts = Counts::of(&usage);
+        let mut counts = Counts::of(&usage);
+        counts.pico = prices::bill(bill.model, &usage, Counts::flat);
         let text = |field: &str, usual: &str| usage[field].as_str().unwrap_or(usual).to_owned();
         let prompt = counts.uncached_input + counts.write_1h + counts.write_5m + counts.read;
         let group = Group {

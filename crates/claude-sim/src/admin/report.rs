@@ -11,7 +11,7 @@ use crate::simulator::Core;
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
-const DAY_MS: u64 = 24 * HOUR_MS;
+pub(super) const DAY_MS: u64 = 24 * HOUR_MS;
 /// What the name of a page begins with.
 const PAGE: &str = "page_";
 /// What results can be grouped by, in the order of the answer's fields.
@@ -88,12 +88,12 @@ fn grouped_by(query: &PageQuery) -> Result<Vec<&str>, ApiError> {
     }
 }
 
-fn moment(field: &str, text: &str) -> Result<u64, ApiError> {
+pub(super) fn moment(field: &str, text: &str) -> Result<u64, ApiError> {
     let read = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
     read.ok_or_else(|| ApiError::invalid(format!("{field}: Input should be a valid RFC 3339 datetime")))
 }
 
-fn page_start(page: &str) -> Option<u64> {
+pub(super) fn page_start(page: &str) -> Option<u64> {
     page.strip_prefix(PAGE)?.parse().ok()
 }
 

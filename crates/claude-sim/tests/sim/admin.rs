@@ -140,3 +140,58 @@ async fn questions_that_make_no_sense_are_refused() {
 400 invalid_request_error: page: unknown
 ");
 }
+
+#[tokio::test]
+async fn the_cost_report_is_in_cents_by_day_and_follows_the_price_list() {
+    let sim = Sim::start().await;
+    let costs = async |query: &str| {
+        let path = format!("/v1/organizations/cost_report?starting_at=2026-11-17T00:00:00Z&{query}");
+        admin(sim.get(&path)).send().await
+    };
+    let used = |usage: &str| {
+        let steering = format!("sim: usage={usage}");
+        json!({"model": "claude-opus-5-5", "metadata": {"user_id": steering}})
+    };
+    sim.ask(used("{\"input_tokens\":1000,\"output_tokens\":10}")).header("x-api-key", ONE).send().await;
+    sim.ask(used("{\"input_tokens\":0,\"output_tokens\":0,\"server_tool_use\":{\"web_search_requests\":2}}"))
+        .header("x-api-key", TWO)
+        .send()
+        .await;
+    sim.ask(used("{\"input_tokens\":10,\"output_tokens\":0,\"inference_geo\":\"us\"}"))
+        .header("x-api-key", ONE)
+        .send()
+        .await;
+
+    let days = costs("limit=31").await.json();
+    let busy: Vec<&Value> =
+        days["data"].as_array().unwrap().iter().filter(|day| day["results"] != json!([])).collect();
+    assert_eq!((busy.len(), busy[0]["results"].as_array().unwrap().len()), (1, 1), "{days}");
+    // 0.4 + 0.02 for the first, two for the searches, a tenth more in the US.
+    assert_eq!(busy[0]["results"][0]["amount"], "2.4244");
+    assert_eq!(busy[0]["results"][0]["currency"], "USD");
+
+    let days = costs("limit=31&group_by[]=description&group_by[]=workspace_id").await.json();
+    let results = days["data"].as_array().unwrap().iter().flat_map(|day| day["results"].as_array().unwrap());
+    let mut lines: Vec<_> = results
+        .map(|r| {
+            let text = |name: &str| r[name].as_str().unwrap_or("-").to_owned();
+            [text("cost_type"), text("token_type"), text("inference_geo"), text("amount")].join(" ")
+        })
+        .collect();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "tokens output_tokens global 0.02",
+            "tokens uncached_input_tokens global 0.4",
+            "tokens uncached_input_tokens us 0.0044",
+            "web_search - global 2",
+        ]
+    );
+    assert_eq!(costs("group_by[]=model").await.status, 400);
+    assert_eq!(costs("bucket_width=1h").await.status, 400);
+    let first = costs("limit=1").await.json();
+    assert_eq!(first["data"].as_array().unwrap().len(), 1);
+    let refused = sim.get("/v1/organizations/cost_report?starting_at=2026-11-17T00:00:00Z");
+    assert_eq!(refused.header("x-api-key", ONE).send().await.status, 401);
+}

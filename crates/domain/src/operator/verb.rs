@@ -186,6 +186,8 @@ verbs! {
     TrustTest = "trust.test", Read, Installation;
     /// Who still uses the provider's own keys.
     CredentialUsage = "credential.usage", Read, Installation;
+    /// The provider's bill held against the ledger.
+    CostReconcile = "cost.reconcile", Read, Installation;
     /// Usage by key, model, day or workspace.
     UsageShow = "usage.show", Read, Workspace;
     /// What caching and batches saved.
@@ -214,6 +216,8 @@ verbs! {
     TokenKeyRotate = "token_key.rotate", Grant, Installation;
     /// The weekly report.
     ReportShow = "report.show", Read, Installation;
+    /// How fast and how well calls were answered.
+    ReportPerformance = "report.performance", Read, Installation;
     /// Settings in force.
     SettingsShow = "settings.show", Read, Installation;
     /// How the process does.

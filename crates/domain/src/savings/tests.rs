@@ -63,6 +63,7 @@ fn row(usage: UsageCounts, flags: RowFlags, cost: i128) -> LedgerRow {
         token_scope: String::new(),
         detail: String::new(),
         charges: Vec::new(),
+        signed: None,
     }
 }
 

@@ -64,6 +64,17 @@ impl Prices for PriceBoard {
 mod tests {
     use super::*;
 
+    const DEARER: &str = r#"
+version = "mine"
+[[model]]
+id = "claude-opus-5-5"
+context_window = 1_000_000
+max_output = 128_000
+geography = true
+status = "active"
+rates = { input = "40", output = "200", cache_write_5m = "50", cache_write_1h = "80", cache_read = "2" }
+"#;
+
     #[test]
     fn a_new_table_holds_at_once() {
         let board = PriceBoard::new(Arc::new(PriceTable::builtin()));
@@ -75,11 +86,8 @@ mod tests {
             at: Timestamp::from_secs(1_795_305_600),
         };
         assert_eq!(board.quote(&call).rates.input, 4_400_000);
-        let dearer = "version = \"mine\"\n[[model]]\nid = \"claude-opus-5-5\"\ncontext_window = 1000000\n\
-                      max_output = 128000\ninput = \"40\"\noutput = \"200\"\ncache_write_5m = \"50\"\n\
-                      cache_write_1h = \"80\"\ncache_read = \"2\"\n";
-        board.put(Arc::new(PriceTable::builtin().with_override(dearer).unwrap()));
-        assert_eq!(board.quote(&call).rates.input, 40_000_000);
+        board.put(Arc::new(PriceTable::builtin().with_override(DEARER).unwrap()));
+        assert_eq!(board.quote(&call).rates.input, 44_000_000);
         assert!(board.version().ends_with("+mine"), "{}", board.version());
     }
 }

@@ -51,13 +51,14 @@ fn the_help_names_every_command() {
       limits       Limits and what is left of them
       usage        Requests, tokens and cost
       savings      What prompt caching, batches and the response cache saved
+      reconcile    Hold the provider's bill against the ledger
       audit        The record of what happened, and its proof
       apply        Compare what a file declares with what is there, and bring it about
       channel      Where notices go
       notice       What people were told, and whether it reached them
       job          What is done again and again
       token-key    Keys that sign access tokens
-      report       The weekly rotation report
+      report       The weekly rotation report, and how fast and how well calls were answered
       exec         Run a command with a short-lived key of its own
       token        Print a short-lived key, for programs that ask a helper for one
       batch        Many requests from a file
@@ -106,6 +107,7 @@ fn every_command_explains_itself() {
         "limits",
         "usage",
         "savings",
+        "reconcile",
         "audit",
         "batch",
         "env",

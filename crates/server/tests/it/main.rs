@@ -27,6 +27,7 @@ mod notices;
 mod outage;
 mod policies;
 mod race;
+mod reconcile;
 mod reviews;
 mod revocation;
 mod rotation;

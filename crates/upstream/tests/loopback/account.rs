@@ -3,6 +3,7 @@
 use claviger_domain::{
     direct_use::{AccountError, Billed, ProviderAccount, ProviderApiKey},
     ledger::UsageCounts,
+    reconcile::CostPart,
     secret::SecretBytes,
 };
 use claviger_upstream::{AdminApi, Transport, UpstreamConfig};
@@ -31,6 +32,7 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
     };
     let result = r#"{"api_key_id":"k","uncached_input_tokens":1,"cache_creation":{"ephemeral_1h_input_tokens":3,"ephemeral_5m_input_tokens":2},"cache_read_input_tokens":4,"output_tokens":5,"server_tool_use":{"web_search_requests":6},"new":0}"#;
     let usage = "/v1/organizations/usage_report/messages?starting_at=1970-01-03T00:00:00.000000Z&bucket_width=1d&group_by[]=api_key_id&limit=2";
+    let costs = "/v1/organizations/cost_report?starting_at=1970-01-03T00:00:00.000000Z&bucket_width=1d&group_by[]=description&limit=2";
     let key = |id: &str| format!(r#"{{"id":"{id}","name":"n","status":"active","partial_key_hint":null}}"#);
     match request.uri().to_string().as_str() {
         "/v1/organizations/api_keys?limit=1000" => {
@@ -46,6 +48,16 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
             let nobody = r#"{"api_key_id":null,"uncached_input_tokens":7,"cache_read_input_tokens":0,"output_tokens":0}"#;
             let days = format!("{},{}", bucket(4, &format!("{result},{nobody}")), bucket(5, result));
             ok(full(format!(r#"{{"data":[{days}],"has_more":true,"next_page":"p2"}}"#)))
+        }
+        uri if uri == costs => {
+            let cost = |amount: &str, kind: &str| {
+                format!(r#"{{"currency":"USD","amount":"{amount}","cost_type":{kind},"description":"d"}}"#)
+            };
+            let lines = [cost("123.45", r#""tokens""#), cost("0.5", r#""session_usage""#)];
+            ok(full(format!(
+                r#"{{"data":[{}],"has_more":false,"next_page":null}}"#,
+                bucket(3, &lines.join(","))
+            )))
         }
         _ => refused(500, "asked for too much"),
     }
@@ -104,4 +116,17 @@ async fn failures_say_what_to_look_at() {
     assert_eq!(failing, Err(AccountError::Failing { status: 500, message }));
     let nobody = api.api_keys("http://127.0.0.1:1", &secret(KEY)).await;
     assert!(matches!(nobody, Err(AccountError::Unreachable(_))), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn costs_are_read_and_what_no_usage_tells_is_told_apart() {
+    let (api, url, _server) = account().await;
+    let costs = api.costs(&url, &secret(KEY), (2, 4)).await.expect("costs");
+    assert_eq!(
+        costs,
+        [
+            CostPart { day: 2, cost: 1_234_500_000_000, is_metered: true },
+            CostPart { day: 2, cost: 5_000_000_000, is_metered: false },
+        ]
+    );
 }

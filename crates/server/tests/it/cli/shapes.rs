@@ -373,7 +373,7 @@ fn usage_is_reported_by_group_as_json_and_csv() {
     assert_eq!(of_owner[0]["requests"], 2);
     assert_eq!(of_owner[0]["month"].as_str().unwrap().len(), "2026-11".len());
     let nowhere = node.cli(&["usage", "--by", "day", "--tz", "Mars/Olympus"]);
-    assert_eq!(nowhere.code, 2);
+    assert_eq!(nowhere.code, 4);
     assert!(nowhere.stderr.contains("`Mars/Olympus` is not a time zone"), "{}", nowhere.stderr);
     let csv = node.cli(&["usage", "--by", "model", "--csv"]);
     insta::assert_snapshot!(csv.stdout, @r#"

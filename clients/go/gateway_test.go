@@ -51,7 +51,7 @@ func TestGatewayTakesEveryKindOfCallUnderTokenAndSignature(t *testing.T) {
 			if seen := stats.Snapshot(); seen.Errors != 0 || seen.InputTokens == 0 || seen.OutputTokens == 0 {
 				t.Errorf("%+v", seen)
 			}
-			if health := transport.Health(t.Context()); !health.Ready {
+			if health := transport.Health(t.Context()); !health.Ready || !health.Accepted {
 				t.Errorf("%+v", health)
 			}
 			if err := transport.Revoke(t.Context()); err != nil {
@@ -276,7 +276,7 @@ func TestBoundCaller(t *testing.T) {
 	call.creates()
 	call.streams()
 	call.uploads(ProfileRFC9421)
-	if health := transport.Health(t.Context()); !health.Ready {
+	if health := transport.Health(t.Context()); !health.Ready || !health.Accepted {
 		t.Errorf("%+v", health)
 	}
 	if err := transport.Revoke(t.Context()); err != nil {

@@ -413,15 +413,31 @@ func TestUnansweredCallsAreErrorsInTheStatistics(t *testing.T) {
 	}
 }
 
-func TestHealthAsksWithoutTheKey(t *testing.T) {
-	status := http.StatusOK
+func TestHealthAsksWithoutTheKeyAndThenWithIt(t *testing.T) {
+	status, me := http.StatusOK, http.StatusOK
 	_, transport, _ := gateway(t, Config{}, func(writer http.ResponseWriter, request *http.Request) {
-		if request.URL.Path != "/readyz" || request.Header.Get("X-Api-Key") != "" {
-			t.Errorf("%s %v", request.URL.Path, request.Header)
+		switch request.URL.Path {
+		case "/readyz":
+			if request.Header.Get("X-Api-Key") != "" {
+				t.Errorf("the key went to %s", request.URL.Path)
+			}
+			writer.WriteHeader(status)
+		case "/v1/claviger/me":
+			if request.Header.Get("X-Api-Key") == "" {
+				t.Error("no key")
+			}
+			writer.WriteHeader(me)
+			_, _ = io.WriteString(writer, `{"type":"error","error":{"type":"authentication_error","message":"The key is over."}}`)
+		default:
+			t.Errorf("%s", request.URL.Path)
 		}
-		writer.WriteHeader(status)
 	})
-	if health := transport.Health(t.Context()); !health.Ready || health.Err != nil || health.ClockAhead.Abs() > 5*time.Second {
+	health := transport.Health(t.Context())
+	if !health.Ready || !health.Accepted || health.Err != nil || health.ClockAhead.Abs() > 5*time.Second {
+		t.Errorf("%+v", health)
+	}
+	me = http.StatusUnauthorized
+	if health := transport.Health(t.Context()); !health.Ready || health.Accepted || health.Refusal != "401, The key is over." {
 		t.Errorf("%+v", health)
 	}
 	status = http.StatusServiceUnavailable

@@ -80,8 +80,9 @@ impl Caller {
             self.expect(self.request("POST", "/v1/messages", Body::from(question))?, wanted).await?;
         }
         self.expect(self.upload()?, "\"file_").await?;
-        if !self.client.health().await.ready {
-            return Err("the gateway is not ready".into());
+        let health = self.client.health().await;
+        if !health.ready || health.accepted.is_err() {
+            return Err(format!("{health:?}").into());
         }
         if !self.client.revoke().await? {
             return Err("the tokens were not taken back".into());

@@ -114,9 +114,10 @@ where
 }
 
 impl Claviger {
-    /// Asks the gateway's `/readyz`, without the key and without repetition.
+    /// Asks the gateway's `/readyz`, without the key, and then `/v1/claviger/me` with it; without repetition.
     pub async fn health(&self) -> Health {
-        health::ask(self.inner.clone(), &self.config().origin.base, &*self.config().clock).await
+        let base = &self.config().origin.base;
+        health::ask(self.inner.clone(), base, &*self.config().clock, self.is_accepted()).await
     }
 
     /// Gives the access and refresh tokens back, as a program may do at its end. `false`: the gateway did not take

@@ -9,11 +9,14 @@ use crate::{
     content::Content,
     dpop,
     error::{BoxError, ClientError},
+    health::{self, Refused},
     secret::Secret,
     signing::{Call, Moment, Signing},
     succession::{self, Succession},
     token::{self, Exchange},
 };
+
+const ME_PATH: &str = "/v1/claviger/me";
 
 impl Exchange for Claviger {
     fn post<'a>(
@@ -59,13 +62,22 @@ impl Claviger {
     }
 
     async fn ask_for_successor(&self) -> Result<Option<Bytes>, BoxError> {
-        let uri = format!("{}{}", self.config().origin.base, succession::PATH);
+        let (status, text) = self.get(succession::PATH).await?;
+        Ok((status == StatusCode::OK).then_some(text))
+    }
+
+    /// Whether the gateway takes this client's credential.
+    pub(super) async fn is_accepted(&self) -> Result<(), Refused> {
+        let (status, text) = self.get(ME_PATH).await?;
+        health::judge(status, &text)
+    }
+
+    /// A request of the client's own, with its credential.
+    async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), BoxError> {
+        let uri = format!("{}{path}", self.config().origin.base);
         let (parts, ()) = Request::get(uri).header(ACCEPT, "application/json").body(())?.into_parts();
         let answer = self.attempt(&parts, &mut Content::Whole(Bytes::new())).await?;
-        if answer.status() != StatusCode::OK {
-            return Ok(None);
-        }
-        read_at_most(answer.into_body(), token::MOST_BYTES).await.map(Some)
+        Ok((answer.status(), read_at_most(answer.into_body(), token::MOST_BYTES).await?))
     }
 
     async fn post_once(

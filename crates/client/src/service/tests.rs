@@ -340,13 +340,23 @@ async fn calls_without_an_answer_are_repeated_when_they_were_not_sent() {
 }
 
 #[tokio::test]
-async fn health_asks_without_the_key() {
+async fn health_asks_without_the_key_and_then_with_it() {
     let server = Server::default();
-    let client = server.client(config(), |n, _| json(if n == 1 { 200 } else { 503 }, "{}"));
-    assert!(client.health().await.ready);
+    let client = server.client(config(), |n, saw| match (n, saw.path.as_str()) {
+        (1 | 3, "/readyz") | (2, "/v1/claviger/me") => json(200, "{}"),
+        (_, "/v1/claviger/me") => json(401, r#"{"type":"error","error":{"message":"The key is over."}}"#),
+        _ => json(503, "{}"),
+    });
+    let health = client.health().await;
+    assert!(health.ready && health.accepted.is_ok(), "{health:?}");
+    let health = client.health().await;
+    let said = health.accepted.unwrap_err().to_string();
+    assert!(health.ready && said == "401 Unauthorized: The key is over.", "{said}");
     assert!(!client.health().await.ready);
-    let saw = &server.seen()[0];
-    assert_eq!((saw.path.as_str(), saw.headers.contains_key(X_API_KEY)), ("/readyz", false));
+    let seen = server.seen();
+    let shown: Vec<_> =
+        seen.iter().take(2).map(|s| (s.path.as_str(), s.headers.contains_key(X_API_KEY))).collect();
+    assert_eq!(shown, [("/readyz", false), ("/v1/claviger/me", true)]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod headers;
 pub mod json;
 pub mod laws;
 pub mod price;
+pub mod question;
 pub mod resource;
 pub mod results;
 pub mod sse;

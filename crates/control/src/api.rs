@@ -7,6 +7,7 @@ pub mod approvals;
 pub mod audit;
 pub mod backup;
 pub mod budgets;
+pub mod cache;
 pub mod certificates;
 pub mod channels;
 pub mod credentials;
@@ -52,6 +53,7 @@ pub fn operations() -> Vec<Operation> {
         of_keys(),
         of_rotations(),
         of_budgets(),
+        of_the_cache(),
         of_policies(),
         of_tenants(),
         of_upstreams(),
@@ -181,6 +183,18 @@ fn of_budgets() -> Vec<Operation> {
         get(Verb::BudgetList, "/budgets", "List budgets and how they stand", budgets::list),
         put(Verb::BudgetSet, "/budgets", "Set a ceiling on money, or change it", budgets::set),
         delete(Verb::BudgetDrop, "/budgets", "Drop a budget: it binds nobody any more", budgets::drop_budget),
+    ]
+}
+
+fn of_the_cache() -> Vec<Operation> {
+    vec![
+        get(Verb::CacheShow, "/cache", "Show what is in the response cache of this node", cache::show),
+        post(
+            Verb::CacheFlush,
+            "/cache/flush",
+            "Throw away what the response cache keeps, of one workspace or of all",
+            cache::flush,
+        ),
     ]
 }
 

@@ -59,6 +59,7 @@ impl Problem {
             | Rule::RequireMfa
             | Rule::Require
             | Rule::HandOver
+            | Rule::ForbidCache
             | Rule::RotationDays
             | Rule::RevokeUnusedDays => StatusCode::FORBIDDEN,
         };

@@ -27,6 +27,8 @@ pub struct Grant {
     pub succession: Option<Succession>,
     /// What the workspace's policy demands to be shown beside the key.
     pub demanded: Proofs,
+    /// The workspace's policy keeps its keys from the response cache.
+    pub forbids_cache: bool,
     /// What the key's signatures are verified with.
     pub signers: Signers,
     /// The feed number up to which this grant is known to be true. An older grant never replaces a newer one.
@@ -200,7 +202,7 @@ mod tests {
         };
         let (demanded, signers) = (Proofs::NONE, Signers::default());
         let (owner_limits, workspace_limits) = (Limits::NONE, Limits::NONE);
-        let (workspace_archived, succession) = (false, None);
+        let (workspace_archived, succession, forbids_cache) = (false, None, false);
         Grant {
             key,
             workspace_archived,
@@ -208,6 +210,7 @@ mod tests {
             workspace_limits,
             succession,
             demanded,
+            forbids_cache,
             signers,
             as_of: 1,
         }

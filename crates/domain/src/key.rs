@@ -1,6 +1,7 @@
 //! A key's record and the life it may lead: `pending → active ⇄ suspended → deprecated → revoked | expired →
 //! purged`. A record outlives its key: what was revoked, when and why stays known.
 
+pub mod cache;
 pub mod child;
 pub mod deprecation;
 pub mod hours;
@@ -16,6 +17,7 @@ use crate::{
     clock::Timestamp,
     id::{KeyId, OwnerId, WorkspaceId},
     key::{
+        cache::CacheTtl,
         deprecation::{Deprecation, DeprecationStage},
         hours::HoursOfWeek,
     },
@@ -200,6 +202,9 @@ pub struct KeyPolicy {
     pub hours: Option<HoursOfWeek>,
     /// What a client that goes away causes.
     pub on_disconnect: OnDisconnect,
+    /// How old an answer out of the response cache may be; `None`: it is given none, and none of its is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheTtl>,
     /// What must be shown beside the key.
     pub require: Proofs,
     /// The client certificates that it may be used with; none: it is bound to none.
@@ -215,6 +220,7 @@ impl Default for KeyPolicy {
             max_uses: None,
             hours: None,
             on_disconnect: OnDisconnect::default(),
+            cache: None,
             require: Proofs::default(),
             bind_mtls: CertificateBindings::default(),
         }

@@ -150,7 +150,7 @@ impl RowFlags {
     pub const SIMULATED: Self = Self(1 << 6);
     /// Usage could not be read (an unasked content coding): charged at the worst case.
     pub const UNREADABLE: Self = Self(1 << 7);
-    /// Answered from the response cache: nothing was sent and it costs nothing; the usage is what the answer says.
+    /// Answered out of the response cache: nothing was sent, nothing is used, and it costs nothing.
     pub const RECALLED: Self = Self(1 << 8);
 
     /// Both sets together.
@@ -179,7 +179,16 @@ pub struct Party {
     pub class: KeyClass,
 }
 
-/// Where a call went.
+/// Of an answer out of the response cache: whose it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// The request by whose call it was made.
+    pub call: RequestId,
+    /// What that call cost, and this one did not.
+    pub saved: PicoUsd,
+}
+
+/// Where a call went; nowhere, if its answer came out of the response cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The upstream; `None`: the built-in simulator.
@@ -250,6 +259,9 @@ pub struct LedgerRow {
     /// What its signature was made with; `None`: it was not signed, or the signature did not hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignedBy>,
+    /// The call whose answer it was given; `None`: it had one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recalled: Option<Recalled>,
 }
 
 /// A call that is about to be sent, or already is: what a later start finds when the node dies in between.

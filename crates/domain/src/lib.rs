@@ -38,6 +38,7 @@ pub mod policy;
 pub mod ports;
 pub mod price;
 pub mod proof;
+pub mod recall;
 pub mod reconcile;
 pub mod refresh;
 pub mod report;

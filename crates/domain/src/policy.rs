@@ -39,6 +39,9 @@ pub struct Policy {
     /// What must be shown beside every key: a token, a signature …
     #[serde(skip_serializing_if = "is_nothing")]
     pub require: Proofs,
+    /// No key may be given answers out of the response cache, and none of theirs is kept there.
+    #[serde(skip_serializing_if = "is_off")]
+    pub forbid_cache: bool,
 }
 
 impl Default for Policy {
@@ -51,6 +54,7 @@ impl Default for Policy {
             revoke_unused_days: Some(180),
             notice_days: vec![14, 7, 3, 1],
             require: Proofs::NONE,
+            forbid_cache: false,
         }
     }
 }
@@ -92,6 +96,8 @@ pub enum Rule {
     Require,
     /// Handed over in a weaker way than the workspace's environment demands.
     HandOver,
+    /// Asks for the response cache where that is forbidden.
+    ForbidCache,
     /// Due for rotation.
     RotationDays,
     /// Not used for too long.
@@ -108,6 +114,7 @@ impl Rule {
             Self::RequireMfa => "require_mfa",
             Self::Require => "require",
             Self::HandOver => "hand_over",
+            Self::ForbidCache => "forbid_cache",
             Self::RotationDays => "rotation_days",
             Self::RevokeUnusedDays => "revoke_unused_days",
         }
@@ -146,6 +153,14 @@ pub enum Violation {
         .0.as_str()
     )]
     HandOver(Environment),
+    /// It asks for the response cache.
+    #[error("the workspace's policy forbids the response cache: give `--cache off`")]
+    ForbidCache,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_off(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -167,6 +182,7 @@ impl Violation {
             Self::RequireMfa => Rule::RequireMfa,
             Self::Require(_) => Rule::Require,
             Self::HandOver(_) => Rule::HandOver,
+            Self::ForbidCache => Rule::ForbidCache,
         }
     }
 }
@@ -258,6 +274,7 @@ impl Policy {
             return Err(Violation::HandOver(making.environment));
         }
         self.check_addresses(key)?;
+        self.check_cache(key)?;
         self.check_proofs(key)
     }
 
@@ -270,6 +287,9 @@ impl Policy {
         if before.policy.allow_ip != after.policy.allow_ip {
             self.check_addresses(after)?;
         }
+        if before.policy.cache != after.policy.cache {
+            self.check_cache(after)?;
+        }
         if before.policy.require == after.policy.require { Ok(()) } else { self.check_proofs(after) }
     }
 
@@ -277,6 +297,10 @@ impl Policy {
     fn check_proofs(&self, key: &KeyRecord) -> Result<(), Violation> {
         let lacks = !self.require.without(key.policy.require).is_empty() && key.parent.is_none();
         if lacks { Err(Violation::Require(self.require)) } else { Ok(()) }
+    }
+
+    const fn check_cache(&self, key: &KeyRecord) -> Result<(), Violation> {
+        if self.forbid_cache && key.policy.cache.is_some() { Err(Violation::ForbidCache) } else { Ok(()) }
     }
 
     fn check_addresses(&self, key: &KeyRecord) -> Result<(), Violation> {
@@ -297,6 +321,9 @@ impl Policy {
         }
         if self.check_proofs(key).is_err() {
             breaches.push(Breach { rule: Rule::Require, consequence: Consequence::Reported, at: None });
+        }
+        if self.check_cache(key).is_err() {
+            breaches.push(Breach { rule: Rule::ForbidCache, consequence: Consequence::Reported, at: None });
         }
         let due = after_days(key.created_at, self.rotation_days);
         if due <= now {
@@ -343,6 +370,7 @@ impl Policy {
         self.max_keys > before.max_keys
             || (before.require_ip && !self.require_ip)
             || (before.require_mfa && !self.require_mfa)
+            || (before.forbid_cache && !self.forbid_cache)
             || !before.require.without(self.require).is_empty()
             || self.rotation_days > before.rotation_days
             || unused(self) > unused(before)

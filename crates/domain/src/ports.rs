@@ -344,6 +344,8 @@ pub struct GrantRow {
     pub succession: Option<Succession>,
     /// What the workspace's policy demands to be shown beside the key.
     pub demanded: Proofs,
+    /// The workspace's policy keeps its keys from the response cache.
+    pub forbids_cache: bool,
     /// Its signing secrets and public keys, those that are over left out.
     pub signing: Vec<SigningRecord>,
 }

@@ -17,6 +17,8 @@ pub struct GatewayConfig {
     pub upstream: UpstreamTimeouts,
     /// How streams are kept alive.
     pub stream: StreamSettings,
+    /// How answers come out of the response cache.
+    pub cache: CacheSettings,
     /// Proxies whose `X-Forwarded-*` are believed.
     pub trusted_proxies: CidrList,
     /// The origin that callers use, such as `https://claude.example.com`, without a trailing slash. Where it
@@ -42,6 +44,7 @@ impl Default for GatewayConfig {
             body: BodyLimits::default(),
             upstream: UpstreamTimeouts::default(),
             stream: StreamSettings::default(),
+            cache: CacheSettings::default(),
             trusted_proxies: CidrList::default(),
             public_url: None,
             dpop_nonce_required: false,
@@ -166,5 +169,20 @@ pub struct StreamSettings {
 impl Default for StreamSettings {
     fn default() -> Self {
         Self { ping_after: Duration::from_secs(15), early_keepalive: false }
+    }
+}
+
+/// How answers come out of the response cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// How long a request waits for another one's call that is about to make its answer (2 minutes).
+    pub wait: Duration,
+    /// Whether streams come at the pace at which they were made (no: at once).
+    pub keep_pace: bool,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(120), keep_pace: false }
     }
 }

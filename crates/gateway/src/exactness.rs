@@ -31,7 +31,7 @@ pub struct Exception {
 }
 
 /// All exceptions.
-pub const EXCEPTIONS: [Exception; 18] = [
+pub const EXCEPTIONS: [Exception; 19] = [
     Exception {
         name: "credential",
         direction: Direction::Request,
@@ -121,6 +121,12 @@ pub const EXCEPTIONS: [Exception; 18] = [
         direction: Direction::Answer,
         what: "x-claviger-simulated: true on answers to test keys",
         why: "nobody shall take them for Claude's",
+    },
+    Exception {
+        name: "response_cache",
+        direction: Direction::Answer,
+        what: "of keys that ask for it: x-claviger-cache: hit or miss; a hit has the first answer's body, content-type and anthropic- headers, an age, and a request-id of ours",
+        why: "whoever is given an answer for the second time must see that",
     },
     Exception {
         name: "leaving",

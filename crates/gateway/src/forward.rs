@@ -93,7 +93,7 @@ pub async fn forward(
 }
 
 /// The outcome of `work`, or `None` when the key is cut first.
-async fn unless_cut<T>(mut cut: CutSignal, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+pub async fn unless_cut<T>(mut cut: CutSignal, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(done));
@@ -108,7 +108,8 @@ async fn simulate(worker: &Worker, permit: &mut Permit, lease: &mut Lease) -> Re
     lease.sending();
     let chunked = is_chunked(&permit.head.headers);
     let body = permit.payload.outgoing(&worker.shared, chunked).ok_or(ForwardError::BodyGone)?;
-    let request = request(worker, permit, body).map(|b| b.map_err(Into::into).boxed_unsync());
+    let request =
+        request(worker, permit, coding(permit, lease), body).map(|b| b.map_err(Into::into).boxed_unsync());
     let workspace = &permit.caller.live.grant.key.workspace;
     let answer = worker.shared.simulator.answer(workspace, request).await;
     permit.payload.proved().map_err(ForwardError::Unproven)?;
@@ -117,22 +118,21 @@ async fn simulate(worker: &Worker, permit: &mut Permit, lease: &mut Lease) -> Re
 }
 
 /// The request as it goes out, but for the provider's key.
-fn request(worker: &Worker, permit: &Permit, body: Outgoing) -> Request<Outgoing> {
+fn request(worker: &Worker, permit: &Permit, coding: Coding, body: Outgoing) -> Request<Outgoing> {
     let head = &permit.head;
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
-    *request.headers_mut() = headers::upstream_headers(
-        &head.headers,
-        coding(permit),
-        worker.shared.config().forward_trace_headers,
-    );
+    *request.headers_mut() =
+        headers::upstream_headers(&head.headers, coding, worker.shared.config().forward_trace_headers);
     request
 }
 
 /// Which content codings the upstream may use: none where we may have to write into the answer.
-fn coding(permit: &Permit) -> Coding {
+fn coding(permit: &Permit, lease: &Lease) -> Coding {
     match permit.head.operation.answer() {
+        // Kept as it is, for callers who take any coding or none.
+        AnswerKind::Message if lease.part().word().is_some() => Coding::Identity,
         AnswerKind::Message if permit.wants_stream() || permit.may_mint() => Coding::Identity,
         AnswerKind::Message | AnswerKind::Object => Coding::AtMostGzip,
         AnswerKind::Content => Coding::AsAsked,
@@ -206,7 +206,7 @@ impl<'a> Tries<'a> {
         let shared = &self.worker.shared;
         let chunked = is_chunked(&permit.head.headers);
         let body = permit.payload.outgoing(shared, chunked).ok_or(ForwardError::BodyGone)?;
-        let mut request = request(self.worker, permit, body);
+        let mut request = request(self.worker, permit, coding(permit, lease), body);
         candidate.key.apply(request.headers_mut(), permit.caller.form);
         let now = shared.clock.boot();
         // With nothing better at hand a credential that is unwell is tried all the same.

@@ -17,6 +17,8 @@ use crate::{exactness, refuse::Cap};
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Marks answers of the simulator.
 pub const X_CLAVIGER_SIMULATED: HeaderName = HeaderName::from_static("x-claviger-simulated");
+/// Says whether an answer came out of the response cache.
+pub const X_CLAVIGER_CACHE: HeaderName = HeaderName::from_static("x-claviger-cache");
 /// Says when the caller's signing secret is replaced.
 pub const X_CLAVIGER_SIGNING_SECRET: HeaderName = HeaderName::from_static("x-claviger-signing-secret");
 /// Tells SDKs whether to try again.
@@ -117,6 +119,8 @@ pub struct Own<'a> {
     pub headrooms: Headrooms,
     /// The simulator answered.
     pub simulated: bool,
+    /// `hit` or `miss`; `None`: the response cache does not apply.
+    pub cache: Option<&'static str>,
 }
 
 /// The upstream's headers as they go to the client.
@@ -151,6 +155,9 @@ fn add_own(out: &mut HeaderMap, own: &Own<'_>) {
     }
     if own.simulated {
         out.insert(X_CLAVIGER_SIMULATED, HeaderValue::from_static("true"));
+    }
+    if let Some(word) = own.cache {
+        out.insert(X_CLAVIGER_CACHE, HeaderValue::from_static(word));
     }
 }
 
@@ -378,7 +385,13 @@ mod tests {
             output_tokens: Some(headroom(LimitKind::OutputTokensPerHour, 8_000)),
             tokens: Some(headroom(LimitKind::TokensPerDay, 1_000_000_000_000)),
         };
-        let own = Own { request_id: "req_1", client_request_id: None, headrooms, simulated: true };
+        let own = Own {
+            request_id: "req_1",
+            client_request_id: None,
+            headrooms,
+            simulated: true,
+            cache: Some("miss"),
+        };
         insta::assert_snapshot!(list(&client_headers(upstream, &own)), @r#"
         date: Sat, 21 Nov 2026 00:00:00 GMT
         set-cookie: a
@@ -398,6 +411,7 @@ mod tests {
         anthropic-ratelimit-tokens-reset: 2026-11-21T00:00:00Z
         x-request-id: req_1
         x-claviger-simulated: true
+        x-claviger-cache: miss
         "#);
     }
 

@@ -21,6 +21,7 @@ mod pipeline;
 mod probe;
 mod prove;
 mod pump;
+mod recall;
 mod receive;
 mod refuse;
 mod relay;

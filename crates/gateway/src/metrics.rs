@@ -77,6 +77,8 @@ pub enum Stage {
     Authorize,
     /// Limits.
     Admit,
+    /// The response cache, and the wait for somebody else's call; of keys that ask for it only.
+    Recall,
     /// The worst case, and the choice of a credential.
     Route,
     /// The upstream's time to its head.
@@ -86,10 +88,11 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Authenticate, "authenticate"),
         (Self::Authorize, "authorize"),
         (Self::Admit, "admit"),
+        (Self::Recall, "recall"),
         (Self::Route, "route"),
         (Self::Forward, "forward"),
         (Self::Relay, "relay"),
@@ -129,7 +132,7 @@ pub struct Metrics {
     duration: Family<EndpointLabel, Histogram, fn() -> Histogram>,
     tokens: Family<TokenLabels, Counter>,
     models: RwLock<HashMap<Box<str>, Arc<ModelCounters>>>,
-    stages: [Histogram; 6],
+    stages: [Histogram; 7],
     stage_family: Family<StageLabel, Histogram, fn() -> Histogram>,
     refusals: Family<ReasonLabel, Counter>,
     outcomes: Family<ReasonLabel, Counter>,

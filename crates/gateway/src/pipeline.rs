@@ -31,6 +31,7 @@ use crate::{
     own::{self, OwnRoute},
     path::Operation,
     probe, prove,
+    recall::{Recall, recall},
     receive::{Arrival, receive},
     refuse::{Refusal, Refused, refuse},
     relay::{early, relay},
@@ -115,10 +116,18 @@ async fn run(
 
     let bucket = permit.head.operation.bucket(&permit.head.method);
     let admission = admit(&shared.services, &permit.caller, bucket, permit.head.at).await?;
-    let admission = tokens::hold(shared, &permit, admission)?;
     laps.end(Stage::Admit);
 
-    let lease = reserve(worker, &permit, admission)?;
+    let miss = match recall(worker, &permit, admission).await? {
+        Recall::Hit(response) => return Ok(response),
+        Recall::Miss(miss) => miss,
+    };
+    if permit.caller.live.cache().is_some() {
+        laps.end(Stage::Recall);
+    }
+
+    let miss = tokens::hold(shared, &permit, miss)?;
+    let lease = reserve(worker, &permit, miss)?;
     let attempt = match route(worker, &permit, shared.clock.boot()) {
         Ok(attempt) => attempt,
         Err(error) => {
@@ -138,6 +147,7 @@ async fn run(
         client_request_id: client_id.as_ref(),
         headrooms: lease.headrooms(),
         simulated: permit.caller.live.grant.key.class == KeyClass::Test,
+        cache: lease.part().word(),
     };
     let worker = Arc::clone(worker);
     let rest = Box::pin(async move { send(&worker, permit, lease, attempt).await });

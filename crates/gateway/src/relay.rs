@@ -6,6 +6,7 @@ pub mod guard;
 pub mod minted;
 pub mod outflow;
 pub mod plain;
+pub mod replay;
 pub mod results;
 pub mod rewrite;
 pub mod silence;
@@ -15,10 +16,11 @@ pub mod tap;
 
 use std::{future::poll_fn, task::Poll};
 
+use bytes::Bytes;
 use claviger_claude_wire::answers::Answer;
 use claviger_domain::{ledger::Party, permission::Endpoint, token::KeyClass};
-use claviger_service::{ServiceError, recorder::RecordError};
-use http::{HeaderValue, Response, header, response::Parts};
+use claviger_service::{ServiceError, recall::Recording, recorder::RecordError};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
 
 use self::{
     account::{Account, AnswerFacts},
@@ -35,6 +37,7 @@ use crate::{
     headers::{Own, REQUEST_ID, client_headers},
     path::{AnswerKind, Operation},
     pump::Wait,
+    recall::Part,
     receive::cut,
     refuse::Refusal,
     reply::ReplyBody,
@@ -81,6 +84,7 @@ pub async fn relay(
         return Box::pin(rewrite::relay(worker, permit, lease, reply)).await;
     }
     let Reply { mut parts, source, intent } = reply;
+    let mut lease = lease;
     let facts = answer_facts(&parts, &lease);
     let cut = lease.live().runtime.cut_signal();
     let coding = parts.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
@@ -99,6 +103,7 @@ pub async fn relay(
         (true, true) => Tap::Unreadable,
     };
     own_headers(&mut parts, permit, &lease);
+    let recording = recording(lease.take_part(), &parts, metered && !coded);
     if stream && !coded {
         durable(worker, Wait::on(intent)).await?;
         let kind = StreamKind {
@@ -106,11 +111,12 @@ pub async fn relay(
             length,
             ping_after: worker.shared.config().stream.ping_after,
         };
-        let account = Account::new(worker, lease, facts, minted(permit, true));
+        let account = Account::new(worker, lease, facts, minted(permit, true)).recording(recording);
         let relay = StreamRelay::new(source, account, cut, kind);
         return Ok(Response::from_parts(parts, ReplyBody::stream(relay)));
     }
-    let account = Account::new(worker, lease, facts, minted(permit, false).filter(|_| metered && !coded));
+    let minted = minted(permit, false).filter(|_| metered && !coded);
+    let account = Account::new(worker, lease, facts, minted).recording(recording);
     let mut relay = PlainRelay::new(source, tap, account, cut, length);
     if let Some(results) = results {
         relay = relay.with_results(results);
@@ -146,6 +152,24 @@ fn minted(permit: &Permit, is_stream: bool) -> Option<MintedTap> {
     (live && permit.may_mint()).then(|| MintedTap::new(is_stream))
 }
 
+/// Writes the answer down for the response cache, if it is to be kept there and can be read.
+fn recording(part: Part, parts: &Parts, readable: bool) -> Option<Box<Recording>> {
+    let Part::Lead(lead) = part else { return None };
+    if !readable || parts.status != StatusCode::OK {
+        lead.unkept();
+        return None;
+    }
+    let head = parts.headers.iter().filter(|(name, _)| is_kept(name));
+    let head = head.map(|(name, value)| (name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes())));
+    Some(Box::new(Recording::begin(*lead, head.collect())))
+}
+
+/// Whether a header of an answer belongs to it whoever reads it, and when.
+fn is_kept(name: &HeaderName) -> bool {
+    let of_the_api = name.as_str().starts_with("anthropic-") && !name.as_str().contains("ratelimit");
+    *name == header::CONTENT_TYPE || of_the_api
+}
+
 /// What the record says of the answer.
 fn answer_facts(parts: &Parts, lease: &Lease) -> AnswerFacts {
     let id = parts.headers.get(REQUEST_ID).and_then(|v| v.to_str().ok()).map(|id| {
@@ -167,6 +191,7 @@ fn own_headers(parts: &mut Parts, permit: &Permit, lease: &Lease) {
         client_request_id: permit.head.client_request_id(),
         headrooms: lease.headrooms(),
         simulated: lease.particulars().party.class == KeyClass::Test,
+        cache: lease.part().word(),
     };
     parts.headers = client_headers(std::mem::take(&mut parts.headers), &own);
     // The framing of this connection is its own.
@@ -245,8 +270,8 @@ impl From<RelayError> for Refusal {
 }
 
 /// Reads an answer whole.
-async fn collect(source: &mut Source, most: usize) -> Result<bytes::Bytes, RelayError> {
-    let mut first: Option<bytes::Bytes> = None;
+async fn collect(source: &mut Source, most: usize) -> Result<Bytes, RelayError> {
+    let mut first: Option<Bytes> = None;
     let mut more = bytes::BytesMut::new();
     while let Some(data) = poll_fn(|cx| source.poll_data(cx)).await {
         let data = data.map_err(RelayError::Upstream)?;

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{
     connection::Serving,
-    relay::{early::EarlyRelay, plain::PlainRelay, stream::StreamRelay},
+    relay::{early::EarlyRelay, plain::PlainRelay, replay::Replay, stream::StreamRelay},
 };
 
 /// Why an answer ends with an aborted connection: never cleanly, so that nobody takes a part for the whole.
@@ -38,6 +38,7 @@ enum Kind {
     Plain(Box<PlainRelay>),
     Stream(Box<StreamRelay>),
     Early(Box<EarlyRelay>),
+    Replay(Box<Replay>),
 }
 
 impl ReplyBody {
@@ -52,7 +53,7 @@ impl ReplyBody {
     pub fn left_out(self) -> Self {
         match self.kind {
             Kind::Once(_) => Self::once(Bytes::new()),
-            Kind::Plain(_) | Kind::Stream(_) | Kind::Early(_) => self,
+            Kind::Plain(_) | Kind::Stream(_) | Kind::Early(_) | Kind::Replay(_) => self,
         }
     }
 
@@ -74,6 +75,12 @@ impl ReplyBody {
         Self { kind: Kind::Early(Box::new(relay)), serving: None }
     }
 
+    /// An event stream out of the response cache.
+    #[must_use]
+    pub fn replay(replay: Replay) -> Self {
+        Self { kind: Kind::Replay(Box::new(replay)), serving: None }
+    }
+
     /// The next bytes; `cut` when the connection must end.
     pub fn poll_data(&mut self, cx: &mut Context<'_>, cut: bool) -> Poll<Option<Result<Bytes, Aborted>>> {
         match &mut self.kind {
@@ -81,6 +88,7 @@ impl ReplyBody {
             Kind::Plain(relay) => relay.poll_data(cx, cut),
             Kind::Stream(relay) => relay.poll_data(cx, cut),
             Kind::Early(relay) => relay.poll_data(cx, cut),
+            Kind::Replay(replay) => replay.poll_data(cx, cut),
         }
     }
 
@@ -111,6 +119,7 @@ impl Body for ReplyBody {
             Kind::Plain(relay) => relay.is_over(),
             Kind::Stream(relay) => relay.is_over(),
             Kind::Early(relay) => relay.is_over(),
+            Kind::Replay(replay) => replay.is_over(),
         }
     }
 
@@ -118,7 +127,7 @@ impl Body for ReplyBody {
         match &self.kind {
             Kind::Once(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Kind::Plain(relay) => relay.size_hint(),
-            Kind::Stream(_) | Kind::Early(_) => SizeHint::default(),
+            Kind::Stream(_) | Kind::Early(_) | Kind::Replay(_) => SizeHint::default(),
         }
     }
 }
@@ -126,8 +135,8 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.kind, Kind::Once(None)) {
-            // What is dropped before the upstream has answered says so by itself.
-            Kind::Once(_) | Kind::Early(_) => {}
+            // What is dropped before the upstream has answered says so by itself; what is replayed is recorded.
+            Kind::Once(_) | Kind::Early(_) | Kind::Replay(_) => {}
             Kind::Plain(relay) => PlainRelay::abandon(relay),
             Kind::Stream(relay) => StreamRelay::abandon(relay),
         }

@@ -35,6 +35,7 @@ use crate::{
     outlook::Outlook,
     path::Operation,
     prove::Signed,
+    recall::{Miss, Part},
     refuse::{Cap, Refusal},
     settle::{Bill, Ending, estimate},
     tokens::{counted, counted_input},
@@ -94,6 +95,8 @@ pub struct Lease {
     charges: Vec<Charge>,
     /// The last attempt may have reached the provider.
     sent: bool,
+    /// What its answer has to do with the response cache.
+    part: Part,
 }
 
 /// Why a call may not be made.
@@ -157,18 +160,12 @@ fn payer(live: &LiveGrant, party: &Party) -> (Party, Option<KeyId>) {
 ///
 /// # Errors
 /// [`ReserveError`]; nothing was taken then.
-pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Result<Lease, ReserveError> {
+pub fn reserve(worker: &Worker, permit: &Permit, miss: Miss) -> Result<Lease, ReserveError> {
     let shared = &worker.shared;
     let live = &permit.caller.live;
-    let key = &live.grant.key;
     let head = &permit.head;
-    let party = Party {
-        key: key.id.clone(),
-        workspace: key.workspace.clone(),
-        owner: key.owner.clone(),
-        class: key.class,
-    };
-    let Admission { admitted, slot } = admission;
+    let party = party(live);
+    let (Admission { admitted, slot }, part) = miss.into_parts();
     let held = match ask(shared, permit, &party) {
         Ok(Asked { worst, ask: None, .. }) => Ok((worst, None, None)),
         Ok(Asked { worst, ask: Some(ask), outlook }) => {
@@ -186,36 +183,21 @@ pub fn reserve(worker: &Worker, permit: &Permit, admission: Admission) -> Result
             return Err(error);
         }
     };
-    Ok(Lease {
-        particulars: Particulars {
-            request_id: head.request_id.clone(),
-            party,
-            at: head.at,
-            began: head.began,
-            endpoint: head.operation.endpoint(),
-            method: method_label(&head.method),
-            api_endpoint: head.api_endpoint(),
-            model: permit.model().cloned(),
-            client_ip: head.client_ip.to_string(),
-            user_agent: head.user_agent(),
-            stream: permit.wants_stream(),
-            body_length: permit.payload.length(),
-            makes_batch: matches!(permit.payload, Payload::Batch { .. }),
-            signed: permit.caller.signed.clone(),
-        },
-        live: Arc::clone(live),
-        shared: Arc::clone(shared),
-        admitted: Some(admitted),
-        slot: Some(slot),
-        intent: None,
-        route: Route { upstream: None, credential: None },
-        attempts: 0,
-        reservation: worst,
-        charges: held.as_ref().map(|held| held.charges().to_vec()).unwrap_or_default(),
-        held,
-        outlook,
-        sent: false,
-    })
+    let charges = held.as_ref().map(|held| held.charges().to_vec()).unwrap_or_default();
+    let mut lease = Lease::free(shared, permit, Admission { admitted, slot });
+    (lease.reservation, lease.charges, lease.held) = (worst, charges, held);
+    (lease.outlook, lease.part) = (outlook, part);
+    Ok(lease)
+}
+
+fn party(live: &LiveGrant) -> Party {
+    let key = &live.grant.key;
+    Party {
+        key: key.id.clone(),
+        workspace: key.workspace.clone(),
+        owner: key.owner.clone(),
+        class: key.class,
+    }
 }
 
 /// What a call needs.
@@ -295,6 +277,56 @@ fn outlook(shared: &Shared, permit: &Permit, party: &Party, worst: PicoUsd) -> O
 }
 
 impl Lease {
+    /// Of a request that is answered without a call, and costs nothing.
+    #[must_use]
+    pub fn free(shared: &Arc<Shared>, permit: &Permit, admission: Admission) -> Self {
+        let (head, live) = (&permit.head, &permit.caller.live);
+        let Admission { admitted, slot } = admission;
+        Self {
+            particulars: Particulars {
+                request_id: head.request_id.clone(),
+                party: party(live),
+                at: head.at,
+                began: head.began,
+                endpoint: head.operation.endpoint(),
+                method: method_label(&head.method),
+                api_endpoint: head.api_endpoint(),
+                model: permit.model().cloned(),
+                client_ip: head.client_ip.to_string(),
+                user_agent: head.user_agent(),
+                stream: permit.wants_stream(),
+                body_length: permit.payload.length(),
+                makes_batch: matches!(permit.payload, Payload::Batch { .. }),
+                signed: permit.caller.signed.clone(),
+            },
+            live: Arc::clone(live),
+            shared: Arc::clone(shared),
+            admitted: Some(admitted),
+            slot: Some(slot),
+            intent: None,
+            route: Route { upstream: None, credential: None },
+            attempts: 0,
+            reservation: PicoUsd::ZERO,
+            charges: Vec::new(),
+            held: None,
+            outlook: None,
+            sent: false,
+            part: Part::None,
+        }
+    }
+
+    /// What its answer has to do with the response cache.
+    #[must_use]
+    pub const fn part(&self) -> &Part {
+        &self.part
+    }
+
+    /// Takes that out: whoever passes the answer on writes it down.
+    #[must_use]
+    pub fn take_part(&mut self) -> Part {
+        std::mem::take(&mut self.part)
+    }
+
     /// What every record of the request says.
     #[must_use]
     pub const fn particulars(&self) -> &Particulars {
@@ -540,14 +572,23 @@ impl Lease {
         Some(slot.settle(row, made))
     }
 
+    /// What a call of this cost is booked at: the simulator's are free.
+    #[must_use]
+    pub fn charged(&self, cost: PicoUsd) -> PicoUsd {
+        match self.particulars.party.class {
+            KeyClass::Live => cost,
+            KeyClass::Test => PicoUsd::ZERO,
+        }
+    }
+
     /// The ledger row of an ending.
     fn row(&self, ending: Ending) -> LedgerRow {
         let p = &self.particulars;
         let stream = if p.stream { RowFlags::STREAM } else { RowFlags::default() };
         let model = ending.model.or_else(|| p.model.as_deref().map(str::to_owned));
-        let (cost, class) = match p.party.class {
-            KeyClass::Live => (ending.cost, RowFlags::default()),
-            KeyClass::Test => (PicoUsd::ZERO, RowFlags::SIMULATED),
+        let class = match p.party.class {
+            KeyClass::Live => RowFlags::default(),
+            KeyClass::Test => RowFlags::SIMULATED,
         };
         LedgerRow {
             request_id: p.request_id.clone(),
@@ -563,7 +604,7 @@ impl Lease {
             outcome: ending.outcome,
             flags: ending.flags.with(stream).with(class),
             usage: ending.usage,
-            cost,
+            cost: self.charged(ending.cost),
             attempts: self.attempts,
             upstream_request_id: ending.upstream_request_id,
             first_byte_us: ending.first_byte_us,
@@ -574,6 +615,7 @@ impl Lease {
             detail: ending.detail.into_owned(),
             charges: self.charges.clone(),
             signed: p.signed.by().cloned(),
+            recalled: ending.recalled,
         }
     }
 }

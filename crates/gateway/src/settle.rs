@@ -9,13 +9,14 @@ use claviger_claude_wire::{
 };
 use claviger_domain::{
     clock::Timestamp,
-    ledger::{Outcome, RowFlags, UsageCounts},
+    ledger::{Outcome, Recalled, RowFlags, UsageCounts},
     money::PicoUsd,
     tenancy::Resource,
 };
 
 use crate::{
     forward::{ForwardError, may_be_billed},
+    recall::Part,
     reserve::Lease,
 };
 
@@ -40,6 +41,8 @@ pub struct Ending {
     pub first_byte_us: i64,
     /// What was made at the provider.
     pub made: Vec<Resource>,
+    /// Whose answer it was given, out of the response cache.
+    pub recalled: Option<Recalled>,
     /// The refusal's reason or the upstream's error type.
     pub detail: Cow<'static, str>,
 }
@@ -78,6 +81,7 @@ impl Ending {
             upstream_request_id: None,
             first_byte_us: 0,
             made: Vec::new(),
+            recalled: None,
             detail: Cow::Borrowed(""),
         }
     }
@@ -94,7 +98,11 @@ impl Ending {
 }
 
 /// Books a request that got no answer. Refusals are not held back, so nobody waits for the record.
-pub fn unanswered(lease: Lease, error: &ForwardError) {
+pub fn unanswered(mut lease: Lease, error: &ForwardError) {
+    // An upstream that does not answer is not asked by one after the other.
+    if let (Part::Lead(lead), ForwardError::Upstream(_)) = (lease.take_part(), error) {
+        lead.unkept();
+    }
     let ending = match error {
         ForwardError::Upstream(error) if may_be_billed(error) => {
             Ending { detail: error.label().into(), ..lease.unknown() }

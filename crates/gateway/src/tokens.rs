@@ -14,6 +14,7 @@ use claviger_domain::{
 use crate::{
     admit::{Admission, LimitReached},
     authorize::{Payload, Permit},
+    recall::Miss,
     worker::Shared,
 };
 
@@ -24,16 +25,16 @@ const BYTES_A_TOKEN: u64 = 3;
 ///
 /// # Errors
 /// [`LimitReached`]; the request has taken nothing then.
-pub fn hold(shared: &Shared, permit: &Permit, mut admission: Admission) -> Result<Admission, LimitReached> {
-    if !admission.admitted.counts_tokens() {
-        return Ok(admission);
+pub fn hold(shared: &Shared, permit: &Permit, mut miss: Miss) -> Result<Miss, LimitReached> {
+    if !miss.admission().admitted.counts_tokens() {
+        return Ok(miss);
     }
-    let Some(ask) = ask(shared, permit) else { return Ok(admission) };
+    let Some(ask) = ask(shared, permit) else { return Ok(miss) };
     let now = shared.clock.now();
-    match admission.admitted.hold(ask, now) {
-        Ok(()) => Ok(admission),
+    match miss.admission().admitted.hold(ask, now) {
+        Ok(()) => Ok(miss),
         Err(exceeded) => {
-            let Admission { admitted, slot } = admission;
+            let (Admission { admitted, slot }, _) = miss.into_parts();
             slot.release();
             admitted.refused();
             Err(LimitReached::new(&permit.caller.live, Bucket::Work, exceeded, now))

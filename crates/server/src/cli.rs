@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod batch;
 mod budget;
+mod cache;
 mod cert;
 mod certificate;
 mod channel;
@@ -148,6 +149,9 @@ pub enum Command {
     /// Ceilings on money: set, show, list, drop
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// The response cache: show, flush
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Limits and what is left of them
     #[command(subcommand)]
     Limits(limits::LimitsCommand),
@@ -295,6 +299,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Issuer(command) => issuer::run(&context, command),
         Command::Trust(command) => trust::run(&context, command),
         Command::Budget(command) => budget::run(&context, command),
+        Command::Cache(command) => cache::run(&context, command),
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
         Command::Savings(args) => savings::run(&context, &args),

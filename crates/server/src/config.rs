@@ -1,6 +1,7 @@
 //! Settings, each once: its name, its default and its reason. Flags win over the environment, the environment over
 //! the file, the file over the default.
 
+pub mod cache;
 pub mod file;
 mod in_force;
 pub mod outgoing;
@@ -16,6 +17,7 @@ use std::{
 use clap::Args;
 use claviger_domain::{address::CidrList, jose::Algorithm, token::Brand};
 
+use cache::CacheBounds;
 use file::{FileConfig, FileError};
 use outgoing::{JobTimes, NonceSettings, SmtpChannel};
 use value::Size;
@@ -155,6 +157,8 @@ pub struct Config {
     pub nonces: NonceSettings,
     /// What access tokens are signed with.
     pub token_algorithm: Algorithm,
+    /// The response cache.
+    pub cache: CacheBounds,
 }
 
 /// Settings of the logs.
@@ -304,6 +308,7 @@ impl Config {
             jobs: file.jobs.resolve()?,
             nonces: file.nonces.resolve()?,
             token_algorithm: file.tokens.algorithm.unwrap_or(Algorithm::EdDsa),
+            cache: file.cache.resolve()?,
         };
         if !config.control.ip().is_loopback() {
             config.control_tls = config.control_tls.or_else(|| config.tls.clone());

@@ -224,6 +224,7 @@ fn service_settings(config: &Config, data: &DataDir) -> Settings {
         min_free_disk_bytes: data_dir::MIN_FREE_BYTES,
         schedules: config.jobs.schedules().ok(),
         nonces_per_key: config.nonces.per_key,
+        cache_bytes: config.cache.memory,
         token_keys: KeyPlan { algorithm: config.token_algorithm, ..KeyPlan::default() },
         retention_days: u32::try_from(config.retention.as_secs() / 86_400).unwrap_or(u32::MAX).max(1),
         ..Settings::default()

@@ -126,6 +126,7 @@ impl From<Violation> for ServiceError {
             Violation::RequireMfa => "totp",
             Violation::Require(_) => "require",
             Violation::HandOver(_) => "wrapped",
+            Violation::ForbidCache => "cache",
         };
         Self::Policy { rule: violation.rule(), field, why: violation.to_string() }
     }

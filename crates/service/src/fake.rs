@@ -385,6 +385,7 @@ impl Store for FakeStore {
                     .map_or(Limits::NONE, |w| w.limits),
                 succession: state.lifecycle.succession(&key.id),
                 demanded: state.lifecycle.demanded(&key.workspace),
+                forbids_cache: state.lifecycle.forbids_cache(&key.workspace),
                 signing: state.signing.iter().filter(|r| r.key == key.id).cloned().collect(),
                 key,
             });

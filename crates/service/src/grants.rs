@@ -25,7 +25,7 @@ use claviger_domain::{
     clock::{BootInstant, Clock, MICROS_PER_DAY, Timestamp},
     grant::{AuthFailure, Forbidden, Grant},
     id::{KeyId, OwnerId, WorkspaceId},
-    key::{KeyRecord, KeyState},
+    key::{KeyRecord, KeyState, cache::CacheTtl},
     limit::UsedBefore,
     mac::Peppers,
     permission::{Access, Endpoint},
@@ -88,6 +88,17 @@ impl LiveGrant {
     pub fn demanded(&self) -> Proofs {
         let own = self.grant.key.policy.require.union(self.grant.demanded);
         self.parent.as_ref().map_or(own, |parent| own.union(parent.demanded()))
+    }
+
+    /// How old an answer out of the response cache may be; `None`: it is given none. By its own rules, its workspace's,
+    /// and its parent's.
+    #[must_use]
+    pub fn cache(&self) -> Option<CacheTtl> {
+        let own = self.grant.key.policy.cache.filter(|_| !self.grant.forbids_cache)?;
+        match &self.parent {
+            None => Some(own),
+            Some(parent) => parent.cache().map(|ttl| ttl.min(own)),
+        }
     }
 
     /// What its signatures are verified with: a child's with its parent's.
@@ -482,6 +493,7 @@ impl Inner {
             workspace_limits,
             succession,
             demanded,
+            forbids_cache,
             signing,
         } = row;
         let signers = signing::unsealed(self.sealer.as_ref(), signing);
@@ -492,6 +504,7 @@ impl Inner {
             workspace_limits,
             succession,
             demanded,
+            forbids_cache,
             signers,
             as_of,
         }

@@ -32,6 +32,7 @@ use crate::{
     nonces::Nonces,
     notices::Notices,
     policies::Policies,
+    recall::Recall,
     refusals::Refusals,
     reviews::Reviews,
     rotation::{RotationJob, Rotations},
@@ -148,6 +149,7 @@ pub struct Jobs {
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) refusals: Refusals,
     pub(crate) nonces: Nonces,
+    pub(crate) recall: Recall,
     pub(crate) signing: Signing,
     pub(crate) certificates: Certificates,
     pub(crate) scheduler: Scheduler,
@@ -169,6 +171,7 @@ impl Jobs {
             checkpoints,
             refusals,
             nonces,
+            recall,
             signing: secrets,
             certificates,
             scheduler,
@@ -202,7 +205,11 @@ impl Jobs {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(REFUSALS) => refusals.flush(clock.now(), false).await,
+                () = tokio::time::sleep(REFUSALS) => {
+                    refusals.flush(clock.now(), false).await;
+                    // Nobody's words stay in memory for longer than they may be given to anybody.
+                    recall.sweep();
+                }
             }
         }
         let loops = [

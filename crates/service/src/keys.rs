@@ -95,6 +95,8 @@ pub struct NewKey {
     pub hours: Option<String>,
     /// What a client that goes away causes.
     pub on_disconnect: OnDisconnect,
+    /// How old an answer out of the response cache may be, `5m`; `None`, `off`: it is given none.
+    pub cache: Option<String>,
     /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`.
     pub require: Vec<String>,
     /// Make a signing secret with it.
@@ -134,6 +136,8 @@ pub struct KeyPatch {
     pub hours: Option<Option<String>>,
     /// What a client that goes away causes.
     pub on_disconnect: Option<OnDisconnect>,
+    /// How old an answer out of the response cache may be, `5m`; `off`: it is given none.
+    pub cache: Option<String>,
     /// What must be shown beside it; empty: nothing.
     pub require: Option<Vec<String>>,
     /// Client certificates that it may be used with.

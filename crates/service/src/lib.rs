@@ -33,6 +33,7 @@ pub mod nonces;
 pub mod notices;
 pub mod operators;
 pub mod policies;
+pub mod recall;
 pub mod reconcile;
 pub mod recorder;
 pub mod refusals;

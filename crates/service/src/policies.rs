@@ -40,6 +40,8 @@ pub struct PolicyPatch {
     pub notice_days: Option<Vec<u32>>,
     /// What must be shown beside every key.
     pub require: Option<Proofs>,
+    /// Whether the response cache is forbidden.
+    pub forbid_cache: Option<bool>,
 }
 
 impl PolicyPatch {
@@ -57,6 +59,7 @@ impl PolicyPatch {
             },
             notice_days: self.notice_days.clone().unwrap_or_else(|| policy.notice_days.clone()),
             require: self.require.unwrap_or(policy.require),
+            forbid_cache: self.forbid_cache.unwrap_or(policy.forbid_cache),
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::{
     notices::Notices,
     operators::Operators,
     policies::Policies,
+    recall::{CacheOrders, Recall},
     reconcile::Reconciler,
     recorder::{Aside, Recorder, Target, Writer},
     refusals::Refusals,
@@ -79,6 +80,8 @@ pub struct Settings {
     pub retention_days: u32,
     /// Signed requests of one key that are remembered at once. Default 200,000: 200 a second and more, all the time.
     pub nonces_per_key: u32,
+    /// What the response cache may take, in bytes. Default 64 MB; 0: there is none.
+    pub cache_bytes: u64,
     /// When durable jobs are due; `None`: never.
     pub schedules: Option<Schedules>,
     /// What access tokens are signed with, and for how long with one key. Default: Ed25519, 30 days.
@@ -96,6 +99,7 @@ impl Default for Settings {
             min_free_disk_bytes: 256 << 20,
             retention_days: 90,
             nonces_per_key: 200_000,
+            cache_bytes: 64 << 20,
             schedules: Schedules::new("0 9 * * *", "0 9 * * 1", "UTC").ok(),
             token_keys: KeyPlan::default(),
         }
@@ -186,6 +190,10 @@ pub struct Services {
     pub signing: Signing,
     /// Nonces of signed requests.
     pub nonces: Nonces,
+    /// The response cache.
+    pub recall: Recall,
+    /// Looking into it, and flushing it.
+    pub cache: CacheOrders,
     /// Workspaces and owners.
     pub tenants: Tenants,
     /// Adding and removing upstreams and credentials.
@@ -290,6 +298,7 @@ impl Services {
             checkpoints,
             refusals: services.refusals.clone(),
             nonces: services.nonces.clone(),
+            recall: services.recall.clone(),
             signing: services.signing.clone(),
             certificates: services.certificates.clone(),
             scheduler: services.scheduler.clone(),
@@ -328,6 +337,7 @@ impl Services {
         let upstreams = parts::upstreams(deps, &tenants, &routes);
         let direct_uses = parts::direct_uses(deps, &upstreams, &routes);
         let reports = Reports::new(Arc::clone(&deps.ledger), Arc::clone(&deps.clock));
+        let recall = Recall::new(deps.settings.cache_bytes, Arc::clone(clock));
         let tokens = parts::tokens(deps, &grants, &refusals, &notices);
         Self {
             channels: parts::channels(deps, &tenants, &deliveries),
@@ -353,6 +363,8 @@ impl Services {
             reviews,
             signing,
             nonces: Nonces::new(Arc::clone(&deps.nonces), Arc::clone(clock), deps.settings.nonces_per_key),
+            cache: CacheOrders::new(recall.clone(), Arc::clone(store), Arc::clone(clock), tenants.clone()),
+            recall,
             policies,
             idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
             notices,

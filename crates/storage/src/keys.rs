@@ -161,23 +161,26 @@ pub(crate) async fn get_for_grant(db: &Db, id: PublicId) -> Result<(i64, Option<
     // Read after the key: what is newer than the feed's number brings an entry of its own.
     let signing = signing::living(db, id).await?;
     let found = read("api_keys", &row, |row| {
+        let (demanded, forbids_cache) = demands(row)?;
         Ok(GrantRow {
             key: record(row)?,
             workspace_archived: row.opt_int("archived_us")?.is_some(),
             owner_limits: tenants::limits(row, "owner_limits")?,
             workspace_limits: tenants::limits(row, "workspace_limits")?,
             succession: succession(row)?,
-            demanded: demands(row)?,
+            demanded,
+            forbids_cache,
             signing,
         })
     })?;
     Ok((seq, Some(found)))
 }
 
-fn demands(row: &Row) -> Result<Proofs, Unreadable> {
-    let Some(body) = row.opt_text("demands")? else { return Ok(Proofs::NONE) };
+/// What of its workspace's policy holds for a key with every request.
+fn demands(row: &Row) -> Result<(Proofs, bool), Unreadable> {
+    let Some(body) = row.opt_text("demands")? else { return Ok((Proofs::NONE, false)) };
     let policy: Policy = serde_json::from_str(body).map_err(|_| Unreadable("body"))?;
-    Ok(policy.require)
+    Ok((policy.require, policy.forbid_cache))
 }
 
 fn succession(row: &Row) -> Result<Option<Succession>, Unreadable> {

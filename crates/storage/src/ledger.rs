@@ -4,7 +4,7 @@ use claviger_domain::{
     budget::Charge,
     clock::Timestamp,
     id::{BudgetId, CredentialId, IntentId, KeyId, OwnerId, RequestId, SigningId, UpstreamId, WorkspaceId},
-    ledger::{BatchItem, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
+    ledger::{BatchItem, LedgerRow, Outcome, Party, Recalled, Route, RowFlags, UsageCounts},
     money::PicoUsd,
     permission::Endpoint,
     signature::{Profile, Role, SignedBy},
@@ -61,6 +61,8 @@ const BODY_VERSION: u64 = 1;
 const CHARGED_BODY_VERSION: u64 = 2;
 /// With those, be they none, and what signed.
 const SIGNED_BODY_VERSION: u64 = 3;
+/// With those, be they none, and the call whose answer it was given.
+const RECALLED_BODY_VERSION: u64 = 4;
 const ID_BYTES: usize = 300;
 
 /// The values of one row, in the order of the columns.
@@ -112,28 +114,51 @@ fn body(row: &LedgerRow) -> Vec<u8> {
     if version >= CHARGED_BODY_VERSION {
         pack_charges(&mut p, &row.charges);
     }
+    if version >= RECALLED_BODY_VERSION {
+        p.uint(u64::from(row.signed.is_some()));
+    }
     if let Some(SignedBy { profile, secret, role }) = &row.signed {
         p.text(profile.as_str());
         p.text(secret.as_str());
         p.text(role.as_str());
     }
+    if let Some(Recalled { call, saved }) = &row.recalled {
+        p.text(call.as_str());
+        p.int(saved.as_pico());
+    }
     p.finish()
 }
 
 const fn body_version(row: &LedgerRow) -> u64 {
-    match (&row.signed, row.charges.is_empty()) {
-        (Some(_), _) => SIGNED_BODY_VERSION,
-        (None, false) => CHARGED_BODY_VERSION,
-        (None, true) => BODY_VERSION,
+    match (&row.recalled, &row.signed, row.charges.is_empty()) {
+        (Some(_), _, _) => RECALLED_BODY_VERSION,
+        (None, Some(_), _) => SIGNED_BODY_VERSION,
+        (None, None, false) => CHARGED_BODY_VERSION,
+        (None, None, true) => BODY_VERSION,
     }
 }
 
-fn unpack_signed(body: &mut Unpacker<'_>) -> Result<SignedBy, Unreadable> {
-    Ok(SignedBy {
+/// What signed a row, if anything did.
+fn unpack_signed(version: u64, body: &mut Unpacker<'_>) -> Result<Option<SignedBy>, Unreadable> {
+    let is_signed = match version {
+        SIGNED_BODY_VERSION => true,
+        RECALLED_BODY_VERSION => body.uint()? != 0,
+        _ => false,
+    };
+    if !is_signed {
+        return Ok(None);
+    }
+    Ok(Some(SignedBy {
         profile: body.parsed(Profile::parse)?,
         secret: body.parsed(|t| SigningId::parse(t).ok())?,
         role: body.parsed(Role::parse)?,
-    })
+    }))
+}
+
+fn unpack_recalled(body: &mut Unpacker<'_>) -> Result<Recalled, Unreadable> {
+    let call = body.parsed(|t| RequestId::parse(t).ok())?;
+    let saved = PicoUsd::new(i128::from(body.int()?)).map_err(|_| Unreadable("body"))?;
+    Ok(Recalled { call, saved })
 }
 
 /// Periods of budgets.
@@ -159,7 +184,7 @@ pub(crate) fn unpack_charges(body: &mut Unpacker<'_>) -> Result<Vec<Charge>, Unr
 fn versioned(bytes: &[u8]) -> Result<(u64, Unpacker<'_>), Unreadable> {
     let mut body = Unpacker::new(bytes, "body");
     match body.uint()? {
-        version @ (BODY_VERSION | CHARGED_BODY_VERSION | SIGNED_BODY_VERSION) => Ok((version, body)),
+        version @ BODY_VERSION..=RECALLED_BODY_VERSION => Ok((version, body)),
         _ => Err(Unreadable("body")),
     }
 }
@@ -236,7 +261,8 @@ pub(crate) fn record(row: &Row) -> Result<LedgerRow, Unreadable> {
         token_scope: body.text()?.to_owned(),
         detail: body.text()?.to_owned(),
         charges: if version >= CHARGED_BODY_VERSION { unpack_charges(&mut body)? } else { Vec::new() },
-        signed: if version >= SIGNED_BODY_VERSION { Some(unpack_signed(&mut body)?) } else { None },
+        signed: unpack_signed(version, &mut body)?,
+        recalled: if version >= RECALLED_BODY_VERSION { Some(unpack_recalled(&mut body)?) } else { None },
     })
 }
 

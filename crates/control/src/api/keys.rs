@@ -68,6 +68,10 @@ pub struct CreateKey {
     #[serde(default)]
     #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
+    /// How old an answer out of the response cache may be: `300s`, `5m`, `1h`, `on` (5m); `off`: it is given none.
+    #[serde(default)]
+    #[schema(max_length = 24, pattern = "^(on|off|[0-9]+[smhd])$")]
+    pub cache: Option<String>,
     /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`.
     #[serde(default)]
     pub require: Option<Vec<String>>,
@@ -115,6 +119,9 @@ pub struct UpdateKey {
     /// `cancel` or `drain`.
     #[schema(pattern = "^(cancel|drain)$")]
     pub on_disconnect: Option<String>,
+    /// How old an answer out of the response cache may be: `300s`, `5m`, `1h`, `on` (5m); `off`: it is given none.
+    #[schema(max_length = 24, pattern = "^(on|off|[0-9]+[smhd])$")]
+    pub cache: Option<String>,
     /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`; empty: nothing.
     pub require: Option<Vec<String>>,
     /// Make a new signing secret: only the answer shows it. One that it had works for another day.

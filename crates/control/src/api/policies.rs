@@ -36,6 +36,9 @@ pub struct PolicyView {
     /// What must be shown beside every key: `token`, `signature`, `mtls`, `dpop`.
     #[serde(default)]
     pub require: Vec<String>,
+    /// No key may be given answers out of the response cache.
+    #[serde(default)]
+    pub forbid_cache: bool,
     /// When it was last set.
     pub updated_at: Option<Moment>,
     /// Row version, for `If-Match`; 0: it has no row of its own.
@@ -73,7 +76,7 @@ pub struct BreachView {
     pub owner: String,
     /// Its workspace.
     pub workspace: String,
-    /// The rule: `max_keys`, `require_ip`, `rotation_days`, `revoke_unused_days`.
+    /// The rule: `max_keys`, `require_ip`, `rotation_days`, `revoke_unused_days` …
     pub rule: String,
     /// What will happen to it: `reported`, `rotation_due`, `revoked`.
     pub consequence: String,
@@ -94,6 +97,7 @@ impl From<PolicyInForce> for PolicyView {
             revoke_unused_days: policy.revoke_unused_days,
             notice_days: policy.notice_days,
             require: policy.require.into(),
+            forbid_cache: policy.forbid_cache,
             updated_at: updated_at.map(Moment),
             version,
             breaches: None,
@@ -157,6 +161,9 @@ pub struct SetPolicy {
     /// key of the workspace at once, made before or after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require: Option<Vec<String>>,
+    /// No key may be given answers out of the response cache. It holds for every key of the workspace at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forbid_cache: Option<bool>,
 }
 
 impl SetPolicy {
@@ -174,6 +181,7 @@ impl SetPolicy {
             revoke_unused_days: self.revoke_unused_days,
             notice_days: self.notice_days.clone(),
             require,
+            forbid_cache: self.forbid_cache,
         })
     }
 }

@@ -87,6 +87,9 @@ pub struct KeyView {
     pub hours: Option<String>,
     /// What a client that goes away causes.
     pub on_disconnect: String,
+    /// How old an answer out of the response cache may be, such as `300s`; `null`: it is given none.
+    #[serde(default)]
+    pub cache: Option<String>,
     /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`.
     #[serde(default)]
     pub require: Vec<String>,
@@ -139,6 +142,7 @@ impl KeyView {
             max_uses: policy.max_uses,
             hours: policy.hours.clone().map(String::from),
             on_disconnect: policy.on_disconnect.as_str().to_owned(),
+            cache: policy.cache.map(|ttl| ttl.to_string()),
             require: policy.require.into(),
             signing_secret: None,
             bind_mtls: policy.bind_mtls.iter().map(ToString::to_string).collect(),

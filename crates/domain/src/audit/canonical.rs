@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     audit::{Actor, AuditEvent, DataRecord},
     budget::Charge,
-    ledger::{BatchItem, LedgerRow, Party, Route, UsageCounts},
+    ledger::{BatchItem, LedgerRow, Party, Recalled, Route, UsageCounts},
     signature::SignedBy,
 };
 
@@ -19,6 +19,9 @@ const ROW: &str = "claviger/ledger-row/v1";
 const CHARGED_ROW: &str = "claviger/ledger-row/v2";
 /// Of a signed request's row: the same with those, be they none, and then what signed.
 const SIGNED_ROW: &str = "claviger/ledger-row/v3";
+/// Of a row that was answered out of the response cache: the same with those, be they none, and then whose answer it
+/// was.
+const RECALLED_ROW: &str = "claviger/ledger-row/v4";
 const DATA: &str = "claviger/data-record/v1";
 
 /// Collects the bytes.
@@ -36,7 +39,7 @@ impl Canonical {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
 
-    fn count(&mut self, value: u64) {
+    pub(crate) fn count(&mut self, value: u64) {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
 
@@ -49,7 +52,7 @@ impl Canonical {
         self.bytes(value.as_bytes());
     }
 
-    fn optional(&mut self, value: Option<&str>) {
+    pub(crate) fn optional(&mut self, value: Option<&str>) {
         self.0.push(u8::from(value.is_some()));
         if let Some(value) = value {
             self.text(value);
@@ -215,11 +218,13 @@ pub fn row_bytes(row: &LedgerRow) -> Vec<u8> {
         detail,
         charges,
         signed,
+        recalled,
     } = row;
-    let mut out = Canonical::new(match (signed, charges.is_empty()) {
-        (Some(_), _) => SIGNED_ROW,
-        (None, false) => CHARGED_ROW,
-        (None, true) => ROW,
+    let mut out = Canonical::new(match (recalled, signed, charges.is_empty()) {
+        (Some(_), _, _) => RECALLED_ROW,
+        (None, Some(_), _) => SIGNED_ROW,
+        (None, None, false) => CHARGED_ROW,
+        (None, None, true) => ROW,
     });
     out.text(request_id.as_str());
     out.optional(intent.as_ref().map(|id| id.as_str()));
@@ -242,17 +247,24 @@ pub fn row_bytes(row: &LedgerRow) -> Vec<u8> {
     for text in [client_ip, user_agent, token_scope, detail] {
         out.text(text);
     }
-    if signed.is_some() || !charges.is_empty() {
+    if recalled.is_some() || signed.is_some() || !charges.is_empty() {
         out.count(charges.len() as u64);
         for Charge { budget, window } in charges {
             out.text(budget.as_str());
             out.int(window.as_micros());
         }
     }
+    if recalled.is_some() {
+        out.0.push(u8::from(signed.is_some()));
+    }
     if let Some(SignedBy { profile, secret, role }) = signed {
         out.text(profile.as_str());
         out.text(secret.as_str());
         out.text(role.as_str());
+    }
+    if let Some(Recalled { call, saved }) = recalled {
+        out.text(call.as_str());
+        out.int(saved.as_pico());
     }
     out.finish()
 }

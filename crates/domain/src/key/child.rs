@@ -130,6 +130,7 @@ pub fn policy(parent: &KeyPolicy, wish: &ChildWish) -> Result<KeyPolicy, ChildEr
         max_uses: within("max_uses", parent.max_uses, wish.max_uses)?,
         hours: parent.hours.clone(),
         on_disconnect: parent.on_disconnect,
+        cache: parent.cache,
         require: parent.require,
         bind_mtls: parent.bind_mtls.clone(),
     })

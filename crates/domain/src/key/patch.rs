@@ -7,7 +7,7 @@ use crate::{
     address::CidrList,
     binding::CertificateBindings,
     clock::Timestamp,
-    key::{KeyRecord, OnDisconnect, hours::HoursOfWeek},
+    key::{KeyRecord, OnDisconnect, cache::CacheTtl, hours::HoursOfWeek},
     limit::LimitsPatch,
     permission::{Endpoint, ModelGlob, Scopes},
     proof::Proofs,
@@ -53,6 +53,9 @@ pub struct KeyPatch {
     /// What a client that goes away causes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_disconnect: Option<OnDisconnect>,
+    /// How old an answer out of the response cache may be; cleared: it is given none.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub cache: Option<Option<CacheTtl>>,
     /// What must be shown beside the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require: Option<Proofs>,
@@ -104,6 +107,7 @@ impl KeyPatch {
             not_before,
             expires_at,
             on_disconnect,
+            cache,
             require,
             bind_mtls,
         } = self.clone();
@@ -120,6 +124,7 @@ impl KeyPatch {
         put(&mut policy.max_uses, max_uses);
         put(&mut policy.hours, hours);
         put(&mut policy.on_disconnect, on_disconnect);
+        put(&mut policy.cache, cache);
         put(&mut policy.require, require);
         put(&mut policy.bind_mtls, bind_mtls);
         if expires_at.flatten().is_some_and(|at| at <= now) {

@@ -132,6 +132,10 @@ verbs! {
     BudgetSet = "budget.set", Change, Installation;
     /// Drop a budget: it binds nobody any more.
     BudgetDrop = "budget.drop", Destroy, Installation;
+    /// Show what is in the response cache.
+    CacheShow = "cache.show", Read, Workspace;
+    /// Throw away what the response cache keeps.
+    CacheFlush = "cache.flush", Change, Workspace;
     /// List permission reviews.
     ReviewList = "review.list", Read, Workspace;
     /// Show what a key may do and did not use.

@@ -150,9 +150,19 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         proptest::option::of(1_u32..9),
         proptest::sample::subsequence(vec![14, 7, 3, 1], 0..=4),
         proptest::sample::subsequence(Proof::ALL.to_vec(), 0..=4),
+        any::<bool>(),
     )
         .prop_map(
-            |(max_keys, require_ip, require_mfa, rotation_days, revoke_unused_days, notice_days, require)| {
+            |(
+                max_keys,
+                require_ip,
+                require_mfa,
+                rotation_days,
+                revoke_unused_days,
+                notice_days,
+                require,
+                forbid_cache,
+            )| {
                 Policy {
                     max_keys,
                     require_ip,
@@ -161,6 +171,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                     revoke_unused_days,
                     notice_days,
                     require: require.into_iter().fold(Proofs::NONE, Proofs::with),
+                    forbid_cache,
                 }
             },
         )
@@ -183,4 +194,26 @@ proptest! {
             prop_assert_eq!(a.check_new(&key, making), Ok(()));
         }
     }
+}
+
+#[test]
+fn a_forbidden_cache_binds_new_keys_and_changes_and_is_reported_of_old_ones() {
+    let forbids = Policy { forbid_cache: true, ..Policy::default() };
+    let cached = |ttl| {
+        let mut key = key();
+        key.policy.cache = ttl;
+        key
+    };
+    let five = Some(crate::key::cache::CacheTtl::USUAL);
+    let making = Making { has_second_factor: false };
+    assert_eq!(forbids.check_new(&cached(five), making), Err(Violation::ForbidCache));
+    assert_eq!(forbids.check_new(&cached(None), making), Ok(()));
+    assert_eq!(Policy::default().check_new(&cached(five), making), Ok(()));
+    assert_eq!(forbids.check_change(&cached(None), &cached(five)), Err(Violation::ForbidCache));
+    assert_eq!(forbids.check_change(&cached(five), &cached(None)), Ok(()));
+    assert_eq!(forbids.check_change(&cached(five), &cached(five)), Ok(()), "it does not touch it");
+    let broken = forbids.breaches(&cached(five), None, NOW);
+    assert!(broken.iter().any(|b| b.rule == Rule::ForbidCache && b.consequence == Consequence::Reported));
+    assert!(Policy::default().loosens(&forbids) && !forbids.loosens(&Policy::default()));
+    assert_eq!(serde_json::from_str::<Policy>(&serde_json::to_string(&forbids).unwrap()).unwrap(), forbids);
 }

@@ -16,9 +16,16 @@ impl std::fmt::Debug for ServiceState {
     }
 }
 
+/// Exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+const fn float(count: u64) -> f64 {
+    count as f64
+}
+
 impl Collector for ServiceState {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let stats = self.0.recorder.stats();
+        let cache = self.0.recall.stats();
         let micros = |us: u64| std::time::Duration::from_micros(us).as_secs_f64();
         let gauges = [
             (
@@ -36,6 +43,8 @@ impl Collector for ServiceState {
                 "Whether the store takes records: 1 or 0",
                 f64::from(u8::from(self.0.recorder.is_healthy())),
             ),
+            ("claviger_cache_answers", "Answers in the response cache", float(cache.answers)),
+            ("claviger_cache_bytes", "What they take, in bytes", float(cache.bytes)),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
@@ -50,6 +59,17 @@ impl Collector for ServiceState {
                 stats.rows_set_aside,
             ),
             ("claviger_recorder_commit_microseconds", "Time spent in group commits", stats.commit_us),
+            ("claviger_cache_hits", "Requests answered out of the response cache", cache.hits),
+            (
+                "claviger_cache_misses",
+                "Requests that the response cache could have answered, and did not",
+                cache.misses,
+            ),
+            (
+                "claviger_cache_evictions",
+                "Answers that went from the response cache for want of room",
+                cache.evictions,
+            ),
         ];
         for (name, help, value) in counters {
             let counter = ConstCounter::new(value);

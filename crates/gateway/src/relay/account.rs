@@ -7,7 +7,10 @@ use std::{
 
 use claviger_claude_wire::{price::PriceTable, usage::MessageSummary};
 use claviger_domain::ledger::{Outcome, RowFlags};
-use claviger_service::recorder::{RecordError, Slot};
+use claviger_service::{
+    recall::{Kept, Recording},
+    recorder::{RecordError, Slot},
+};
 
 use super::minted::MintedTap;
 use crate::{
@@ -35,6 +38,10 @@ pub struct Account {
     shared: Arc<Shared>,
     facts: AnswerFacts,
     minted: Option<MintedTap>,
+    /// The answer, written down for the response cache.
+    recording: Option<Box<Recording>>,
+    /// It is whole, and others may be given it.
+    is_good: bool,
     pump: Arc<Pump>,
     record: Wait,
     settled: bool,
@@ -50,16 +57,36 @@ impl Account {
             shared,
             facts,
             minted,
+            recording: None,
+            is_good: false,
             pump: Arc::clone(&worker.pump),
             record: Wait::default(),
             settled: false,
         }
     }
 
+    /// Writes the answer down as it passes.
+    #[must_use]
+    pub fn recording(mut self, recording: Option<Box<Recording>>) -> Self {
+        self.recording = recording;
+        self
+    }
+
+    /// A whole message has passed: whether it may be given to others as well. What was refused, paused, or ended in a
+    /// way that is not known is nobody else's.
+    pub fn judge(&mut self, message: &MessageSummary) {
+        let ended = message.stop_reason.as_deref();
+        self.is_good = message.has_usage
+            && matches!(ended, Some("end_turn" | "stop_sequence" | "max_tokens" | "tool_use"));
+    }
+
     /// Bytes of the answer pass.
     pub fn pass(&mut self, bytes: &[u8]) {
         if let Some(minted) = &mut self.minted {
             minted.feed(bytes);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.take(bytes);
         }
     }
 
@@ -144,6 +171,21 @@ impl Account {
             usage: &ending.usage,
             duration_us: micros(particulars.began.elapsed()),
         });
+        if let Some(recording) = self.recording.take() {
+            let call = particulars.request_id.clone();
+            let model = model.unwrap_or_default().to_owned();
+            match ending.outcome {
+                _ if self.is_good => recording.keep(Kept { call, model, cost: lease.charged(ending.cost) }),
+                Outcome::Completed | Outcome::UpstreamError => recording.unkept(),
+                // It broke off: the next in line makes its own.
+                Outcome::Unreachable
+                | Outcome::UpstreamCut
+                | Outcome::ClientGone
+                | Outcome::Cut
+                | Outcome::Refused
+                | Outcome::Unknown => drop(recording),
+            }
+        }
         self.record = Wait::on(lease.settle(ending));
     }
 

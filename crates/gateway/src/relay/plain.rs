@@ -203,6 +203,7 @@ impl PlainRelay {
             Reading::Message(message) if message.has_usage => {
                 self.account.learn_input(&message);
                 self.account.learn_output(&message);
+                self.account.judge(&message);
                 let bill = self.account.lease().map(|lease| {
                     let p = lease.particulars();
                     let prices = lease.shared().prices.load();

@@ -165,6 +165,7 @@ impl Booking {
             detail: String::new(),
             charges: self.charges.clone(),
             signed: None,
+            recalled: None,
         }
     }
 }

@@ -239,6 +239,7 @@ impl StreamRelay {
             None => {}
             Some(Ended::Stop) => {
                 self.account.learn_output(&self.tap.meter().message);
+                self.account.judge(&self.tap.meter().message);
                 self.settle(Outcome::Completed, "");
                 self.phase = Phase::Recording;
             }

@@ -9,6 +9,7 @@ mod http2;
 mod lists;
 mod lost_batches;
 mod ports;
+mod recall;
 mod reservations;
 mod signed;
 

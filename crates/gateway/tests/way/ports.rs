@@ -43,6 +43,7 @@ fn alone(state: &State, key: KeyRecord) -> GrantRow {
         workspace_limits: Limits::NONE,
         succession: None,
         demanded: Proofs::NONE,
+        forbids_cache: false,
         signing,
     }
 }

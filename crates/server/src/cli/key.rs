@@ -112,6 +112,10 @@ pub struct PolicyArgs {
     /// What a client that goes away causes upstream: cancel or drain [default: cancel]
     #[arg(long, value_name = "WHAT")]
     on_disconnect: Option<String>,
+    /// Answer requests that equal an earlier one out of the response cache, if that is not older than: 300s, 5m, 1h;
+    /// on: 5m; off: never [default: off]
+    #[arg(long, value_name = "TTL")]
+    cache: Option<String>,
     /// What must be shown beside it: token, signature, mtls, dpop; `--require=`: nothing
     #[arg(long, value_name = "PROOF,…", value_delimiter = ',')]
     require: Option<Vec<String>>,
@@ -262,6 +266,7 @@ fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
         max_uses: args.policy.max_uses,
         hours: args.policy.hours,
         on_disconnect: args.policy.on_disconnect,
+        cache: args.policy.cache,
         require: proofs(args.policy.require),
         sign: args.policy.sign,
         bind_mtls: bindings(args.policy.bind_mtls),
@@ -364,6 +369,7 @@ fn update(context: &Context, args: UpdateArgs) -> Result<(), CliError> {
         max_uses: args.policy.max_uses,
         hours: args.policy.hours,
         on_disconnect: args.policy.on_disconnect,
+        cache: args.policy.cache,
         require: proofs(args.policy.require),
         sign: args.policy.sign,
         signing_public_key,

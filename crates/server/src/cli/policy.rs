@@ -58,6 +58,9 @@ pub struct SetArgs {
     /// nothing
     #[arg(long, value_name = "PROOF,…", value_delimiter = ',')]
     require: Option<Vec<String>>,
+    /// No key may be given answers out of the response cache; it holds for old keys, too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    forbid_cache: Option<bool>,
 }
 
 const COLUMNS: Columns = &[
@@ -103,6 +106,7 @@ fn body(args: SetArgs) -> SetPolicy {
         revoke_unused_days: args.revoke_unused_days,
         notice_days: args.notice_days,
         require: args.require.map(|words| words.into_iter().filter(|word| !word.is_empty()).collect()),
+        forbid_cache: args.forbid_cache,
     }
 }
 

@@ -68,6 +68,20 @@ pub struct FileConfig {
     pub nonces: NoncesSection,
     /// Access tokens.
     pub tokens: TokensSection,
+    /// The response cache.
+    pub cache: CacheSection,
+}
+
+/// `[cache]`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSection {
+    /// What it may take in memory; 0: there is none.
+    pub memory: Option<Size>,
+    /// How long a request waits for another one's call that is about to make its answer.
+    pub wait: Option<Span>,
+    /// Replay streams at the pace at which they were made.
+    pub keep_pace: Option<bool>,
 }
 
 /// `[tokens]`

@@ -29,6 +29,7 @@ impl Config {
             ("jobs", self.of_jobs()),
             ("nonces", self.of_nonces()),
             ("tokens", json!({"algorithm": self.token_algorithm.as_str()})),
+            ("cache", self.of_cache()),
         ];
         all.extend(sections.map(|(name, section)| (name.to_owned(), section)));
         Value::Object(all)
@@ -104,6 +105,11 @@ impl Config {
             "weekly_report": self.jobs.weekly_report,
             "time_zone": self.jobs.time_zone,
         })
+    }
+
+    fn of_cache(&self) -> Value {
+        let cache = &self.cache;
+        json!({"memory": size(cache.memory), "wait": span(cache.wait), "keep_pace": cache.keep_pace})
     }
 
     fn of_nonces(&self) -> Value {

@@ -7,6 +7,7 @@ use claviger_claude_wire::price::PriceTable;
 use claviger_domain::secret::SecretBytes;
 use claviger_gateway::{
     GatewayConfig, PaceLimits,
+    config::CacheSettings,
     tls::{ClientAuth, ClientAuthorities, TlsIdentity},
 };
 use claviger_upstream::{PoolLimits, ProxyConfig, Transport, UpstreamConfig};
@@ -152,6 +153,7 @@ pub fn gateway(config: &Config) -> GatewayConfig {
     g.upstream.total = config.upstream.total_timeout;
     g.stream.ping_after = config.ping_after;
     g.stream.early_keepalive = config.early_keepalive;
+    g.cache = CacheSettings { wait: config.cache.wait, keep_pace: config.cache.keep_pace };
     g
 }
 
@@ -172,5 +174,7 @@ mod tests {
         assert_ne!(with("limits.body_least_rate").body.pace.least_rate, default.body.pace.least_rate);
         assert_ne!(with("limits.body_timeout").body.pace.total, default.body.pace.total);
         assert_eq!(with("upstream.dns_ttl").body, default.body);
+        assert_ne!(with("cache.wait").cache.wait, default.cache.wait);
+        assert_ne!(with("cache.keep_pace").cache.keep_pace, default.cache.keep_pace);
     }
 }

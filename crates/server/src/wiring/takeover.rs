@@ -1,6 +1,6 @@
 //! What a reload may change, field by field: the compiler demands a line here for each setting that there is.
 
-use crate::config::{Config, LogConfig, UpstreamCalls};
+use crate::config::{Config, LogConfig, UpstreamCalls, cache::CacheBounds};
 
 /// The settings in force after a reload, and the names of those that differ but are only read at a start: they stay as
 /// they are in the running process, so that no part of it goes by another value than the rest.
@@ -57,6 +57,11 @@ pub fn take_over(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
         jobs: waiting.kept("jobs", &running.jobs, &new.jobs),
         nonces: waiting.kept("nonces", &running.nonces, &new.nonces),
         token_algorithm: waiting.kept("tokens.algorithm", &running.token_algorithm, &new.token_algorithm),
+        cache: CacheBounds {
+            memory: waiting.kept("cache.memory", &running.cache.memory, &new.cache.memory),
+            wait: new.cache.wait,
+            keep_pace: new.cache.keep_pace,
+        },
     };
     (config, waiting.0)
 }

@@ -48,6 +48,7 @@ fn the_help_names_every_command() {
       issuer       Issuers of other platforms' identities
       trust        Which of their identities buy short-lived keys
       budget       Ceilings on money: set, show, list, drop
+      cache        The response cache: show, flush
       limits       Limits and what is left of them
       usage        Requests, tokens and cost
       savings      What prompt caching, batches and the response cache saved
@@ -104,6 +105,7 @@ fn every_command_explains_itself() {
         "owner",
         "key",
         "budget",
+        "cache",
         "limits",
         "usage",
         "savings",

@@ -14,6 +14,7 @@ mod audit;
 mod bad_input;
 mod batch;
 mod budgets;
+mod cache;
 mod cli;
 mod control;
 mod direct_use;

@@ -50,9 +50,17 @@ impl LifecycleState {
 
     /// What a workspace's policy demands beside the key.
     pub(super) fn demanded(&self, workspace: &WorkspaceId) -> Proofs {
+        self.policy_of(workspace).map_or(Proofs::NONE, |p| p.policy.require)
+    }
+
+    /// Whether a workspace's policy forbids the response cache.
+    pub(super) fn forbids_cache(&self, workspace: &WorkspaceId) -> bool {
+        self.policy_of(workspace).is_some_and(|p| p.policy.forbid_cache)
+    }
+
+    fn policy_of(&self, workspace: &WorkspaceId) -> Option<&PolicyRecord> {
         let own = self.policies.iter().find(|p| p.workspace.as_ref() == Some(workspace));
-        let found = own.or_else(|| self.policies.iter().find(|p| p.workspace.is_none()));
-        found.map_or(Proofs::NONE, |p| p.policy.require)
+        own.or_else(|| self.policies.iter().find(|p| p.workspace.is_none()))
     }
 
     /// Revocations that were written and wait for their certificates.

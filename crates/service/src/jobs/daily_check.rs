@@ -160,6 +160,7 @@ impl DailyCheck {
             }
             Rule::RequireIp => "It may be used from any address; its policy demands a list.".to_owned(),
             Rule::Require => "It demands less than its policy.".to_owned(),
+            Rule::ForbidCache => "It asks for the response cache, which its policy forbids.".to_owned(),
             Rule::MaxKeys | Rule::RequireMfa | Rule::RevokeUnusedDays | Rule::HandOver => {
                 format!("It breaks the rule {}.", breach.rule.as_str())
             }

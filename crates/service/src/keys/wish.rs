@@ -8,6 +8,7 @@ use claviger_domain::{
     clock::{MICROS_PER_SEC, Timestamp},
     key::{
         KeyPolicy,
+        cache::CacheTtl,
         hours::HoursOfWeek,
         patch::{KeyPatch as DomainPatch, PatchError},
     },
@@ -37,6 +38,7 @@ pub(super) fn policy(new: &NewKey) -> Result<KeyPolicy, ServiceError> {
         max_uses: new.max_uses,
         hours: new.hours.as_deref().map(hours).transpose()?,
         on_disconnect: new.on_disconnect,
+        cache: new.cache.as_deref().map(cache).transpose()?.flatten(),
         require: proofs(&new.require)?,
         bind_mtls: bind_mtls(&new.bind_mtls)?,
     })
@@ -54,6 +56,7 @@ pub(super) fn patch(patch: KeyPatch, now: Timestamp) -> Result<DomainPatch, Serv
         max_uses,
         hours: new_hours,
         on_disconnect,
+        cache: new_cache,
         require,
         bind_mtls: new_bind_mtls,
         not_before,
@@ -73,6 +76,7 @@ pub(super) fn patch(patch: KeyPatch, now: Timestamp) -> Result<DomainPatch, Serv
         not_before,
         expires_at: expires.map(|e| expiry(e, now)).transpose()?,
         on_disconnect,
+        cache: new_cache.as_deref().map(cache).transpose()?,
         require: require.as_deref().map(proofs).transpose()?,
         bind_mtls: new_bind_mtls.as_deref().map(bind_mtls).transpose()?,
     })
@@ -172,6 +176,10 @@ fn proofs<S: AsRef<str>>(words: &[S]) -> Result<Proofs, ServiceError> {
 
 fn hours(text: &str) -> Result<HoursOfWeek, ServiceError> {
     HoursOfWeek::parse(text).map_err(|e| ServiceError::invalid("hours", e))
+}
+
+fn cache(text: &str) -> Result<Option<CacheTtl>, ServiceError> {
+    CacheTtl::parse(text.trim()).map_err(|e| ServiceError::invalid("cache", e))
 }
 
 fn each<T: PartialEq, E: Display>(

@@ -179,5 +179,6 @@ pub(crate) fn unknown_row(intent: &Intent, now: Timestamp, detail: &str) -> Ledg
         detail: detail.to_owned(),
         charges: intent.charges.clone(),
         signed: None,
+        recalled: None,
     }
 }

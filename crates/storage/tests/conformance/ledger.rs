@@ -8,7 +8,7 @@ use claviger_domain::{
     },
     budget::Charge,
     id::{BudgetId, NodeId, SigningId},
-    ledger::{BatchItem, Group, LedgerRow, Outcome, RowFlags, UsageCounts},
+    ledger::{BatchItem, Group, LedgerRow, Outcome, Recalled, RowFlags, UsageCounts},
     money::PicoUsd,
     ports::{LedgerStore, StoreError},
     signature::{Profile, Role, SignedBy},
@@ -98,7 +98,10 @@ async fn a_row_comes_back_exactly(place: Place) {
     let charged = LedgerRow { charges: charges.clone(), ..s.row(&s.party(), at(5)) };
     let signed_by = by(Profile::Rfc9421, "sgn_b", Role::Previous);
     let both = LedgerRow { signed: signed_by, charges, ..s.row(&s.party(), at(6)) };
-    let rows = vec![plain, extreme, bare, signed, charged, both];
+    let whose = Some(Recalled { call: s.row(&s.party(), at(1)).request_id, saved: PicoUsd::MAX });
+    let recalled = LedgerRow { recalled: whose.clone(), ..s.row(&s.party(), at(7)) };
+    let all = LedgerRow { recalled: whose, ..both.clone() };
+    let rows = vec![plain, extreme, bare, signed, charged, both, recalled, all];
     c.rows(&db, at(3), rows.clone()).await;
     assert_eq!(db.group_rows(&c.chain, 1).await.unwrap(), rows);
     assert_eq!(verify(&db, &c.chain, 0).await, (1, c.head));

@@ -106,6 +106,7 @@ impl Samples {
             max_uses: Some(77),
             hours: None,
             on_disconnect: OnDisconnect::Drain,
+            cache: claviger_domain::key::cache::CacheTtl::from_secs(300).ok(),
             require: claviger_domain::proof::Proofs::NONE.with(claviger_domain::proof::Proof::Signature),
             bind_mtls: claviger_domain::binding::CertificateBindings::parse(&["spiffe://example.org/x"])
                 .unwrap(),
@@ -245,6 +246,7 @@ impl Samples {
             detail: String::new(),
             charges: Vec::new(),
             signed: None,
+            recalled: None,
         }
     }
 

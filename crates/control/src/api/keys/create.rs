@@ -53,6 +53,7 @@ pub(super) async fn make(state: &ControlState, body: CreateKey, caller: &Caller)
         require: body.require.unwrap_or_default(),
         sign: body.sign,
         on_disconnect: body.on_disconnect.as_deref().map(on_disconnect).transpose()?.unwrap_or_default(),
+        cache: body.cache,
         bind_mtls: body.bind_mtls.unwrap_or_default(),
         not_before: body.not_before.as_deref().map(|t| moment("not_before", t)).transpose()?,
         expires: body.expires_in.as_deref().map(expiry).transpose()?.unwrap_or(Expiry::Default),

@@ -99,6 +99,7 @@ pub fn patch(body: UpdateKey) -> Result<KeyPatch, Problem> {
         hours: body.hours.map(|h| (!h.trim().is_empty()).then_some(h)),
         require: body.require,
         on_disconnect: body.on_disconnect.as_deref().map(on_disconnect).transpose()?,
+        cache: body.cache,
         bind_mtls: body.bind_mtls,
         not_before: None,
         expires: body.expires_in.as_deref().map(expiry).transpose()?,

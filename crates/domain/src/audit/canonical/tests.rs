@@ -67,6 +67,7 @@ pub(crate) fn row(n: u64) -> LedgerRow {
         detail: String::new(),
         charges: Vec::new(),
         signed: None,
+        recalled: None,
     }
 }
 
@@ -160,6 +161,17 @@ pub(crate) const ROW_EDITS: &[Edit<LedgerRow>] = &[
         r.charges = vec![charge("bdg_a", 0)];
         r.signed = Some(signed(Profile::V1, "sgn_a", Role::Current));
     }),
+    ("recalled", |r| r.recalled = Some(recalled(1, 5))),
+    ("recalled of another", |r| r.recalled = Some(recalled(2, 5))),
+    ("recalled saved", |r| r.recalled = Some(recalled(1, 6))),
+    ("recalled and charged", |r| {
+        r.charges = vec![charge("bdg_a", 0)];
+        r.recalled = Some(recalled(1, 5));
+    }),
+    ("recalled and signed", |r| {
+        r.signed = Some(signed(Profile::V1, "sgn_a", Role::Current));
+        r.recalled = Some(recalled(1, 5));
+    }),
 ];
 
 fn charge(budget: &str, window: i64) -> Charge {
@@ -168,6 +180,10 @@ fn charge(budget: &str, window: i64) -> Charge {
 
 fn signed(profile: Profile, secret: &str, role: Role) -> SignedBy {
     SignedBy { profile, secret: SigningId::parse(secret).unwrap(), role }
+}
+
+fn recalled(n: u64, saved: i128) -> Recalled {
+    Recalled { call: row(n).request_id, saved: PicoUsd::new(saved).unwrap() }
 }
 
 fn all_differ<T: Clone>(edits: &[Edit<T>], start: &T, bytes: impl Fn(&T) -> Vec<u8>) {
@@ -228,7 +244,10 @@ fn every_version_is_frozen() {
     insta::assert_snapshot!(hex(&row_bytes(&charged)), @"4604db8b1a10b187483d7e226c44bb585aad3a910dd8e8223d5bbf44a73c64da");
     let by = Some(signed(Profile::Rfc9421, "sgn_a", Role::Previous));
     insta::assert_snapshot!(hex(&row_bytes(&LedgerRow { signed: by.clone(), ..row(1) })), @"8d4a2167b05fa7de5aa1b345e88e365cc7bbf1c14563d99c77b80b4125db29c4");
-    insta::assert_snapshot!(hex(&row_bytes(&LedgerRow { signed: by, ..charged })), @"d97af3e6e08051a8265475c2d07d147b9a292d812d5577a385abd3b41184c763");
+    insta::assert_snapshot!(hex(&row_bytes(&LedgerRow { signed: by.clone(), ..charged.clone() })), @"d97af3e6e08051a8265475c2d07d147b9a292d812d5577a385abd3b41184c763");
+    let recalled = Some(recalled(2, 7));
+    insta::assert_snapshot!(hex(&row_bytes(&LedgerRow { recalled: recalled.clone(), ..row(1) })), @"f69eb326f2a80b8f0ec57ddfb1aff9d32486d3e9a948ff7675bd01d9b8816673");
+    insta::assert_snapshot!(hex(&row_bytes(&LedgerRow { recalled, signed: by, ..charged })), @"829c9e577a6592108fb2b233560e06c96c251224eeb9a34c5bc426445f57f224");
 }
 
 fn json() -> impl Strategy<Value = Value> {

@@ -11,7 +11,7 @@ use std::{
 use claviger_control::api::limits::LimitsPatch;
 use claviger_domain::{
     address::CidrList,
-    key::{OnDisconnect, hours::HoursOfWeek, patch},
+    key::{OnDisconnect, cache::CacheTtl, hours::HoursOfWeek, patch},
     notice::{
         Severity,
         channel::{ChannelTarget, SmtpSecurity, SmtpTarget, WebhookTarget},
@@ -81,6 +81,8 @@ pub struct PolicyTable {
     pub notice_days: Option<Vec<u32>>,
     /// What must be shown beside every key: token, signature, mtls, dpop.
     pub require: Option<Proofs>,
+    /// No key may be given answers out of the response cache.
+    pub forbid_cache: Option<bool>,
 }
 
 /// An owner.
@@ -136,6 +138,9 @@ pub struct KeyTable {
     /// What a client that goes away causes.
     #[serde(default)]
     pub on_disconnect: Option<OnDisconnect>,
+    /// How old an answer out of the response cache may be: `5m`; `on`, `off`.
+    #[serde(default, deserialize_with = "cache")]
+    pub cache: Option<Option<CacheTtl>>,
 }
 
 /// A channel.
@@ -219,6 +224,10 @@ fn hours<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
         HoursOfWeek::parse(&text).map_err(D::Error::custom)?;
     }
     Ok(Some(text))
+}
+
+fn cache<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<CacheTtl>>, D::Error> {
+    CacheTtl::parse(String::deserialize(d)?.trim()).map(Some).map_err(D::Error::custom)
 }
 
 impl ChannelTable {
@@ -349,6 +358,7 @@ impl PolicyTable {
             revoke_unused_days: unused.unwrap_or(before.revoke_unused_days),
             notice_days: self.notice_days.clone().unwrap_or_else(|| before.notice_days.clone()),
             require: self.require.unwrap_or(before.require),
+            forbid_cache: self.forbid_cache.unwrap_or(before.forbid_cache),
         }
     }
 }

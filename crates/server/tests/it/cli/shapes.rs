@@ -83,6 +83,7 @@ fn keys_are_made_shown_and_revoked_in_one_shape() {
         "10.0.0.0/8"
       ],
       "bind_mtls": [],
+      "cache": null,
       "class": "live",
       "created_at": "TIME",
       "endpoints": [
@@ -177,6 +178,7 @@ fn defaults_of_a_key_are_as_documented() {
     {
       "allow_ip": [],
       "bind_mtls": [],
+      "cache": null,
       "class": "live",
       "created_at": "TIME",
       "endpoints": [],

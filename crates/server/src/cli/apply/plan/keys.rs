@@ -1,7 +1,10 @@
 //! Keys.
 
 use claviger_control::api::{keys::RevokeKey, view::KeyView};
-use claviger_domain::{clock::Timestamp, key::RevocationReason};
+use claviger_domain::{
+    clock::Timestamp,
+    key::{RevocationReason, cache::CacheTtl},
+};
 use serde_json::{Map, Value, json};
 
 use super::{Action, Call, Field, Plan, Step, Wish, limits, tenants::made, unfulfilled};
@@ -69,6 +72,11 @@ fn wishes(wanted: &KeyTable) -> Vec<Wish> {
         shown: if text.is_empty() { Value::Null } else { json!(text) },
         sent: json!(text),
     };
+    let cache = |ttl: Option<CacheTtl>| {
+        let (shown, sent) =
+            (ttl.map(|ttl| ttl.to_string()), ttl.map_or_else(|| "off".to_owned(), |ttl| ttl.to_string()));
+        Wish { field: "cache", shown: json!(shown), sent: json!(sent) }
+    };
     let wishes = [
         wanted.models.as_ref().map(|l| Wish::list("models", l.iter().map(|m| m.as_str()))),
         wanted.endpoints.as_ref().map(|l| Wish::list("endpoints", l.iter().map(|e| e.as_str()))),
@@ -77,6 +85,7 @@ fn wishes(wanted: &KeyTable) -> Vec<Wish> {
         wanted.max_uses.map(|n| Wish::number("max_uses", n)),
         wanted.hours.as_ref().map(hours),
         wanted.on_disconnect.map(|d| Wish::new("on_disconnect", d.as_str())),
+        wanted.cache.map(cache),
     ];
     wishes.into_iter().flatten().chain(limits(&wanted.limits)).collect()
 }

@@ -94,6 +94,7 @@ fn policy(workspace: Option<&str>, table: &Spanned<PolicyTable>, there: &PolicyV
         table.revoke_unused_days.map(|n| Wish::number("revoke_unused_days", u64::from(n))),
         table.notice_days.clone().map(|days| Wish::list("notice_days", days)),
         table.require.map(|proofs| Wish::list("require", Vec::<String>::from(proofs))),
+        table.forbid_cache.map(|b| Wish::new("forbid_cache", b)),
     ];
     let (fields, mut body) = unfulfilled(wishes.into_iter().flatten().collect(), Some(&demands(there)));
     if fields.is_empty() {

@@ -1,6 +1,8 @@
 //! Stage 7, reserve: what the call can cost at most, and the durable intent that says it was made. An intent that
 //! nobody settles is charged at its reservation.
 
+mod particulars;
+
 use std::sync::Arc;
 
 use claviger_claude_wire::{
@@ -11,7 +13,7 @@ use claviger_claude_wire::{
 use claviger_domain::{
     budget::{Ask, BudgetMode, BudgetSubject, Charge, Cover, OverBudget},
     clock::{EntropyError, Timestamp},
-    id::{IntentId, KeyId, RequestId},
+    id::{IntentId, KeyId},
     ledger::{Intent, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     limit::Headrooms,
     money::{PicoUsd, usd_text},
@@ -26,54 +28,19 @@ use claviger_service::{
     recorder::{Receipt, Slot},
     refusals::RefusalSubject,
 };
-use tokio::time::Instant;
 
+pub use self::particulars::Particulars;
 use crate::{
     admit::{Admission, wait_secs},
     authorize::{Payload, Permit, betas},
-    metrics::method_label,
     outlook::Outlook,
     path::Operation,
-    prove::Signed,
     recall::{Miss, Part},
     refuse::{Cap, Refusal},
     settle::{Bill, Ending, estimate},
     tokens::{counted, counted_input},
     worker::{Shared, Worker},
 };
-
-/// What every record of one request says.
-#[derive(Debug)]
-pub struct Particulars {
-    /// Its id.
-    pub request_id: RequestId,
-    /// Whose it is.
-    pub party: Party,
-    /// When it arrived.
-    pub at: claviger_domain::clock::Timestamp,
-    /// The same moment, for measuring.
-    pub began: Instant,
-    /// Which group of routes.
-    pub endpoint: Endpoint,
-    /// The method, as a label.
-    pub method: &'static str,
-    /// Method and path.
-    pub api_endpoint: String,
-    /// The model that was asked for.
-    pub model: Option<Arc<str>>,
-    /// The client's address.
-    pub client_ip: String,
-    /// The client's program.
-    pub user_agent: String,
-    /// Whether an event stream was asked for.
-    pub stream: bool,
-    /// The request body's length in bytes.
-    pub body_length: u64,
-    /// Whether a batch is to be made, which is billed by its results.
-    pub makes_batch: bool,
-    /// What its signature is found to be made with.
-    pub signed: Signed,
-}
 
 /// A request with money and a record at stake. Dropped before it is settled, it is booked as one whose client went
 /// away, if anything was sent for it.
@@ -164,7 +131,7 @@ pub fn reserve(worker: &Worker, permit: &Permit, miss: Miss) -> Result<Lease, Re
     let shared = &worker.shared;
     let live = &permit.caller.live;
     let head = &permit.head;
-    let party = party(live);
+    let party = particulars::party(live);
     let (Admission { admitted, slot }, part) = miss.into_parts();
     let held = match ask(shared, permit, &party) {
         Ok(Asked { worst, ask: None, .. }) => Ok((worst, None, None)),
@@ -188,16 +155,6 @@ pub fn reserve(worker: &Worker, permit: &Permit, miss: Miss) -> Result<Lease, Re
     (lease.reservation, lease.charges, lease.held) = (worst, charges, held);
     (lease.outlook, lease.part) = (outlook, part);
     Ok(lease)
-}
-
-fn party(live: &LiveGrant) -> Party {
-    let key = &live.grant.key;
-    Party {
-        key: key.id.clone(),
-        workspace: key.workspace.clone(),
-        owner: key.owner.clone(),
-        class: key.class,
-    }
 }
 
 /// What a call needs.
@@ -280,26 +237,10 @@ impl Lease {
     /// Of a request that is answered without a call, and costs nothing.
     #[must_use]
     pub fn free(shared: &Arc<Shared>, permit: &Permit, admission: Admission) -> Self {
-        let (head, live) = (&permit.head, &permit.caller.live);
         let Admission { admitted, slot } = admission;
         Self {
-            particulars: Particulars {
-                request_id: head.request_id.clone(),
-                party: party(live),
-                at: head.at,
-                began: head.began,
-                endpoint: head.operation.endpoint(),
-                method: method_label(&head.method),
-                api_endpoint: head.api_endpoint(),
-                model: permit.model().cloned(),
-                client_ip: head.client_ip.to_string(),
-                user_agent: head.user_agent(),
-                stream: permit.wants_stream(),
-                body_length: permit.payload.length(),
-                makes_batch: matches!(permit.payload, Payload::Batch { .. }),
-                signed: permit.caller.signed.clone(),
-            },
-            live: Arc::clone(live),
+            particulars: Particulars::of(permit),
+            live: Arc::clone(&permit.caller.live),
             shared: Arc::clone(shared),
             admitted: Some(admitted),
             slot: Some(slot),

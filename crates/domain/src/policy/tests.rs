@@ -205,7 +205,7 @@ fn a_forbidden_cache_binds_new_keys_and_changes_and_is_reported_of_old_ones() {
         key
     };
     let five = Some(crate::key::cache::CacheTtl::USUAL);
-    let making = Making { has_second_factor: false };
+    let making = making(false);
     assert_eq!(forbids.check_new(&cached(five), making), Err(Violation::ForbidCache));
     assert_eq!(forbids.check_new(&cached(None), making), Ok(()));
     assert_eq!(Policy::default().check_new(&cached(five), making), Ok(()));

@@ -96,7 +96,8 @@ impl Saved {
         if row.flags.has(RowFlags::RECALLED) {
             saved.recalled = 1;
             // Whatever the first answer saved by caching is not saved again: the second one was not sent at all.
-            saved.response_cache = tokens + searches - cost;
+            let priced = tokens + searches - cost;
+            saved.response_cache = row.recalled.as_ref().map_or(priced, |r| i128::from(r.saved.as_pico()));
             return saved;
         }
         let is_batch = row.flags.has(RowFlags::BATCH);

@@ -39,6 +39,7 @@ fn row() -> LedgerRow {
         detail: String::new(),
         charges: Vec::new(),
         signed: None,
+        recalled: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn row(moment: Timestamp, usage: UsageCounts) -> LedgerRow {
         detail: String::new(),
         charges: Vec::new(),
         signed: None,
+        recalled: None,
     }
 }
 

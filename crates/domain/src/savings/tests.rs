@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     clock::Timestamp,
     id::{KeyId, OwnerId, RequestId, WorkspaceId},
-    ledger::{Party, Route},
+    ledger::{Party, Recalled, Route},
     money::PicoUsd,
     permission::Endpoint,
     price::TokenRates,
@@ -64,6 +64,7 @@ fn row(usage: UsageCounts, flags: RowFlags, cost: i128) -> LedgerRow {
         detail: String::new(),
         charges: Vec::new(),
         signed: None,
+        recalled: None,
     }
 }
 
@@ -129,6 +130,11 @@ fn an_answer_from_the_response_cache_saves_what_it_had_cost() {
     let report = report(&[row(usage, RowFlags::RECALLED, 0)]);
     assert_eq!((report.total.recalled, report.total.response_cache), (1, 200_200_000_000));
     assert_eq!((report.total.cache_reads, report.total.cost), (0, 0));
+    // A row that names the call says what that had cost, and has no usage of its own.
+    let hit = row(UsageCounts::default(), RowFlags::RECALLED, 0);
+    let whose = Recalled { call: hit.request_id.clone(), saved: PicoUsd::new(77).unwrap() };
+    let report = self::report(&[LedgerRow { recalled: Some(whose), ..hit }]);
+    assert_eq!((report.total.recalled, report.total.response_cache), (1, 77));
 }
 
 #[test]

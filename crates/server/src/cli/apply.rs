@@ -125,8 +125,7 @@ fn agreed(context: &Context, plan: &Plan) -> Result<bool, CliError> {
 
 /// Where secrets go that are made on the way. Whether they can be written is known before anything is made.
 fn delivery(context: &Context, args: &ApplyArgs, plan: &Plan) -> Result<Option<Delivery>, CliError> {
-    let makes_secrets = plan.makes_keys() || plan.steps.iter().any(|step| step.kind == "channel");
-    if (context.out.json && args.tokens_to.is_none()) || !makes_secrets {
+    if (context.out.json && args.tokens_to.is_none()) || !plan.makes_secrets() {
         return Ok(None);
     }
     let beside = || {

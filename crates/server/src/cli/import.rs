@@ -20,8 +20,8 @@ const MAX_FILE: u64 = 16 << 20;
 /// `key import`
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A table with a first row of names: name, owner, workspace, models, allow_ip, expires_in; lists are separated by
-    /// spaces, commas or semicolons
+    /// A table with a first row of names: name, owner, workspace, models, allow_ip, expires_in, require, sign (true or
+    /// false); lists are separated by spaces, commas or semicolons
     file: PathBuf,
     /// Hand each key over wrapped: print tokens that open them, once, with `claviger unwrap`
     #[arg(long)]
@@ -35,6 +35,7 @@ const COLUMNS: Columns = &[
     ("ID", "id"),
     ("KEY", "key"),
     ("WRAPPING TOKEN", "wrapping_token"),
+    ("SIGNING SECRET", "signing_secret"),
     ("PROBLEM", "why"),
 ];
 
@@ -113,8 +114,14 @@ fn key(head: &[String], row: &csv::Row) -> Result<ImportKey, String> {
             "models" => key.models = list(),
             "allow_ip" => key.allow_ip = list(),
             "expires_in" => key.expires_in = text,
+            "require" => key.require = list(),
+            "sign" => {
+                key.sign = field
+                    .parse()
+                    .map_err(|_| format!("line {}: `sign` is `{field}`: expected true or false", row.line))?;
+            }
             other => {
-                let names = "name, owner, workspace, models, allow_ip, expires_in";
+                let names = "name, owner, workspace, models, allow_ip, expires_in, require, sign";
                 return Err(format!("line 1: no such column `{other}`: expected {names}"));
             }
         }
@@ -138,6 +145,10 @@ mod tests {
         assert_eq!(keys[0].models.as_deref(), Some(&["claude-*".to_owned(), "gpt".to_owned()][..]));
         assert_eq!(keys[0].allow_ip.as_ref().map(Vec::len), Some(2));
         assert_eq!((keys[1].name.as_str(), keys[1].models.is_none()), ("job", true));
+        let keys = table("name,require,sign\na,\"token,signature\",true\nb,,false\nc,dpop,\n").unwrap();
+        let demands = |n: usize| (keys[n].require.clone().unwrap_or_default().join(" "), keys[n].sign);
+        assert_eq!(demands(0), ("token signature".to_owned(), true));
+        assert_eq!((demands(1), demands(2)), ((String::new(), false), ("dpop".to_owned(), false)));
     }
 
     #[test]
@@ -148,6 +159,7 @@ mod tests {
             ("name,colour\na,red\n", "colour"),
             ("name,owner\n,ann\n", "line 2"),
             ("name\na,b\n", "line 2"),
+            ("name,sign\na,yes\n", "line 2: `sign` is `yes`"),
         ] {
             let said = table(text).unwrap_err();
             assert!(said.contains(why), "{text}: {said}");

@@ -203,6 +203,66 @@ fn what_is_not_declared_stays_unless_it_is_pruned() {
 }
 
 #[test]
+fn what_keys_demand_is_declared_with_the_secrets_that_they_sign_with() {
+    let node = Claviger::started();
+    let head =
+        "[[workspace]]\nname = \"w\"\npolicy = { require = [\"signature\"] }\n[[owner]]\nname = \"bob\"\n";
+    let key = |rest: &str| format!("{head}[[key]]\nname = \"a\"\nworkspace = \"w\"\nowner = \"bob\"\n{rest}");
+    let signs = |rest: &str| node.write("team.toml", &key(rest));
+    let both = "require = [\"signature\", \"token\"]\nsign = true\n";
+    let (code, done, said) = apply(&node, &signs(both), &["--yes"]);
+    assert_eq!(code, 0, "{done}{said}");
+    let made = done["changes"].as_array().unwrap().iter().find(|c| c["kind"] == "key").unwrap();
+    assert!(made["signing_secret"].as_str().unwrap().starts_with("cvg_sign_"), "{made}");
+    assert!(made["wrapping_token"].is_string(), "{made}");
+    let id = made["id"].as_str().unwrap();
+    let demanded = || node.json(&["key", "show", id])["require"].clone();
+    assert_eq!(demanded(), serde_json::json!(["token", "signature"]));
+    for arguments in [["--plan"], ["--yes"]] {
+        let (code, again, said) = apply(&node, &signs(both), &arguments);
+        assert_eq!((code, steps(&again).len()), (0, 0), "{again}{said}");
+    }
+
+    // What the file is silent about stays; what it takes out is planned as such.
+    assert_eq!(apply(&node, &signs(""), &["--plan"]).0, 0);
+    let less = signs("require = [\"signature\"]\n");
+    let plain = node.cli(&["apply", "-f", less.to_str().unwrap(), "--plan"]);
+    assert!(plain.stdout.contains("~ key w/a: require token,signature -> signature"), "{}", plain.stdout);
+    assert_eq!(apply(&node, &less, &["--yes"]).0, 0);
+    assert_eq!(demanded(), serde_json::json!(["signature"]));
+    let (code, _, said) = apply(&node, &signs("require = []\n"), &["--yes"]);
+    assert_eq!((code, said.contains("--require signature")), (4, true), "the policy demands it: {said}");
+
+    // A key that has no secret gets one, once.
+    let open = ["key", "create", "--name", "b", "--workspace", "default", "--owner", "bob"];
+    let open = node.json(&open);
+    let late = "[[key]]\nname = \"b\"\nworkspace = \"default\"\nowner = \"bob\"\nsign = true\nrequire = [\"signature\"]\n";
+    let file = node.write("late.toml", late);
+    let done = node.cli(&["apply", "-f", file.to_str().unwrap(), "--yes"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(!done.stdout.contains("cvg_sign_") && !done.stderr.contains("cvg_sign_"));
+    let kept = fs::read_to_string(node.folder().join("late.toml.tokens")).unwrap();
+    assert!(kept.contains("cvg_sign_") && kept.contains(open["id"].as_str().unwrap()), "{kept}");
+    let (code, again, _) = apply(&node, &file, &["--plan"]);
+    assert_eq!((code, steps(&again).len()), (0, 0), "{again}");
+}
+
+#[test]
+fn a_table_of_keys_says_what_they_demand() {
+    let node = Claviger::started();
+    let table = node.write("keys.csv", "name,require,sign\na,\"token,signature\",true\nb,,\nc,signature,\n");
+    let done = node.cli(&["key", "import", table.to_str().unwrap(), "--json"]);
+    assert_eq!(done.code, 4, "the third must sign and has nothing to sign with: {}", done.stdout);
+    let said: Value = serde_json::from_str(&done.stdout).unwrap();
+    let rows = said["rows"].as_array().unwrap();
+    assert!(rows[0]["signing_secret"].as_str().unwrap().starts_with("cvg_sign_"), "{said}");
+    assert_eq!(rows[1].get("signing_secret"), None);
+    assert_eq!((&rows[2]["id"], &rows[2]["problem"]["field"]), (&Value::Null, &"require".into()), "{said}");
+    let shown = node.json(&["key", "show", rows[0]["id"].as_str().unwrap()]);
+    assert_eq!(shown["require"], serde_json::json!(["token", "signature"]));
+}
+
+#[test]
 fn a_mistake_is_named_by_its_place_before_anything_is_made() {
     let node = Claviger::started();
     let fresh = "[[owner]]\nname = \"bob\"\n";
@@ -212,6 +272,12 @@ fn a_mistake_is_named_by_its_place_before_anything_is_made() {
         (key(""), ":5:13: workspace: ", "the workspace `w` is neither there nor declared"),
         (key("expires_in = \"1y\"\n"), ":7:14: expires_in: ", "`1y` is not a span of time"),
         (key("alow_ip = []\n"), ":7:1: ", "unknown field `alow_ip`"),
+        (key("require = [\"password\"]\n"), ":7:11: require: ", "`password` is no proof"),
+        (
+            key("require = [\"signature\"]\n[[workspace]]\nname = \"w\"\n"),
+            ":7:11: require: ",
+            "give `sign = true`",
+        ),
         (
             key("[[workspace]]\nname = \"w\"\npolicy = { require_ip = true }\n"),
             ":4:8: name: ",

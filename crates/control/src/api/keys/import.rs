@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::{CreateKey, create};
 use crate::{
     answer::Secret,
+    api::view::KeyView,
     extract::{Body, Operator},
     problem::Problem,
     state::ControlState,
@@ -52,6 +53,12 @@ pub struct ImportKey {
     /// `12h`, `90d`, `never`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expires_in: Option<String>,
+    /// What must be shown beside it: `token`, `signature`, `mtls`, `dpop`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub require: Option<Vec<String>>,
+    /// Make a signing secret with it; the answer shows it once.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub sign: bool,
 }
 
 /// What has become of each key.
@@ -66,7 +73,7 @@ pub struct ImportReport {
 }
 
 /// What has become of one key.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ImportedKey {
     /// Its place in the request, from 1.
     pub row: u64,
@@ -82,6 +89,9 @@ pub struct ImportedKey {
     /// Opens the key, once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub wrapping_token: Option<String>,
+    /// Signs its requests.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signing_secret: Option<String>,
     /// Why it was refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<Problem>,
@@ -107,6 +117,8 @@ pub async fn import(
             models: wish.models,
             allow_ip: wish.allow_ip,
             expires_in: wish.expires_in,
+            require: wish.require,
+            sign: wish.sign,
             wrapped: body.wrapped,
             ..CreateKey::default()
         };
@@ -114,13 +126,12 @@ pub async fn import(
             Some(problem) => Err(problem.clone()),
             None => create::make(&state, wish, &operator.caller).await,
         };
-        let blank =
-            ImportedKey { row, name, owner, id: None, key: None, wrapping_token: None, problem: None };
+        let blank = ImportedKey { row, name, owner, ..ImportedKey::default() };
         report.rows.push(match made {
             Ok(view) => {
                 report.made += 1;
-                let (key, wrapping_token) = (view.key, view.wrapping_token);
-                ImportedKey { id: Some(view.id), owner: Some(view.owner), key, wrapping_token, ..blank }
+                let KeyView { id, owner, key, wrapping_token, signing_secret, .. } = view;
+                ImportedKey { id: Some(id), owner: Some(owner), key, wrapping_token, signing_secret, ..blank }
             }
             Err(problem) => {
                 report.refused += 1;

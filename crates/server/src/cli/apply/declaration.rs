@@ -141,6 +141,12 @@ pub struct KeyTable {
     /// How old an answer out of the response cache may be: `5m`; `on`, `off`.
     #[serde(default, deserialize_with = "cache")]
     pub cache: Option<Option<CacheTtl>>,
+    /// What must be shown beside it: token, signature, mtls, dpop; empty: nothing.
+    #[serde(default)]
+    pub require: Option<Spanned<Proofs>>,
+    /// It has a signing secret: one is made where there is none. One that is there stays, whatever this says.
+    #[serde(default)]
+    pub sign: Option<bool>,
 }
 
 /// A channel.

@@ -222,7 +222,10 @@ impl Plan {
 
     /// Whether a step makes a key.
     #[must_use]
-    pub fn makes_keys(&self) -> bool {
-        self.steps.iter().any(|step| step.action == Action::Create && step.kind == "key")
+    pub fn makes_secrets(&self) -> bool {
+        let of_key = |step: &Step| {
+            step.action == Action::Create || step.fields.iter().any(|field| field.name == "sign")
+        };
+        self.steps.iter().any(|step| step.kind == "channel" || (step.kind == "key" && of_key(step)))
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use claviger_control::api::{
+    keys::signing::{SignerView, SigningView},
     policies::PolicyView,
     view::{KeyView, OwnerView, WorkspaceView},
 };
+use claviger_domain::signature::secret::SigningKind;
 use claviger_service::channels::CONFIGURED;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -24,6 +26,8 @@ pub struct Present {
     pub owners: Vec<OwnerView>,
     /// Living keys of the workspaces that are spoken of, by creation.
     pub keys: Vec<KeyView>,
+    /// Those of them, by id, that shall have a signing secret and have one.
+    pub signs: BTreeSet<String>,
     /// What holds by default.
     pub default_policy: PolicyView,
     /// What holds in the workspaces that are spoken of, by id.
@@ -87,14 +91,33 @@ impl Present {
             channels = read(client.list("/admin/v1/channels")?)?;
             channels.retain(|channel| channel.name != CONFIGURED);
         }
-        Ok(Self {
+        let mut present = Self {
             owners: read(client.list("/admin/v1/owners")?)?,
             default_policy: read(client.get("/admin/v1/policy")?)?,
             workspaces,
             keys,
+            signs: BTreeSet::new(),
             policies,
             channels,
-        })
+        };
+        present.signs = present.signing(client, declared)?;
+        Ok(present)
+    }
+
+    /// Which of the keys that shall have a signing secret have one.
+    fn signing(&self, client: &Client, declared: &Declaration) -> Result<BTreeSet<String>, CliError> {
+        let mut signs = BTreeSet::new();
+        for wanted in declared.key.iter().filter(|key| key.sign == Some(true)) {
+            let workspace = self.workspace(wanted.workspace.get_ref());
+            let Some(key) = workspace.and_then(|w| self.key(&w.id, wanted.name.get_ref())) else { continue };
+            let view = client.get(&format!("/admin/v1/keys/{}/signing", segment(&key.id)))?;
+            let view: SigningView = read(view)?;
+            let is_secret = |signer: &SignerView| signer.kind == SigningKind::Hmac.as_str();
+            if view.signers.iter().any(|signer| is_secret(signer) && signer.state == "current") {
+                signs.insert(key.id.clone());
+            }
+        }
+        Ok(signs)
     }
 
     /// A workspace by name or id.

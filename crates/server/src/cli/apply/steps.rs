@@ -16,7 +16,9 @@ use crate::{
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What of an answer is handed on.
-const HANDED_ON: [&str; 5] = ["id", "wrapping_token", "key", "secret", "expires_at"];
+const HANDED_ON: [&str; 6] = ["id", "wrapping_token", "key", "secret", "signing_secret", "expires_at"];
+/// What of it is secret.
+const SECRET: [&str; 4] = ["wrapping_token", "key", "secret", "signing_secret"];
 /// Something waits for a second person.
 const PENDING: u8 = 6;
 /// The connection broke: the same request with the same key may be sent once more.
@@ -34,8 +36,7 @@ pub fn carry_out(
         match one(client, step) {
             Ok(made) => {
                 context.out.line(&format!("done: {}", show::line(step)));
-                let is_secret =
-                    ["wrapping_token", "key", "secret"].iter().any(|field| made.contains_key(*field));
+                let is_secret = SECRET.iter().any(|field| made.contains_key(*field));
                 let kept = match delivery.as_deref_mut().filter(|_| is_secret) {
                     Some(delivery) => delivery.add(&step.name, step.kind, &made),
                     None => Ok(()),

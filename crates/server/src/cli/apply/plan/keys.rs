@@ -4,6 +4,7 @@ use claviger_control::api::{keys::RevokeKey, view::KeyView};
 use claviger_domain::{
     clock::Timestamp,
     key::{RevocationReason, cache::CacheTtl},
+    proof::Proof,
 };
 use serde_json::{Map, Value, json};
 
@@ -86,12 +87,14 @@ fn wishes(wanted: &KeyTable) -> Vec<Wish> {
         wanted.hours.as_ref().map(hours),
         wanted.on_disconnect.map(|d| Wish::new("on_disconnect", d.as_str())),
         wanted.cache.map(cache),
+        wanted.require.as_ref().map(|r| Wish::list("require", r.get_ref().iter().map(Proof::as_str))),
     ];
     wishes.into_iter().flatten().chain(limits(&wanted.limits)).collect()
 }
 
 fn create(declared: &Declared, present: &Present, wanted: &KeyTable) -> Result<Step, CliError> {
     check_addresses(declared, present, wanted)?;
+    check_secret(declared, wanted)?;
     let (mut fields, mut body) = unfulfilled(wishes(wanted), None);
     let mut put = |name: &'static str, value: Value| {
         fields.insert(0, Field { name, old: Value::Null, new: value.clone() });
@@ -109,8 +112,27 @@ fn create(declared: &Declared, present: &Present, wanted: &KeyTable) -> Result<S
     {
         body.insert(name.to_owned(), value);
     }
+    if wanted.sign == Some(true) {
+        sign(&mut fields, &mut body);
+    }
     body.insert("wrapped".to_owned(), json!(true));
     Ok(made("key", &shown_name(wanted), fields, "/admin/v1/keys", Value::Object(body)))
+}
+
+fn sign(fields: &mut Vec<Field>, body: &mut Map<String, Value>) {
+    fields.push(Field { name: "sign", old: json!(false), new: json!(true) });
+    body.insert("sign".to_owned(), json!(true));
+}
+
+/// A new key that must sign has something to sign with.
+fn check_secret(declared: &Declared, wanted: &KeyTable) -> Result<(), CliError> {
+    match &wanted.require {
+        Some(require) if require.get_ref().contains(Proof::Signature) && wanted.sign != Some(true) => {
+            let why = "a key that must sign needs a secret to sign with: give `sign = true`";
+            Err(declared.wrong(&require.span(), why))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A key without addresses is not made where addresses are demanded.
@@ -151,6 +173,7 @@ fn change(
         let why = format!("the key `{name}` is a {} key, which never changes", there.class);
         return Err(declared.wrong(&test.span(), &why));
     }
+    let signs = present.signs.contains(&there.id);
     let present = serde_json::to_value(there).unwrap_or_default();
     let (mut fields, mut body) = unfulfilled(wishes(wanted), Some(&present));
     if let Some(lifetime) = &wanted.expires_in {
@@ -161,6 +184,9 @@ fn change(
             fields.push(Field { name: "expires_at", old: present["expires_at"].clone(), new });
             body.insert("expires_in".to_owned(), json!(sent));
         }
+    }
+    if wanted.sign == Some(true) && !signs {
+        sign(&mut fields, &mut body);
     }
     if fields.is_empty() {
         return Ok(None);

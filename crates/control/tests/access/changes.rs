@@ -58,13 +58,15 @@ async fn an_owners_address_and_a_workspaces_class_change_once_and_by_version() {
 }
 
 #[tokio::test]
-async fn a_laxer_class_and_a_quieter_channel_need_a_second_person() {
+async fn a_laxer_class_a_lesser_demand_and_a_quieter_channel_need_a_second_person() {
     let house = House::new().await;
     make(&house, "/workspaces", json!({"name": "w", "environment": "staging"})).await;
     let hook = json!({"url": "https://hooks.example.com/"});
     let made =
         make(&house, "/channels", json!({"name": "ops", "webhook": hook, "min_severity": "warning"})).await;
     let channel = format!("/channels/{}", made["id"].as_str().unwrap());
+    let made = make(&house, "/keys", json!({"name": "k", "require": ["token"], "wrapped": true})).await;
+    let key = format!("/keys/{}", made["id"].as_str().unwrap());
     let ann = house.first("ann").await;
     let try_it = async |by: &Person, path: &str, body: Value| {
         let (status, _) = house.ask(Some(&by.token), Method::PATCH, path, Some(body.clone())).await;
@@ -74,6 +76,9 @@ async fn a_laxer_class_and_a_quieter_channel_need_a_second_person() {
     for (path, body, expected) in [
         ("/workspaces/w", json!({"environment": "production"}), 200),
         ("/workspaces/w", json!({"environment": "staging"}), 1_202),
+        (&key, json!({"require": ["token", "dpop"]}), 200),
+        (&key, json!({"require": ["dpop"]}), 1_202),
+        (&key, json!({"require": []}), 1_202),
         (&channel, json!({"min_severity": "warning"}), 200),
         (&channel, json!({"min_severity": "info"}), 1_200),
         (&channel, json!({"min_severity": "critical"}), 1_202),

@@ -32,7 +32,7 @@ const PYTHON: &[&str] = &[
 ];
 /// npm packages of the Node suites: the newest SDK, one that still sends `x-api-key`, what builds our own client, and
 /// independent signers.
-const NODE: [(&str, &str); 6] = [
+const NODE: [(&str, &str); 7] = [
     ("@anthropic-ai/sdk", "1.12.0"),
     ("anthropic-sdk-x-api-key", "npm:@anthropic-ai/sdk@0.100.0"),
     ("typescript", "5.9.3"),
@@ -40,6 +40,8 @@ const NODE: [(&str, &str); 6] = [
     // They sign and verify what the gateway does, and share nothing with it.
     ("jose", "6.2.17"),
     ("http-message-signatures", "1.0.6"),
+    // A stand-in for the provider's tokenizers.
+    ("@anthropic-ai/tokenizer", "0.0.4"),
 ];
 const CLAUDE_CODE: &str = "@anthropic-ai/claude-code";
 

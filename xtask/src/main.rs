@@ -7,6 +7,7 @@ mod clients;
 mod cold_build;
 mod dependencies;
 mod docs;
+mod estimator;
 mod failings;
 mod fuzz;
 mod go;
@@ -36,6 +37,7 @@ usage: cargo xtask <verb>
   soak [NAME] --rounds N --seed S
                long runs; results are appended to bench/soak.md
   bench        measure against a plain proxy
+  estimator    how far estimates of input tokens are off, into bench/estimator.md
   layers       import edges, sizes and banned names and calls
   docs         links, the book's table of contents, both READMEs, the settings, the API's document
   failings     what other gateways fail at with money and limits, each with its tests here
@@ -63,6 +65,7 @@ fn run(verb: &str, arguments: Arguments) -> anyhow::Result<ExitCode> {
         "setup" => setup::run(&workspace, arguments),
         "soak" => soak::run(&workspace, arguments),
         "bench" => bench::run(&workspace, arguments),
+        "estimator" => estimator::run(&workspace, arguments),
         "layers" => layers::run(&workspace, arguments),
         "docs" => docs::run(&workspace, arguments),
         "dependencies" => dependencies::run(&workspace, arguments),

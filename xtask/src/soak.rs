@@ -35,6 +35,8 @@ const TESTS_FAILED: i32 = 101;
 const TESTS: [&str; 6] = ["test", "--release", "-p", "claviger-server", "--test", "it"];
 /// The one that holds the stores of nonces to their promise.
 const REPLAYS: [&str; 6] = ["test", "--release", "-p", "claviger-service", "--test", "replay"];
+/// The one that simulates conversations under budgets that go by what calls are likely to cost.
+const CONVERSATIONS: [&str; 6] = ["test", "--release", "-p", "claviger-domain", "--test", "expected"];
 
 /// What a soak runs.
 #[derive(Clone, Copy)]
@@ -43,6 +45,8 @@ enum Runs {
     Test(&'static str),
     /// A test of `crates/service/tests/replay`; a round is one signed request.
     Replay(&'static str),
+    /// A test of `crates/domain/tests/expected.rs`; a round is ten thousand conversations.
+    Conversations(&'static str),
     /// The requests that the admin API's document describes, by everyone; a round is one example of each operation.
     Document,
 }
@@ -68,7 +72,7 @@ pub struct Soak {
 }
 
 /// The list.
-const SOAKS: [Soak; 15] = [
+const SOAKS: [Soak; 16] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
@@ -191,7 +195,25 @@ const SOAKS: [Soak; 15] = [
         rounds: 1_000_000,
         portion: 100_000,
     },
+    Soak {
+        name: "expected",
+        about: "10,000 conversations a round under budgets that go by what calls are likely to cost: hardly anybody is refused \
+                while money is left, and no budget is passed by more than is printed",
+        runs: Runs::Conversations(
+            "hardly_anybody_is_refused_while_money_is_left_and_what_is_printed_is_never_passed",
+        ),
+        needs_postgres: false,
+        rounds: 200,
+        portion: 20,
+    },
 ];
+
+/// One test of a test program.
+fn rust_test(workspace: &Workspace, program: [&str; 6], test: &str) -> Command {
+    let mut command = workspace.cargo();
+    command.args(program).args(["--", test, "--exact", "--nocapture"]);
+    command
+}
 
 pub fn run(workspace: &Workspace, mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     let rounds = arguments.option::<u64>("--rounds")?;
@@ -264,25 +286,25 @@ impl Soak {
         match self.runs {
             Runs::Test(_) => process::must(workspace.cargo().args(TESTS).arg("--no-run"), deadline),
             Runs::Replay(_) => process::must(workspace.cargo().args(REPLAYS).arg("--no-run"), deadline),
+            Runs::Conversations(_) => {
+                process::must(workspace.cargo().args(CONVERSATIONS).arg("--no-run"), deadline)
+            }
             Runs::Document => Ok(()),
         }
     }
 
     const fn failed(&self) -> i32 {
         match self.runs {
-            Runs::Test(_) | Runs::Replay(_) => TESTS_FAILED,
+            Runs::Test(_) | Runs::Replay(_) | Runs::Conversations(_) => TESTS_FAILED,
             Runs::Document => PYTEST_FAILED,
         }
     }
 
     fn command(&self, workspace: &Workspace) -> anyhow::Result<Command> {
         let mut command = match self.runs {
-            Runs::Test(test) | Runs::Replay(test) => {
-                let program = if matches!(self.runs, Runs::Test(_)) { TESTS } else { REPLAYS };
-                let mut command = workspace.cargo();
-                command.args(program).args(["--", test, "--exact", "--nocapture"]);
-                command
-            }
+            Runs::Test(test) => rust_test(workspace, TESTS, test),
+            Runs::Replay(test) => rust_test(workspace, REPLAYS, test),
+            Runs::Conversations(test) => rust_test(workspace, CONVERSATIONS, test),
             Runs::Document => {
                 let python = match clients::python(workspace, Deadline::after(PORTION_LIMIT))? {
                     Client::Ready(python) => python,

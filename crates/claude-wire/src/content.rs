@@ -11,11 +11,17 @@ const PICTURE_TOKENS: u64 = 1_600;
 const MOST_PICTURE_TOKENS: u64 = 4_784;
 /// Pixels that make a token.
 const PIXELS_A_TOKEN: u64 = 750;
+/// What a message is taken for beside its content, in bytes of text.
+const MESSAGE_BYTES: u64 = 12;
+/// How deep the members of a message stand, and those of the arguments of a tool.
+const IN_MESSAGE: usize = 3;
+const IN_ARGUMENTS: usize = 6;
 
-/// What a body holds. Every byte counts in one class only; pictures count in none of them.
+/// What a body holds for the model to read: texts, and what stands in the arguments and results of tools. The JSON around
+/// them, and words that only say what kind of thing something is, count in no class, and pictures by their size only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Content {
-    /// Bytes of ASCII, the JSON around them included.
+    /// Bytes of ASCII, and a few for each message.
     pub plain_bytes: u64,
     /// Bytes of other characters, as UTF-8.
     pub wide_bytes: u64,
@@ -37,71 +43,116 @@ impl Content {
     pub fn read(body: &[u8]) -> Result<Self, JsonError> {
         let mut reader = Reader::default();
         Tokenizer::read(body, &mut reader)?;
-        let Reader { mut found, opaque_bytes, .. } = reader;
-        let counted = found.wide_bytes + found.escaped_bytes + found.tool_bytes + opaque_bytes;
-        found.plain_bytes = (body.len() as u64).saturating_sub(counted);
-        Ok(found)
+        Ok(reader.found)
     }
 }
 
 #[derive(Debug, Default)]
 struct Reader {
     found: Content,
-    /// Bytes of pictures and PDFs.
-    opaque_bytes: u64,
-    in_tools: bool,
-    is_data: bool,
+    field: Field,
+    next: Next,
+}
+
+/// Where the reader stands at the top level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Field {
+    Messages,
+    System,
+    Tools,
+    #[default]
+    Other,
+}
+
+/// What the next value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Next {
+    /// What a source holds.
+    Data,
+    /// A word that says what kind of thing something is.
+    Kind,
+    #[default]
+    Text,
 }
 
 impl Sink for Reader {
     type Error = JsonError;
 
     fn event(&mut self, position: Position, event: Event<'_>) -> Result<(), JsonError> {
-        let is_data = std::mem::take(&mut self.is_data);
-        match event {
-            Event::Key(name) if position.depth == 1 => self.in_tools = name.is("tools"),
-            Event::Key(name) => {
-                self.is_data = name.is("data");
-                self.text(&name);
+        let next = std::mem::take(&mut self.next);
+        match (event, self.field) {
+            (Event::Key(name), _) if position.depth == 1 => self.top(&name),
+            (_, Field::Other) => {}
+            (Event::Key(text) | Event::String(text) | Event::Number(text), Field::Tools) => {
+                // With its quotes, and the colon or comma after it.
+                self.found.tool_bytes += length(&text) + 3;
             }
-            Event::String(text) if is_data && !self.in_tools => self.data(&text),
-            Event::String(text) => self.text(&text),
-            Event::Number(text) if self.in_tools => self.found.tool_bytes += length(&text),
-            Event::ObjectStart
-            | Event::ObjectEnd
-            | Event::ArrayStart
-            | Event::ArrayEnd
-            | Event::Number(_)
-            | Event::Bool(_)
-            | Event::Null => {}
+            (Event::Key(name), Field::Messages | Field::System) => self.key(position.depth, &name),
+            (Event::String(text), Field::Messages | Field::System) => match next {
+                Next::Data => self.data(&text),
+                Next::Kind => {}
+                Next::Text => self.text(&text),
+            },
+            (Event::Number(text), Field::Messages | Field::System) => self.text(&text),
+            (
+                Event::ObjectStart
+                | Event::ObjectEnd
+                | Event::ArrayStart
+                | Event::ArrayEnd
+                | Event::Bool(_)
+                | Event::Null,
+                Field::Messages | Field::System | Field::Tools,
+            ) => {}
         }
         Ok(())
     }
 }
 
 impl Reader {
+    fn top(&mut self, name: &Text<'_>) {
+        self.field = match () {
+            () if name.is("messages") => Field::Messages,
+            () if name.is("system") => Field::System,
+            () if name.is("tools") => Field::Tools,
+            () => Field::Other,
+        };
+    }
+
+    fn key(&mut self, depth: usize, name: &Text<'_>) {
+        self.next = match () {
+            () if name.is("data") => Next::Data,
+            () if ["type", "role", "media_type", "ttl", "signature"]
+                .into_iter()
+                .any(|word| name.is(word)) =>
+            {
+                Next::Kind
+            }
+            () => Next::Text,
+        };
+        if depth == IN_MESSAGE && name.is("role") {
+            self.found.plain_bytes += MESSAGE_BYTES;
+        } else if depth >= IN_ARGUMENTS && self.next == Next::Text {
+            self.text(name);
+        }
+    }
+
     fn text(&mut self, text: &Text<'_>) {
-        if self.in_tools {
-            // With its quotes, and the colon or comma after it.
-            self.found.tool_bytes += length(text) + 3;
-            return;
-        }
         let raw = text.raw();
-        self.found.wide_bytes += raw.iter().filter(|byte| !byte.is_ascii()).count() as u64;
-        if text.is_escaped() {
-            let escapes = memchr::memmem::find_iter(raw, b"\\u").count() as u64;
-            self.found.escaped_bytes += (escapes * 6).min(length(text));
-        }
+        let wide = raw.iter().filter(|byte| !byte.is_ascii()).count() as u64;
+        let escapes =
+            if text.is_escaped() { memchr::memmem::find_iter(raw, b"\\u").count() as u64 } else { 0 };
+        let escaped = (escapes * 6).min(length(text));
+        self.found.wide_bytes += wide;
+        self.found.escaped_bytes += escaped;
+        self.found.plain_bytes += length(text).saturating_sub(wide + escaped);
     }
 
     /// The member `data` of a source. By what it begins with it is a picture, a PDF, or text.
     fn data(&mut self, text: &Text<'_>) {
         let raw = text.raw();
         if raw.starts_with(b"JVBER") {
-            self.opaque_bytes += length(text);
             self.found.document_bytes += length(text);
         } else if picture::is_one(raw) {
-            self.opaque_bytes += length(text);
             let pixels = picture::size(raw).map(|(width, height)| u64::from(width) * u64::from(height));
             let tokens = pixels.map_or(PICTURE_TOKENS, |pixels| pixels.div_ceil(PIXELS_A_TOKEN));
             self.found.picture_tokens += tokens.min(MOST_PICTURE_TOKENS);
@@ -140,7 +191,7 @@ mod tests {
         let body = message(&json!("plain 中文"));
         let found = read(&body);
         assert_eq!((found.wide_bytes, found.escaped_bytes, found.tool_bytes), (6, 0, 0));
-        assert_eq!(found.plain_bytes + 6, body.to_string().len() as u64);
+        assert_eq!(found.plain_bytes, 6 + MESSAGE_BYTES);
         let escaped = Content::read(br#"{"messages":[{"content":"\u4e2d\u6587 and \n"}]}"#).unwrap();
         assert_eq!((escaped.wide_bytes, escaped.escaped_bytes), (0, 12));
     }
@@ -155,7 +206,16 @@ mod tests {
         body["tools"] = json!([tool]);
         let with = read(&body);
         assert!(with.tool_bytes <= length && with.tool_bytes * 10 >= length * 8, "{with:?} of {length}");
-        assert!(with.plain_bytes < without.plain_bytes + 40, "{with:?} {without:?}");
+        assert_eq!(with.plain_bytes, without.plain_bytes);
+    }
+
+    #[test]
+    fn arguments_and_results_of_tools_are_read_and_words_about_them_are_not() {
+        let call = json!({"type": "tool_use", "id": "t", "name": "f", "input": {"city": "Rome", "days": 12}});
+        let result = json!({"type": "tool_result", "tool_use_id": "t", "content": "sunny"});
+        let found = read(&message(&json!([call, result])));
+        let read = ["t", "f", "city", "Rome", "days", "12", "t", "sunny"].concat().len() as u64;
+        assert_eq!(found.plain_bytes, MESSAGE_BYTES + read);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod headers;
 mod jobs;
 pub mod listen;
 pub mod metrics;
-mod outlook;
+pub mod outlook;
 mod own;
 pub mod path;
 mod pipeline;

@@ -72,6 +72,11 @@ impl Outlook {
         });
     }
 
+    /// The provider has counted the tokens of a prompt.
+    pub fn learn_tokens(&self, budgets: &Budgets, tokens: u64) {
+        budgets.learn(&self.payer, &self.model, |known| known.learn_tokens(&self.content, tokens));
+    }
+
     /// The answer came to its end.
     pub fn learn_output(&self, budgets: &Budgets, prices: &PriceTable, message: &MessageSummary) {
         let (_, output) = self.parts(prices, message);
@@ -91,7 +96,8 @@ impl Outlook {
 }
 
 /// The classes in their order.
-fn units(content: &content::Content) -> Content {
+#[must_use]
+pub const fn units(content: &content::Content) -> Content {
     let content::Content {
         plain_bytes,
         wide_bytes,

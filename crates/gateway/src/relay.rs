@@ -98,6 +98,9 @@ pub async fn relay(
         None
     };
     let tap = match (metered, stream) {
+        (false, _) if permit.head.operation == Operation::CountTokens && parts.status.is_success() => {
+            Tap::count(coding)
+        }
         (false, _) => Tap::None,
         (true, false) => Tap::message(coding),
         (true, true) => Tap::Unreadable,

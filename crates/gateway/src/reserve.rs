@@ -2,6 +2,7 @@
 //! nobody settles is charged at its reservation.
 
 mod particulars;
+mod words;
 
 use std::sync::Arc;
 
@@ -11,12 +12,12 @@ use claviger_claude_wire::{
     usage::MessageSummary,
 };
 use claviger_domain::{
-    budget::{Ask, BudgetMode, BudgetSubject, Charge, Cover, OverBudget},
+    budget::{Ask, Charge, Cover, OverBudget},
     clock::{EntropyError, Timestamp},
     id::{IntentId, KeyId},
     ledger::{Intent, LedgerRow, Outcome, Party, Route, RowFlags, UsageCounts},
     limit::Headrooms,
-    money::{PicoUsd, usd_text},
+    money::PicoUsd,
     permission::{Endpoint, Scopes},
     tenancy::{Resource, ResourceKind},
     token::KeyClass,
@@ -30,6 +31,7 @@ use claviger_service::{
 };
 
 pub use self::particulars::Particulars;
+use self::words::{ended_text, over_text};
 use crate::{
     admit::{Admission, wait_secs},
     authorize::{Payload, Permit, betas},
@@ -80,42 +82,6 @@ pub enum ReserveError {
     Unmetered,
 }
 
-/// What a refused caller reads.
-fn over_text(over: &OverBudget, now: Timestamp) -> String {
-    let (needed, left) = (usd_text(over.needed), usd_text(over.left.max(0)));
-    let costs = match over.record.mode {
-        BudgetMode::Strict => "can cost up to",
-        BudgetMode::Expected => "will cost at least",
-    };
-    let (which, until) = (which_budget(over), until(over, now));
-    format!("This request would exceed {which}: it {costs} ${needed}, and ${left} is left {until}.")
-}
-
-/// What a caller reads whose answer is ended.
-fn ended_text(over: &OverBudget, now: Timestamp) -> String {
-    let (which, until) = (which_budget(over), until(over, now));
-    format!("The answer was ended here, because it would exceed {which}: nothing is left {until}.")
-}
-
-fn which_budget(over: &OverBudget) -> String {
-    let record = &over.record;
-    let whose = match &record.subject {
-        BudgetSubject::Key(_) => "your key's budget",
-        BudgetSubject::Owner(_) => "the budget of your key's owner",
-        BudgetSubject::Workspace(_) => "your workspace's budget",
-        BudgetSubject::All => "the budget of this gateway",
-    };
-    let limit = usd_text(i128::from(record.limit.as_pico()));
-    format!("{whose} of ${limit} per {}", record.calendar.period().as_str())
-}
-
-fn until(over: &OverBudget, now: Timestamp) -> String {
-    match over.window.end {
-        Some(end) => format!("until it begins anew in {} s", wait_secs(now, end)),
-        None => "and it does not begin anew".to_owned(),
-    }
-}
-
 /// Whose budgets the call counts against: those of the key's line and of the line above a child, whichever key of
 /// them it is made with today.
 fn payer(live: &LiveGrant, party: &Party) -> (Party, Option<KeyId>) {
@@ -134,7 +100,7 @@ pub fn reserve(worker: &Worker, permit: &Permit, miss: Miss) -> Result<Lease, Re
     let party = particulars::party(live);
     let (Admission { admitted, slot }, part) = miss.into_parts();
     let held = match ask(shared, permit, &party) {
-        Ok(Asked { worst, ask: None, .. }) => Ok((worst, None, None)),
+        Ok(Asked { worst, ask: None, outlook }) => Ok((worst, None, outlook)),
         Ok(Asked { worst, ask: Some(ask), outlook }) => {
             let (payer, parent) = payer(live, &party);
             let held = shared.services.budgets.reserve(&payer, parent.as_ref(), ask, head.at);
@@ -210,7 +176,8 @@ fn ask(shared: &Shared, permit: &Permit, party: &Party) -> Result<Asked, Reserve
     };
     let worst = match bounded {
         None => {
-            return Ok(Asked { worst: PicoUsd::saturating(worst), ask: None, outlook: None });
+            let worst = PicoUsd::saturating(worst);
+            return Ok(Asked { worst, ask: None, outlook: to_count(shared, permit, party) });
         }
         Some(Ok(ceiling)) => PicoUsd::saturating(ceiling),
         Some(Err(unbounded)) if cover == Cover::Hard => return Err(unbounded.into()),
@@ -219,6 +186,18 @@ fn ask(shared: &Shared, permit: &Permit, party: &Party) -> Result<Asked, Reserve
     let outlook = outlook(shared, permit, party, worst);
     let ask = outlook.as_ref().map(|outlook| outlook.ask(&shared.services.budgets));
     Ok(Asked { worst, ask: Some(ask.unwrap_or(Ask::at_most(worst))), outlook })
+}
+
+/// A prompt whose tokens are to be counted, by which others are estimated; the simulator's counts are its own.
+fn to_count(shared: &Shared, permit: &Permit, party: &Party) -> Option<Box<Outlook>> {
+    let Payload::Message { body, facts } = &permit.payload else { return None };
+    if permit.head.operation != Operation::CountTokens || party.class == KeyClass::Test {
+        return None;
+    }
+    let (payer, parent) = payer(&permit.caller.live, party);
+    let payer = parent.unwrap_or(payer.key);
+    let at = permit.head.at;
+    Outlook::of_message(&shared.prices.load(), (facts, &body.bytes), payer, PicoUsd::ZERO, at)
 }
 
 /// What a message will likely cost, where a budget in expected mode asks. Batches are billed long after they are made:
@@ -305,6 +284,13 @@ impl Lease {
         }
         if let Some(outlook) = &self.outlook {
             outlook.learn_input(&self.shared.services.budgets, &self.shared.prices.load(), message);
+        }
+    }
+
+    /// The provider has counted the tokens of a prompt.
+    pub fn learn_tokens(&self, tokens: u64) {
+        if let Some(outlook) = &self.outlook {
+            outlook.learn_tokens(&self.shared.services.budgets, tokens);
         }
     }
 

@@ -8,6 +8,7 @@ mod backup;
 mod batch;
 mod budget;
 mod cache;
+mod calibrate;
 mod cert;
 mod certificate;
 mod channel;
@@ -152,6 +153,8 @@ pub enum Command {
     /// The response cache: show, flush
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Have the provider count tokens, and say how far estimates are off
+    Calibrate(calibrate::CalibrateArgs),
     /// Limits and what is left of them
     #[command(subcommand)]
     Limits(limits::LimitsCommand),
@@ -300,6 +303,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Trust(command) => trust::run(&context, command),
         Command::Budget(command) => budget::run(&context, command),
         Command::Cache(command) => cache::run(&context, command),
+        Command::Calibrate(args) => calibrate::run(&context, &args),
         Command::Limits(command) => limits::run(&context, command),
         Command::Usage(args) => usage::run(&context, &args),
         Command::Savings(args) => savings::run(&context, &args),

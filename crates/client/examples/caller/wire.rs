@@ -12,12 +12,15 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::TaskTracker;
 use tower::{Service, service_fn, util::BoxCloneSyncService};
 
 /// How connections are made.
 #[derive(Clone)]
 pub struct Wire {
     tls: Option<TlsConnector>,
+    /// Connections, each of which ends with its answer.
+    connections: TaskTracker,
 }
 
 impl Wire {
@@ -26,7 +29,7 @@ impl Wire {
         let (Ok(certificate), Ok(key), Ok(authority)) =
             (env::var("CALLER_CERT"), env::var("CALLER_KEY"), env::var("CALLER_CA"))
         else {
-            return Ok(Self { tls: None });
+            return Ok(Self { tls: None, connections: TaskTracker::new() });
         };
         let mut roots = RootCertStore::empty();
         for trusted in certificates(&authority)? {
@@ -38,7 +41,7 @@ impl Wire {
                 .with_safe_default_protocol_versions()?
                 .with_root_certificates(roots)
                 .with_client_auth_cert(certificates(&certificate)?, key)?;
-        Ok(Self { tls: Some(TlsConnector::from(Arc::new(config))) })
+        Ok(Self { tls: Some(TlsConnector::from(Arc::new(config))), connections: TaskTracker::new() })
     }
 
     /// The service that a layer goes around.
@@ -65,21 +68,20 @@ impl Wire {
         match &self.tls {
             Some(tls) if uri.scheme_str() == Some("https") => {
                 let name = ServerName::try_from(authority.host().to_owned())?;
-                exchange(TokioIo::new(tls.connect(name, stream).await?), request).await
+                self.exchange(TokioIo::new(tls.connect(name, stream).await?), request).await
             }
-            Some(_) | None => exchange(TokioIo::new(stream), request).await,
+            Some(_) | None => self.exchange(TokioIo::new(stream), request).await,
         }
     }
-}
 
-async fn exchange<I>(io: I, request: Request<Body>) -> Result<Response<Incoming>, BoxError>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
-{
-    let (mut sender, connection) = http1::handshake(io).await?;
-    #[expect(clippy::disallowed_methods, reason = "the connection ends with its answer")]
-    tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
+    async fn exchange<I>(&self, io: I, request: Request<Body>) -> Result<Response<Incoming>, BoxError>
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+    {
+        let (mut sender, connection) = http1::handshake(io).await?;
+        self.connections.spawn(connection);
+        Ok(sender.send_request(request).await?)
+    }
 }
 
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, BoxError> {

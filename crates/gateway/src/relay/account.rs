@@ -108,6 +108,13 @@ impl Account {
         }
     }
 
+    /// The provider has counted the tokens of a prompt.
+    pub fn learn_tokens(&self, tokens: u64) {
+        if let Some(lease) = &self.lease {
+            lease.learn_tokens(tokens);
+        }
+    }
+
     /// The answer came to its end.
     pub fn learn_output(&self, message: &MessageSummary) {
         if let Some(lease) = &self.lease {

@@ -200,6 +200,10 @@ impl PlainRelay {
         }
         match self.tap.finish() {
             Reading::Nothing => self.account.settle_billed(outcome, None, ""),
+            Reading::Tokens(tokens) => {
+                self.account.learn_tokens(tokens);
+                self.account.settle_billed(outcome, None, "");
+            }
             Reading::Message(message) if message.has_usage => {
                 self.account.learn_input(&message);
                 self.account.learn_output(&message);

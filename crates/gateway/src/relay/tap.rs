@@ -8,6 +8,8 @@ use flate2::write::GzDecoder;
 
 /// Decoded bytes after which a compressed answer is taken for a bomb and no longer read (256 MB).
 const MOST_DECODED: u64 = 256 * 1024 * 1024;
+/// A count of tokens is far smaller.
+const MOST_COUNT: usize = 1024;
 
 /// Reads along.
 pub enum Tap {
@@ -23,6 +25,8 @@ pub enum Tap {
     Gzip(Box<GzDecoder<Decoded>>),
     /// A message that came in one piece.
     Read(Option<Box<MessageSummary>>),
+    /// How many tokens a prompt has.
+    Count(Vec<u8>),
 }
 
 /// What was read of an answer in the end.
@@ -32,6 +36,8 @@ pub enum Reading {
     Nothing,
     /// This.
     Message(Box<MessageSummary>),
+    /// A prompt has so many tokens.
+    Tokens(u64),
     /// It could not be read.
     Failed,
 }
@@ -71,6 +77,13 @@ impl Tap {
         }
     }
 
+    /// A tap on a count of tokens, which nobody pays for: one that comes in a coding is not read.
+    #[must_use]
+    pub fn count(coding: Option<&[u8]>) -> Self {
+        let plain = coding.is_none_or(|c| c.eq_ignore_ascii_case(b"identity"));
+        if plain { Self::Count(Vec::new()) } else { Self::None }
+    }
+
     /// Reads the next bytes; `last` when nothing follows.
     pub fn feed(&mut self, bytes: &Bytes, last: bool) {
         match self {
@@ -82,6 +95,8 @@ impl Tap {
                 *self = Self::Message(tap);
             }
             Self::Message(tap) => tap.feed(bytes),
+            Self::Count(read) if read.len() + bytes.len() <= MOST_COUNT => read.extend_from_slice(bytes),
+            Self::Count(_) => *self = Self::None,
             Self::Gzip(decoder) => {
                 if decoder.write_all(bytes).is_err() {
                     *self = Self::Unreadable;
@@ -98,6 +113,7 @@ impl Tap {
             Self::Message(tap) => tap.finish().ok().map(Box::new),
             Self::Gzip(decoder) => decoder.finish().ok().and_then(|d| d.tap.finish().ok()).map(Box::new),
             Self::Read(message) => message,
+            Self::Count(read) => return told(&read).map_or(Reading::Nothing, Reading::Tokens),
         };
         read.map_or(Reading::Failed, Reading::Message)
     }
@@ -106,10 +122,15 @@ impl Tap {
     #[must_use]
     pub const fn is_metering(&self) -> bool {
         match self {
-            Self::None => false,
+            Self::None | Self::Count(_) => false,
             Self::Unreadable | Self::Fresh | Self::Message(_) | Self::Gzip(_) | Self::Read(_) => true,
         }
     }
+}
+
+/// What a count of tokens says.
+fn told(answer: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<serde_json::Value>(answer).ok()?.get("input_tokens")?.as_u64()
 }
 
 #[cfg(test)]
@@ -122,7 +143,7 @@ mod tests {
     fn output(reading: Reading) -> Option<u64> {
         match reading {
             Reading::Message(m) => Some(m.usage.counts.output),
-            Reading::Nothing | Reading::Failed => None,
+            Reading::Nothing | Reading::Failed | Reading::Tokens(_) => None,
         }
     }
 
@@ -144,6 +165,20 @@ mod tests {
             gzip.feed(&Bytes::copy_from_slice(piece), false);
         }
         assert_eq!(output(gzip.finish()), Some(4));
+    }
+
+    #[test]
+    fn a_count_of_tokens_is_read_if_it_is_one() {
+        let told = |answer: &[u8], coding| {
+            let mut tap = Tap::count(coding);
+            assert!(!tap.is_metering());
+            answer.chunks(5).for_each(|piece| tap.feed(&Bytes::copy_from_slice(piece), false));
+            tap.finish()
+        };
+        assert!(matches!(told(br#"{"input_tokens": 2095}"#, None), Reading::Tokens(2_095)));
+        assert!(matches!(told(br#"{"input_tokens": 2095}"#, Some(b"gzip")), Reading::Nothing));
+        assert!(matches!(told(br#"{"type":"error"}"#, None), Reading::Nothing));
+        assert!(matches!(told(&[b' '; 2_000], None), Reading::Nothing));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 
 use claviger_domain::{
     budget::{BudgetMode, BudgetSubject, Period, Standing},
+    estimate::{Content, Terms},
     key::OnDisconnect,
     ledger::{Outcome, RowFlags},
     money::PicoUsd,
@@ -233,4 +234,19 @@ fn answer_text() -> String {
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{JSON}",
         JSON.len()
     )
+}
+
+#[test]
+fn counts_of_tokens_teach_what_prompts_take() {
+    let upstream = RawServer::start(|_| Answer::ok("application/json", r#"{"input_tokens":50}"#));
+    let house = House::before(&upstream.url());
+    let content = Content { units: [70, 0, 0, 0, 0, 0] };
+    let terms = Terms { input_pico: 1, output_pico: 0, max_output: 0, worst: PicoUsd::MAX };
+    let ask = || house.services.budgets.ask(&house.key_id, "claude-opus-5-5", &content, &terms).least;
+    let before = ask();
+    let request = house.message(false).replace("/v1/messages?", "/v1/messages/count_tokens?");
+    for _ in 0..9 {
+        house.send(&request).until("input_tokens");
+    }
+    eventually("a lesson", Duration::from_secs(10), || (ask() > before).then_some(()));
 }

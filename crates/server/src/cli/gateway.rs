@@ -100,6 +100,14 @@ impl Gateway {
         self.call(Method::GET, "/me", None)
     }
 
+    /// Has the provider count the tokens of a prompt.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub fn count_tokens(&self, prompt: &Value) -> Result<Value, NotDone> {
+        self.ask(Method::POST, "/v1/messages/count_tokens", Some(prompt))
+    }
+
     /// Mints a child.
     ///
     /// # Errors
@@ -180,7 +188,7 @@ impl Gateway {
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.prefix));
         if let Some(key) = &self.key {
-            request = request.header("x-api-key", key.clone());
+            request = request.header("x-api-key", key.clone()).header("anthropic-version", "2023-06-01");
         }
         let request = request
             .header(header::CONTENT_TYPE, "application/json")

@@ -49,6 +49,7 @@ fn the_help_names_every_command() {
       trust        Which of their identities buy short-lived keys
       budget       Ceilings on money: set, show, list, drop
       cache        The response cache: show, flush
+      calibrate    Have the provider count tokens, and say how far estimates are off
       limits       Limits and what is left of them
       usage        Requests, tokens and cost
       savings      What prompt caching, batches and the response cache saved

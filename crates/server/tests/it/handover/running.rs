@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Claviger, Done, Key, Process, claviger, run},
+    house::{Claviger, Done, Key, Process, Sim, claviger, run},
     wire,
 };
 
@@ -318,6 +318,46 @@ fn many_who_ask_for_a_token_at_once_get_one() {
         .collect();
     printed.dedup();
     assert_eq!(printed.len(), 1);
+}
+
+#[test]
+fn calibrate_has_prompts_counted_and_says_how_far_estimates_are_off() {
+    let sim = Sim::start();
+    let node = Claviger::before(&sim, &[]);
+    let key = node.key(&["--rpm", "1000"]);
+    let file = node.write("live", &key.key);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut command = node.command();
+    command.env("CLAVIGER_BASE_URL", format!("http://{}", node.gateway()));
+    command.args([
+        "calibrate",
+        "--json",
+        "--model",
+        "claude-haiku-4-5",
+        "--key-file",
+        file.to_str().unwrap(),
+    ]);
+    let done = run(command, "", Duration::from_secs(120));
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let table: Value = serde_json::from_str(&done.stdout).unwrap();
+    let rows = table.as_array().unwrap();
+    assert_eq!(rows.len(), 13, "eleven kinds of text, tools, and all");
+    let all = &rows[12];
+    assert_eq!(
+        (&all["model"], &all["content"], &all["prompts"]),
+        (&json!("claude-haiku-4-5"), &json!("all"), &json!(72))
+    );
+    let off = |name: &str| all[name].as_f64().unwrap();
+    let worst = |when: &str| off(&format!("{when}_over_p95")).max(off(&format!("{when}_under_p95")));
+    assert!(worst("after") <= worst("before"), "{all}");
+    let kept: Value =
+        serde_json::from_str(&fs::read_to_string(node.data().join("calibration.json")).unwrap()).unwrap();
+    assert_eq!(kept, table);
+
+    let holder = Holder::new();
+    let refused = holder.run(&["calibrate"]);
+    assert_eq!(refused.code, 2, "{}", refused.stdout);
+    assert!(refused.stderr.contains("a live key"), "{}", refused.stderr);
 }
 
 #[test]

@@ -15,6 +15,8 @@ from socket_proxy import SocketProxy
 FOR_PEOPLE = ("operator.", "session.", "approval.", "break_glass.")
 PASSWORD = "correct horse battery staple"
 PROVIDER_KEY = "sk-ant-api03-" + "p" * 93 + "AA"
+# Asks the provider's account.
+ADMIN_KEY = "sk-ant-admin01-" + "a" * 91 + "AA"
 
 
 class Installation:
@@ -27,6 +29,8 @@ class Installation:
         self.proxy = SocketProxy(self.claviger.data / "control.sock")
         self.url = self.proxy.url
         credential = self.claviger.connect(self.simulator)
+        admin = ["credential", "add", "--upstream", credential["upstream"], "--admin", "--from-file", "-"]
+        self.claviger.json(*admin, stdin=ADMIN_KEY + "\n")
         key = self.claviger.key("found")
         self.ids = {
             "keys": key["id"],

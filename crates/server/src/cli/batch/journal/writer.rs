@@ -19,6 +19,20 @@ struct Wish {
 
 pub struct Writer {
     wishes: mpsc::Sender<Wish>,
+    /// After the wishes: once nobody can wish any more, what was wished is waited for.
+    _thread: Joined,
+}
+
+/// A thread that is waited for, so that it has let go of its file when this is gone.
+struct Joined(Option<thread::JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // It has told whoever asked, if anything went wrong.
+            drop(thread.join());
+        }
+    }
 }
 
 impl Writer {
@@ -28,8 +42,9 @@ impl Writer {
     /// When no thread can be had.
     pub fn start(file: File, at: u64, room: usize) -> io::Result<Self> {
         let (wishes, inbox) = mpsc::channel(room.max(1));
-        thread::Builder::new().name("journal".to_owned()).spawn(move || write(file, at, inbox))?;
-        Ok(Self { wishes })
+        let thread =
+            thread::Builder::new().name("journal".to_owned()).spawn(move || write(file, at, inbox))?;
+        Ok(Self { wishes, _thread: Joined(Some(thread)) })
     }
 
     /// Writes lines and waits until they are on disk; where they begin.

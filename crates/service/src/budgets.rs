@@ -286,10 +286,16 @@ impl Budgets {
         if self.any() { lock(&self.0.book).cover(party, parent) } else { Cover::None }
     }
 
+    /// Whether there is a budget that holds back what calls will likely cost: without one nothing is learned of them.
+    #[must_use]
+    pub fn learns(&self) -> bool {
+        self.0.expects.load(Ordering::Acquire)
+    }
+
     /// Whether calls of this party count against a budget that holds back what they will likely cost.
     #[must_use]
     pub fn expects(&self, party: &Party, parent: Option<&KeyId>) -> bool {
-        self.0.expects.load(Ordering::Acquire) && lock(&self.0.book).expects(party, parent)
+        self.learns() && lock(&self.0.book).expects(party, parent)
     }
 
     /// The periods of budgets that a batch's results count against.

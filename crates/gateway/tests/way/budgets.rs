@@ -245,8 +245,10 @@ fn counts_of_tokens_teach_what_prompts_take() {
     let ask = || house.services.budgets.ask(&house.key_id, "claude-opus-5-5", &content, &terms).least;
     let before = ask();
     let request = house.message(false).replace("/v1/messages?", "/v1/messages/count_tokens?");
-    for _ in 0..9 {
-        house.send(&request).until("input_tokens");
-    }
+    let count = |times| (0..times).for_each(|_| drop(house.send(&request).until("input_tokens")));
+    count(9);
+    assert_eq!(ask(), before, "no budget asks what calls will likely cost");
+    set_in(&house, 100_000_000_000_000, true, BudgetMode::Expected);
+    count(9);
     eventually("a lesson", Duration::from_secs(10), || (ask() > before).then_some(()));
 }

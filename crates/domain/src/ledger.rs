@@ -1,5 +1,8 @@
 //! The ledger: one row for every call that was sent, and the intent that was written before its answer left.
 
+#[cfg(test)]
+pub(crate) mod sample;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

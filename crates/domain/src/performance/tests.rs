@@ -1,45 +1,15 @@
 use super::*;
-use crate::{
-    clock::Timestamp,
-    id::{KeyId, OwnerId, RequestId, WorkspaceId},
-    ledger::{Party, Route, UsageCounts},
-    money::PicoUsd,
-    token::KeyClass,
-};
+use crate::ledger::{UsageCounts, sample};
 use proptest::prelude::*;
 
 fn row() -> LedgerRow {
     LedgerRow {
-        request_id: RequestId::parse("req_1").unwrap(),
-        intent: None,
-        party: Party {
-            key: KeyId::parse("key_0123456789").unwrap(),
-            workspace: WorkspaceId::parse("ws_1").unwrap(),
-            owner: OwnerId::parse("own_1").unwrap(),
-            class: KeyClass::Live,
-        },
-        route: Route { upstream: None, credential: None },
         batch: None,
-        at: Timestamp::from_secs(1_700_000_000),
-        endpoint: Endpoint::Messages,
-        api_endpoint: "POST /v1/messages".to_owned(),
         model: "m".to_owned(),
-        status: 200,
-        outcome: Outcome::Completed,
-        flags: RowFlags::STREAM,
         usage: UsageCounts { input_tokens: 100, output_tokens: 50, ..UsageCounts::default() },
-        cost: PicoUsd::ZERO,
-        attempts: 1,
-        upstream_request_id: None,
         first_byte_us: 500_000,
         duration_us: 1_000_000,
-        client_ip: String::new(),
-        user_agent: String::new(),
-        token_scope: String::new(),
-        detail: String::new(),
-        charges: Vec::new(),
-        signed: None,
-        recalled: None,
+        ..sample::row(1)
     }
 }
 

@@ -1,12 +1,10 @@
 use super::*;
 use crate::{
-    id::{KeyId, OwnerId, RequestId, UpstreamId, WorkspaceId},
-    ledger::{Party, Route},
+    id::UpstreamId,
+    ledger::sample,
     money::PicoUsd,
-    permission::Endpoint,
     price::TokenRates,
     secret::SecretBytes,
-    token::KeyClass,
     upstream::{CredentialPurpose, CredentialRecord, ServiceState},
 };
 
@@ -46,39 +44,13 @@ fn at(day: i64, micros: i64) -> Timestamp {
 fn row(moment: Timestamp, usage: UsageCounts) -> LedgerRow {
     let cost = Table.quote(&PricedCall { model: "m", prompt: 0, fast: false, us: false, at: moment });
     LedgerRow {
-        request_id: RequestId::parse("req_1").unwrap(),
-        intent: None,
-        party: Party {
-            key: KeyId::parse("key_0123456789").unwrap(),
-            workspace: WorkspaceId::parse("ws_1").unwrap(),
-            owner: OwnerId::parse("own_1").unwrap(),
-            class: KeyClass::Live,
-        },
-        route: Route {
-            upstream: Some(UpstreamId::parse("up_1").unwrap()),
-            credential: Some(CredentialId::parse("cred_1").unwrap()),
-        },
         batch: None,
         at: moment,
-        endpoint: Endpoint::Messages,
-        api_endpoint: "POST /v1/messages".to_owned(),
         model: "m".to_owned(),
-        status: 200,
-        outcome: Outcome::Completed,
         flags: RowFlags(0),
         usage,
         cost: PicoUsd::new(cost.rates.price(&usage)).unwrap(),
-        attempts: 1,
-        upstream_request_id: None,
-        first_byte_us: 1,
-        duration_us: 1_000_000,
-        client_ip: String::new(),
-        user_agent: String::new(),
-        token_scope: String::new(),
-        detail: String::new(),
-        charges: Vec::new(),
-        signed: None,
-        recalled: None,
+        ..sample::row(1)
     }
 }
 

@@ -1,12 +1,8 @@
 use super::*;
 use crate::{
-    clock::Timestamp,
-    id::{KeyId, OwnerId, RequestId, WorkspaceId},
-    ledger::{Party, Recalled, Route},
+    ledger::{Recalled, sample},
     money::PicoUsd,
-    permission::Endpoint,
     price::TokenRates,
-    token::KeyClass,
 };
 use proptest::prelude::*;
 
@@ -34,38 +30,7 @@ impl Prices for Table {
 }
 
 fn row(usage: UsageCounts, flags: RowFlags, cost: i128) -> LedgerRow {
-    LedgerRow {
-        request_id: RequestId::parse("req_1").unwrap(),
-        intent: None,
-        party: Party {
-            key: KeyId::parse("key_0123456789").unwrap(),
-            workspace: WorkspaceId::parse("ws_1").unwrap(),
-            owner: OwnerId::parse("own_1").unwrap(),
-            class: KeyClass::Live,
-        },
-        route: Route { upstream: None, credential: None },
-        batch: None,
-        at: Timestamp::from_secs(1_700_000_000),
-        endpoint: Endpoint::Messages,
-        api_endpoint: "POST /v1/messages".to_owned(),
-        model: "claude-opus-5-5".to_owned(),
-        status: 200,
-        outcome: Outcome::Completed,
-        flags,
-        usage,
-        cost: PicoUsd::new(cost).unwrap(),
-        attempts: 1,
-        upstream_request_id: None,
-        first_byte_us: 1,
-        duration_us: 2,
-        client_ip: "192.0.2.7".to_owned(),
-        user_agent: String::new(),
-        token_scope: String::new(),
-        detail: String::new(),
-        charges: Vec::new(),
-        signed: None,
-        recalled: None,
-    }
+    LedgerRow { batch: None, flags, usage, cost: PicoUsd::new(cost).unwrap(), ..sample::row(1) }
 }
 
 /// Booked as the gateway books it.

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::audit::canonical::tests::{EVENT_EDITS, ROW_EDITS, event, row};
+use crate::{
+    audit::canonical::tests::{EVENT_EDITS, ROW_EDITS, event},
+    ledger::sample::row,
+};
 
 fn control(length: i64) -> Vec<AuditRecord> {
     let mut chain: Vec<AuditRecord> = Vec::new();

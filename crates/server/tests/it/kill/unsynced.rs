@@ -16,6 +16,8 @@ use mount::Disk;
 
 /// Rounds of a test; a soak does as many as it is told.
 const LOSSES: u64 = 5;
+/// Losses of power among which one at least must be seen where nothing is synced.
+const FORGETFUL_LOSSES: u64 = 10;
 
 #[test]
 fn unsynced() {
@@ -42,7 +44,8 @@ fn unsynced() {
     );
 }
 
-/// The proof that the test can fail: told not to sync, the gateway loses what clients saw.
+/// The proof that the test can fail: told not to sync, the gateway loses what clients saw. A single loss may meet the
+/// moment at which SQLite has just moved its log into the database, and synced both: then the next one must show it.
 #[test]
 fn without_syncing_the_loss_is_seen() {
     let Some(mut disk) = Disk::mount("kill::unsynced::without_syncing_the_loss_is_seen") else { return };
@@ -52,12 +55,16 @@ fn without_syncing_the_loss_is_seen() {
     let node = node.with_arguments(&["--durability", "process"]);
     let mut rounds = Rounds::begin_on(plan(), Engine::Sqlite, node, || ());
     let clients = Clients::start(rounds.node.gateway(), rounds.key());
-    rounds.load(1, &clients.seen, || ());
+    let is_seen = (1..=FORGETFUL_LOSSES).any(|round| {
+        rounds.load(round, &clients.seen, || ());
+        let finished = clients.seen.finished();
+        disk.lose_power();
+        let kept = request_ids(&rounds.url());
+        rounds.node.start();
+        finished.iter().any(|f| !kept.contains(&f.id))
+    });
     let seen = clients.stop();
-    disk.lose_power();
-    let kept = request_ids(&rounds.url());
-    let lost = seen.finished().iter().filter(|f| !kept.contains(&f.id)).count();
-    assert!(lost > 0, "all {} requests are there: does this disk forget?", seen.count());
+    assert!(is_seen, "all {} requests are there: does this disk forget?", seen.count());
 }
 
 fn node_on_port(node: Claviger) -> Claviger {

@@ -14,18 +14,19 @@ pub mod source;
 pub mod stream;
 pub mod tap;
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, time::Duration};
 
 use bytes::Bytes;
 use claviger_claude_wire::answers::Answer;
 use claviger_domain::{ledger::Party, permission::Endpoint, token::KeyClass};
 use claviger_service::{ServiceError, recall::Recording, recorder::RecordError};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use tokio::time::timeout;
 
 use self::{
     account::{Account, AnswerFacts},
     minted::MintedTap,
-    plain::PlainRelay,
+    plain::{Begun, PlainRelay},
     results::{Booking, ResultsTap},
     source::Source,
     stream::{StreamKind, StreamRelay},
@@ -45,6 +46,9 @@ use crate::{
     simulate::BoxError,
     worker::Worker,
 };
+
+/// How long the head of an answer waits for the body, so that both leave together.
+const HEAD_WAITS: Duration = Duration::from_millis(5);
 
 /// Why an answer that came cannot be passed on.
 #[derive(Debug, thiserror::Error)]
@@ -128,19 +132,16 @@ pub async fn relay(
     Ok(Response::from_parts(parts, ReplyBody::plain(relay)))
 }
 
-/// Waits until the answer may begin: until its intent is durable; or, where the whole answer is here before that
-/// (or has no body to hold back), until its record is, which says as much in one commit instead of two.
+/// Waits until the answer may begin: until its intent is durable; or, where the whole answer comes along with its head
+/// (or has no body to hold back), until its record is. That says as much in one commit, the answer leaves in one piece,
+/// and one whose record cannot be kept is refused instead of broken off.
 async fn release(worker: &Worker, relay: &mut PlainRelay, intent: Wait) -> Result<(), RecordError> {
-    let known = match intent.now() {
-        Some(Ok(())) => true,
-        Some(Err(error)) => return Err(error),
-        None => false,
-    };
-    if !known || relay.is_empty() {
-        let whole = poll_fn(|cx| Poll::Ready(relay.fill(cx))).await;
-        if whole {
-            return poll_fn(|cx| relay.poll_recorded(cx)).await;
-        }
+    if let Some(Err(error)) = intent.now() {
+        return Err(error);
+    }
+    let begun = timeout(HEAD_WAITS, poll_fn(|cx| relay.poll_begun(cx))).await;
+    if matches!(begun, Ok(Begun::Whole)) {
+        return poll_fn(|cx| relay.poll_recorded(cx)).await;
     }
     durable(worker, intent).await
 }

@@ -27,8 +27,8 @@ pub struct PlainRelay {
     results: Option<Box<ResultsTap>>,
     account: Account,
     cut: CutSignal,
-    /// Bytes to go out before anything else is done.
-    ready: Option<Bytes>,
+    /// What goes out before anything else is done.
+    ready: Option<Result<Bytes, Aborted>>,
     /// Bytes that wait for the record, or (without a length) for the next ones.
     held: Option<Bytes>,
     /// Bytes still to come, where the head said how many.
@@ -47,6 +47,15 @@ enum Phase {
     Recording,
     /// All is said.
     Over,
+}
+
+/// How much of an answer's body is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// All of it: its record is being kept.
+    Whole,
+    /// A piece, or it broke off.
+    Partly,
 }
 
 impl PlainRelay {
@@ -81,16 +90,16 @@ impl PlainRelay {
         self.source.is_at_end() || self.left == Some(0)
     }
 
-    /// Takes in what has arrived already; whether that is all.
-    pub fn fill(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.is_empty() {
-            self.finish();
-        } else if self.phase == Phase::Flowing
-            && let Poll::Ready(Some(Ok(data))) = self.poll_flowing(cx)
-        {
-            self.ready = Some(data);
+    /// Ready once something of the body is here, or nothing more will come.
+    pub fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Begun> {
+        if self.phase == Phase::Flowing && self.ready.is_none() {
+            if self.is_empty() {
+                self.finish();
+            } else if let Some(piece) = ready!(self.poll_flowing(cx)) {
+                self.ready = Some(piece);
+            }
         }
-        self.phase == Phase::Recording
+        Poll::Ready(if self.phase == Phase::Recording { Begun::Whole } else { Begun::Partly })
     }
 
     /// Ready when the record of a whole answer is durable.
@@ -98,7 +107,7 @@ impl PlainRelay {
         if self.phase == Phase::Recording {
             ready!(self.account.poll_durable(cx))?;
             self.phase = Phase::Over;
-            self.ready = self.held.take();
+            self.ready = self.held.take().map(Ok);
             if let Some((batch, cost)) = self.results.take().and_then(|r| r.into_complete()) {
                 self.account.batch_billed(batch, cost);
             }
@@ -109,7 +118,7 @@ impl PlainRelay {
     /// The next bytes for the client.
     pub fn poll_data(&mut self, cx: &mut Context<'_>, cut: bool) -> Poll<Option<Result<Bytes, Aborted>>> {
         if let Some(ready) = self.ready.take() {
-            return Poll::Ready(Some(Ok(ready)));
+            return Poll::Ready(Some(ready));
         }
         if self.phase == Phase::Flowing && (cut || self.cut.is_cut()) {
             self.gone = Some(Outcome::Cut);
@@ -127,7 +136,7 @@ impl PlainRelay {
             },
             Phase::Recording => {
                 ready!(self.poll_recorded(cx))?;
-                Poll::Ready(self.ready.take().map(Ok))
+                Poll::Ready(self.ready.take())
             }
             Phase::Over => Poll::Ready(None),
         }
@@ -240,7 +249,8 @@ impl PlainRelay {
     /// How many bytes are to come, if that is known.
     #[must_use]
     pub fn size_hint(&self) -> SizeHint {
-        let waiting = [&self.ready, &self.held].into_iter().flatten().map(|b| b.len() as u64).sum::<u64>();
+        let ready = self.ready.as_ref().and_then(|piece| piece.as_ref().ok());
+        let waiting = ready.into_iter().chain(&self.held).map(|b| b.len() as u64).sum::<u64>();
         match (self.phase, self.left) {
             // Without a length upstream there is none downstream either: chunked stays chunked.
             (_, None) => SizeHint::default(),

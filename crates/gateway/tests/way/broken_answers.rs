@@ -49,6 +49,18 @@ fn a_length_beside_chunks_means_nothing() {
 }
 
 #[test]
+fn a_chunked_answer_that_breaks_before_its_first_piece_never_ends_cleanly() {
+    let upstream = RawServer::start(|_| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+        Answer::bytes(head).close()
+    });
+    let house = House::before(&upstream.url());
+    let (answer, _) = house.send(&house.message(false)).rest();
+    assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
+    assert_eq!(settled(&house).outcome, Outcome::UpstreamCut);
+}
+
+#[test]
 fn a_stream_with_a_length_that_ends_early_is_never_whole() {
     let upstream = RawServer::start(|_| Answer::ok("text/event-stream", START));
     let house = House::before(&upstream.url());

@@ -42,6 +42,10 @@ fn json_upstream() -> RawServer {
     RawServer::start(|_| Answer::ok("application/json", JSON))
 }
 
+fn json_head() -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", JSON.len())
+}
+
 /// A stream that stays open for a while after its first delta.
 fn slow_stream(pause: Duration) -> RawServer {
     RawServer::start(move |_| {
@@ -111,6 +115,32 @@ fn an_answer_that_cannot_be_recorded_never_ends_cleanly() {
     assert!(!rest.contains("message_stop") && !rest.ends_with("0\r\n\r\n"), "{rest}");
     house.store.set_commits(Commits::Work);
     assert_eq!(settled(&house).outcome, Outcome::Completed);
+}
+
+#[test]
+fn a_whole_answer_whose_record_cannot_be_kept_is_refused_before_anything_left() {
+    let upstream = RawServer::start(|_| Answer::bytes("").pause(Duration::from_millis(300)).then(json_head() + JSON));
+    let house = House::before(&upstream.url());
+    let mut connection = house.send(&house.message(false));
+    // By now its intent is durable.
+    eventually("an intent", Duration::from_secs(5), || (house.store.open_intents() > 0).then_some(()));
+    house.store.set_commits(Commits::Fail);
+    let answer = connection.until("\"request_id\"");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    house.store.set_commits(Commits::Work);
+    assert_eq!(settled(&house).outcome, Outcome::Completed);
+}
+
+#[test]
+fn the_head_does_not_wait_for_a_body_that_is_late() {
+    let upstream = RawServer::start(|_| {
+        Answer::bytes(json_head()).pause(Duration::from_millis(600)).then(JSON)
+    });
+    let house = House::before(&upstream.url());
+    let mut connection = house.send(&house.message(false));
+    let early = connection.within(Duration::from_millis(400));
+    assert!(early.starts_with("HTTP/1.1 200 OK\r\n") && early.ends_with("\r\n\r\n"), "{early}");
+    connection.until(JSON);
 }
 
 #[test]

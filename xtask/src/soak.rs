@@ -72,7 +72,7 @@ pub struct Soak {
 }
 
 /// The list.
-const SOAKS: [Soak; 16] = [
+const SOAKS: [Soak; 18] = [
     Soak {
         name: "kill-sqlite",
         about: "kill -9 under load on SQLite: nothing a client saw finished is lost, no chain breaks",
@@ -143,6 +143,22 @@ const SOAKS: [Soak; 16] = [
         name: "race-killed-postgres",
         about: "the same on PostgreSQL",
         runs: Runs::Test("race::killed_postgres"),
+        needs_postgres: true,
+        rounds: 50,
+        portion: 5,
+    },
+    Soak {
+        name: "race-nodes",
+        about: "200 clients on three nodes of one PostgreSQL against one ceiling: together they never pass it",
+        runs: Runs::Test("race::replicas_do_not_pass_a_ceiling_together"),
+        needs_postgres: true,
+        rounds: 50,
+        portion: 5,
+    },
+    Soak {
+        name: "race-nodes-killed",
+        about: "the same with a node killed in each round: its calls are charged, its block is free after its lease",
+        runs: Runs::Test("race::a_dead_nodes_block_is_charged_and_freed"),
         needs_postgres: true,
         rounds: 50,
         portion: 5,

@@ -2,6 +2,7 @@
 //! What a call can cost is held back before it is made and settled after it; a hard budget in strict mode is never
 //! passed.
 
+pub mod blocks;
 pub mod book;
 pub mod window;
 
@@ -13,6 +14,7 @@ use crate::{
     money::PicoUsd,
 };
 
+pub use blocks::{Block, BlockWish, Ground};
 pub use book::{Ask, Book, Charge, Cover, Crossed, Holds, OverBudget, Standing};
 pub use window::{Calendar, Period, Window, ZoneError};
 

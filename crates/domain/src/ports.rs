@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod jobs;
 pub mod ledger;
 pub mod lifecycle;
+pub mod nodes;
 pub mod notices;
 pub mod operators;
 pub mod reviews;

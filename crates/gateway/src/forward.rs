@@ -219,6 +219,11 @@ impl<'a> Tries<'a> {
             // What is held back must outlive us before the provider can bill it.
             Some(receipt) if lease.is_bound() => {
                 receipt.await?;
+                let services = &shared.services;
+                if services.budgets.are_shared() && !services.recorder.is_healthy() {
+                    // Other nodes do not know of it, as it is only in this one's spool: they could spend its money.
+                    return Err(RecordError::Timeout.into());
+                }
                 None
             }
             intent => intent,
@@ -260,7 +265,7 @@ impl<'a> Tries<'a> {
                     permit.payload.take_back(unsent.into_body());
                 }
                 let repeatable = permit.payload.is_repeatable() && (harmless || !error.sent());
-                self.judge_failure(error, lease, repeatable)
+                self.judge_failure(error, lease, repeatable).await
             }
         })
     }
@@ -290,13 +295,13 @@ impl<'a> Tries<'a> {
         }
     }
 
-    fn judge_failure(&self, error: UpstreamError, lease: &mut Lease, repeatable: bool) -> Next {
+    async fn judge_failure(&self, error: UpstreamError, lease: &mut Lease, repeatable: bool) -> Next {
         tracing::debug!(error = %error.chain(), attempt = self.made, "no answer from the upstream");
         let decision = self.policy.decide(Outcome::Failure(&error), self.progress());
         match decision {
             Decision::Retry { after } if repeatable => {
                 if may_be_billed(&error)
-                    && let Err(over) = lease.book_lost(error.label())
+                    && let Err(over) = lease.book_lost(error.label()).await
                 {
                     return Next::Fail(ForwardError::OverBudget(over));
                 }

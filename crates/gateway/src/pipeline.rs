@@ -127,7 +127,7 @@ async fn run(
     }
 
     let miss = tokens::hold(shared, &permit, miss)?;
-    let lease = reserve(worker, &permit, miss)?;
+    let lease = reserve(worker, &permit, miss).await?;
     let attempt = match route(worker, &permit, shared.clock.boot()) {
         Ok(attempt) => attempt,
         Err(error) => {

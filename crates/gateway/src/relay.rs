@@ -233,6 +233,7 @@ async fn results_tap(
     }
     let services = &worker.shared.services;
     let Some(resource) = services.resources.find(batch).await? else { return Ok(None) };
+    services.budgets.know_batch(batch).await?;
     let maker = if resource.key == key.id { key.clone() } else { services.keys.show(&resource.key).await?.0 };
     let particulars = lease.particulars();
     Ok(Some(ResultsTap::new(Booking {

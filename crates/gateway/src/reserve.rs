@@ -71,6 +71,9 @@ pub enum ReserveError {
     /// A budget has not as much left.
     #[error("{}", over_text(.0, *.1))]
     OverBudget(Box<OverBudget>, Timestamp),
+    /// This node's block of a budget is used up, and the store does not answer.
+    #[error("what is left of a budget cannot be told now")]
+    Away,
     /// What it costs has no bound, and a hard budget binds it.
     #[error(transparent)]
     Unbounded(#[from] Unbounded),
@@ -83,7 +86,7 @@ pub enum ReserveError {
 ///
 /// # Errors
 /// [`ReserveError`]; nothing was taken then.
-pub fn reserve(worker: &Worker, permit: &Permit, miss: Miss) -> Result<Lease, ReserveError> {
+pub async fn reserve(worker: &Worker, permit: &Permit, miss: Miss) -> Result<Lease, ReserveError> {
     let shared = &worker.shared;
     let live = &permit.caller.live;
     let head = &permit.head;
@@ -91,13 +94,16 @@ pub fn reserve(worker: &Worker, permit: &Permit, miss: Miss) -> Result<Lease, Re
     let (Admission { admitted, slot }, part) = miss.into_parts();
     let budgets = &shared.services.budgets;
     let payer = Payer::of(budgets, live, &party);
-    let held = ask(shared, permit, payer.as_ref()).and_then(|Asked { worst, ask, outlook }| {
-        let held = match payer.zip(ask) {
-            Some((payer, ask)) => payer.reserve(budgets, ask, head.at),
-            None => Ok(None),
-        };
-        held.map(|held| (worst, held, outlook)).map_err(|over| ReserveError::OverBudget(over, head.at))
-    });
+    let held = match ask(shared, permit, payer.as_ref()) {
+        Ok(Asked { worst, ask, outlook }) => {
+            let held = match payer.zip(ask) {
+                Some((payer, ask)) => payer.reserve(budgets, ask, head.at).await,
+                None => Ok(None),
+            };
+            held.map(|held| (worst, held, outlook))
+        }
+        Err(error) => Err(error),
+    };
     let (worst, held, outlook) = match held {
         Ok(found) => found,
         Err(error) => {
@@ -318,6 +324,7 @@ impl From<ReserveError> for Refusal {
                     ..Self::new(Answer::SpendCapReached, "budget", text)
                 }
             }
+            ReserveError::Away => Self::new(Answer::Unavailable, "budget_away", text),
             ReserveError::Unbounded(_) => Self::new(Answer::InvalidRequest, "budget_unbounded", text),
             ReserveError::Unmetered => Self::new(Answer::NotSupported, "budget_unmetered", text),
         }

@@ -156,7 +156,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     notify_ready();
 
     let parts = Reloaded { gateway: &gateway, prices: &prices, certificate: certificate.as_ref() };
-    let last = until_stopped(&start, &parts, &settings).await?;
+    let last = until_stopped(&start, &parts, &settings, &services).await?;
     tracing::info!(
         drain_secs = last.drain_timeout.as_secs(),
         "stopping: no new calls, those in flight may finish"
@@ -166,6 +166,14 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     control_stop.cancel();
     finish(&tasks).await;
     vault.database.close().await;
+    ended_well(&services)
+}
+
+fn ended_well(services: &Services) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !services.health.is_fenced(),
+        "another node held this one to be dead and has taken it over"
+    );
     Ok(())
 }
 
@@ -346,6 +354,7 @@ async fn until_stopped(
     start: &Start,
     parts: &Reloaded<'_>,
     in_force: &watch::Sender<Config>,
+    services: &Services,
 ) -> anyhow::Result<Config> {
     let mut config = start.config.clone();
     let mut term = signal(SignalKind::terminate())?;
@@ -367,6 +376,8 @@ async fn until_stopped(
         tokio::select! {
             _ = term.recv() => return Ok(config),
             _ = interrupt.recv() => return Ok(config),
+            // Whoever started this process starts another one.
+            () = services.health.fenced() => return Ok(config),
             () = changes.next() => {
                 config = reload(start, config, parts);
                 in_force.send_replace(config.clone());

@@ -15,15 +15,20 @@ use claviger_domain::{
         OverBudget, Period, Standing, Window, book::Settled,
     },
     clock::{Clock, Entropy, Timestamp},
-    id::{BudgetId, KeyId},
+    id::{BudgetId, KeyId, NodeId},
     ledger::Party,
     money::PicoUsd,
-    ports::{Change, LedgerStore, Store, UsageBy, UsageQuery, budgets::NewBudget},
+    ports::{
+        Change, LedgerStore, Store, UsageBy, UsageQuery,
+        budgets::{HeldBatch, NewBudget},
+    },
     tenancy::BatchHold,
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use self::learning::Learning;
+pub use self::blocks::Lacking;
+use self::{blocks::Blocks, learning::Learning};
 use crate::{Caller, ServiceError, digests, lock::lock};
 
 /// Shares that were reached and not yet told, at most.
@@ -98,6 +103,8 @@ struct Inner {
     /// There is a budget at all: without one no call takes the lock.
     any: AtomicBool,
     batches: Mutex<HashMap<String, Batch>>,
+    /// Where several nodes share budgets.
+    blocks: Option<Blocks>,
     crossed: Mutex<VecDeque<Crossed>>,
     /// There is one in expected mode: without one nothing is learned.
     expects: AtomicBool,
@@ -122,6 +129,8 @@ pub struct Held {
     budgets: Budgets,
     holds: Option<Holds>,
     charges: Vec<Charge>,
+    /// Since when it has come to more than this node's block has.
+    short_since: Option<Instant>,
 }
 
 impl std::fmt::Debug for Held {
@@ -156,13 +165,26 @@ impl Held {
         self.holds.as_ref().and_then(Holds::room)
     }
 
-    /// Holds back as much as the call has come to, and `ahead` for what comes next as far as that is left.
+    /// Holds back as much as the call has come to, and `ahead` for what comes next as far as that is left. Where only this
+    /// node's block has not as much, a larger one is asked for, and the call may go on for a moment.
     ///
     /// # Errors
     /// [`OverBudget`]: not as much is left as it has come to; what was held back stays.
     pub fn stretch(&mut self, come_to: PicoUsd, ahead: PicoUsd) -> Result<(), Box<OverBudget>> {
         let Some(holds) = &mut self.holds else { return Ok(()) };
-        lock(&self.budgets.0.book).stretch(holds, come_to, ahead).map_err(Box::new)
+        let stretched = lock(&self.budgets.0.book).stretch(holds, come_to, ahead);
+        let Some(blocks) = &self.budgets.0.blocks else { return stretched.map_err(Box::new) };
+        match stretched {
+            Ok(()) => self.short_since = None,
+            Err(over) => {
+                blocks.wake();
+                let since = *self.short_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= blocks::PATIENCE {
+                    return Err(Box::new(over));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Books what the call has cost, and gives the rest back.
@@ -176,7 +198,11 @@ impl Held {
     /// What must be kept with a batch that this call has made, and keeps it held back until the batch is billed.
     pub fn keep_for(mut self, batch: &str, amount: PicoUsd) -> BatchHold {
         let charges = std::mem::take(&mut self.charges);
-        if let Some(holds) = self.holds.take() {
+        if let Some(mut holds) = self.holds.take() {
+            if self.budgets.0.blocks.is_some() {
+                // The commit that makes the batch known moves it out of this node's block.
+                lock(&self.budgets.0.book).hand_over(std::mem::take(&mut holds));
+            }
             let kept =
                 Batch { holds, charges: charges.clone(), before: 0, seen: 0, most: amount.as_pico().into() };
             lock(&self.budgets.0.batches).insert(batch.to_owned(), kept);
@@ -198,10 +224,13 @@ impl Budgets {
     ///
     /// # Errors
     /// [`ServiceError::Unavailable`].
-    pub(crate) async fn start(deps: BudgetDeps) -> Result<Self, ServiceError> {
+    pub(crate) async fn start(deps: BudgetDeps, node: &NodeId) -> Result<Self, ServiceError> {
+        let blocks = deps.store.shared().map(|_| Blocks::of(node.clone()));
+        let book = if blocks.is_some() { Book::shared() } else { Book::default() };
         let budgets = Self(Arc::new(Inner {
             deps,
-            book: Mutex::default(),
+            book: Mutex::new(book),
+            blocks,
             reading: tokio::sync::Mutex::default(),
             any: AtomicBool::new(false),
             batches: Mutex::default(),
@@ -211,18 +240,40 @@ impl Budgets {
         }));
         budgets.reload().await?;
         budgets.begin_learning().await?;
-        let held = budgets.0.deps.store.held_batches().await?;
-        let mut book = lock(&budgets.0.book);
-        let mut batches = lock(&budgets.0.batches);
-        for batch in held {
-            let BatchHold { amount, charges } = batch.hold;
-            let left = PicoUsd::saturating((i128::from(amount.as_pico()) - batch.spent).max(0));
-            let holds = book.hold_again(&charges, left);
-            let (before, most) = (batch.spent, amount.as_pico().into());
-            batches.insert(batch.batch, Batch { holds, charges, before, seen: before, most });
+        budgets.inherit_stored().await?;
+        for batch in budgets.0.deps.store.held_batches().await? {
+            budgets.hold_for(batch);
         }
-        drop((book, batches));
         Ok(budgets)
+    }
+
+    /// Holds back what is left of a batch that somebody else, or an earlier start, has made. Where nodes share budgets, the
+    /// store holds it back.
+    fn hold_for(&self, batch: HeldBatch) {
+        let BatchHold { amount, charges } = batch.hold;
+        let left = PicoUsd::saturating((i128::from(amount.as_pico()) - batch.spent).max(0));
+        let holds = match self.0.blocks {
+            Some(_) => Holds::default(),
+            None => lock(&self.0.book).hold_again(&charges, left),
+        };
+        let (before, most) = (batch.spent, amount.as_pico().into());
+        let kept = Batch { holds, charges, before, seen: before, most };
+        lock(&self.0.batches).insert(batch.batch, kept);
+    }
+
+    /// Learns of a batch that another node may have made, before its results are billed.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unavailable`].
+    pub async fn know_batch(&self, batch: &str) -> Result<(), ServiceError> {
+        if self.0.blocks.is_none() || lock(&self.0.batches).contains_key(batch) {
+            return Ok(());
+        }
+        let held = self.0.deps.store.held_batches().await?;
+        if let Some(held) = held.into_iter().find(|held| held.batch == batch) {
+            self.hold_for(held);
+        }
+        Ok(())
     }
 
     /// Reads what others may have changed.
@@ -271,7 +322,7 @@ impl Budgets {
             return Ok(None);
         }
         let charges = holds.charges().collect();
-        Ok(Some(Held { budgets: self.clone(), holds: Some(holds), charges }))
+        Ok(Some(Held { budgets: self.clone(), holds: Some(holds), charges, short_since: None }))
     }
 
     /// Whether there is a budget at all.
@@ -418,7 +469,7 @@ impl Budgets {
                     .with("budget", as_json(&changed));
                 self.0.deps.store.apply(vec![Change::UpdateBudget(Box::new(changed.clone()))], event).await?;
                 self.reload().await?;
-                self.standing(&changed.id)
+                self.standing(&changed.id).await
             }
             // In another zone its periods are others: it is a new budget.
             known => self.make(&wish, calendar, known, caller).await,
@@ -460,7 +511,7 @@ impl Budgets {
         changes.push(Change::InsertBudget(Box::new(NewBudget { record, charge, settled })));
         deps.store.apply(changes, event).await?;
         self.reload().await?;
-        self.standing(&id)
+        self.standing(&id).await
     }
 
     /// Drops the budget of a subject and a period.
@@ -488,7 +539,8 @@ impl Budgets {
         Ok(dropped)
     }
 
-    /// How every budget of a subject stands; `None`: of all subjects.
+    /// How every budget of a subject stands in this node's book, which knows of others what they have settled; `None`: of
+    /// all subjects. See [`Budgets::standings_of_all`].
     #[must_use]
     pub fn standings(&self, subject: Option<&BudgetSubject>) -> Vec<Standing> {
         let now = self.0.deps.clock.now();
@@ -501,8 +553,8 @@ impl Budgets {
         records.iter().filter_map(|record| book.standing(&record.id, now)).collect()
     }
 
-    fn standing(&self, id: &BudgetId) -> Result<Standing, ServiceError> {
-        let standing = lock(&self.0.book).standing(id, self.0.deps.clock.now());
+    async fn standing(&self, id: &BudgetId) -> Result<Standing, ServiceError> {
+        let standing = self.standings_of_all(None).await?.into_iter().find(|s| s.record.id == *id);
         standing.ok_or_else(|| ServiceError::not_found("budget", id))
     }
 
@@ -548,6 +600,7 @@ pub(crate) fn as_json(record: &BudgetRecord) -> Value {
     })
 }
 
+mod blocks;
 mod learning;
 mod telling;
 

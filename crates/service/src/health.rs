@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::{grants::Grants, lock::lock, recorder::Recorder, routes::Routes};
 
@@ -48,6 +49,8 @@ struct Inner {
     disk_low: Arc<AtomicBool>,
     clock_offset_us: AtomicI64,
     checkpoint_failed: AtomicBool,
+    /// Another node has taken this one over.
+    fenced: CancellationToken,
     store_error: Mutex<Option<String>>,
     parts: std::sync::OnceLock<(Grants, Recorder, Routes)>,
 }
@@ -70,6 +73,22 @@ impl Health {
 
     pub(crate) fn note_clock_offset(&self, offset_us: i64) {
         self.0.clock_offset_us.store(offset_us, Ordering::Relaxed);
+    }
+
+    /// Another node holds this one to be dead: nothing that it writes is taken any more.
+    pub(crate) fn fence(&self) {
+        self.0.fenced.cancel();
+    }
+
+    /// Resolves when another node has taken this one over: the process should end, and may be started again.
+    pub async fn fenced(&self) {
+        self.0.fenced.cancelled().await;
+    }
+
+    /// Whether another node has taken this one over.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.0.fenced.is_cancelled()
     }
 
     pub(crate) fn note_disk(&self, low: bool) {
@@ -113,6 +132,9 @@ impl Health {
     /// A store that does not answer is a failure at once: nothing can be changed, and known keys go on only while the
     /// view of the feed is fresh.
     fn store(&self) -> Part {
+        if self.is_fenced() {
+            return part("store", PartState::Failing, "another node has taken this one over");
+        }
         match lock(&self.0.store_error).clone() {
             Some(error) => part("store", PartState::Failing, error),
             None => part("store", PartState::Ok, ""),

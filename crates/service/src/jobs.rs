@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 use claviger_domain::{
     audit::{Actor, AuditEvent},
     clock::{Clock, Entropy, MICROS_PER_DAY},
+    id::NodeId,
     ports::{LedgerStore, Store},
     schedule::{Schedule, ScheduleError},
 };
@@ -29,6 +30,7 @@ use crate::{
     feed::Feed,
     health::Health,
     keys::Keys,
+    nodes::Nodes,
     nonces::Nonces,
     notices::Notices,
     policies::Policies,
@@ -146,6 +148,7 @@ pub struct Jobs {
     pub(crate) tracker: TaskTracker,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) feed: Feed,
+    pub(crate) nodes: Nodes,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) refusals: Refusals,
     pub(crate) nonces: Nonces,
@@ -168,6 +171,7 @@ impl Jobs {
             tracker,
             clock,
             feed,
+            nodes,
             checkpoints,
             refusals,
             nonces,
@@ -183,6 +187,11 @@ impl Jobs {
         } = self;
         // Revocations reach this node through the feed.
         let feed = tracker.spawn(feed.run(stop.clone()));
+        // Other nodes know that this one lives; what dies is taken over.
+        let (store, node) = (Arc::clone(&nodes.store), nodes.node.clone());
+        let living = tracker.spawn(nodes.run(stop.clone()));
+        // Other nodes get what this one does not use of budgets, and the other way round.
+        let lending = tracker.spawn(budgets.clone().keep_blocks(stop.clone()));
         // Cut tails are found by checkpoints.
         let signing = tracker.spawn(Arc::clone(&checkpoints).run(stop.clone()));
         // Admission closes before the disk is full.
@@ -213,7 +222,8 @@ impl Jobs {
             }
         }
         let loops = [
-            feed, signing, disk, certifying, scheduler, deliveries, telling, learning, retention, forgetting,
+            feed, living, lending, signing, disk, certifying, scheduler, deliveries, telling, learning,
+            retention, forgetting,
         ];
         for job in loops {
             if let Err(error) = job.await {
@@ -221,7 +231,7 @@ impl Jobs {
             }
         }
         refusals.flush(clock.now(), true).await;
-        LastWords { checkpoints }
+        LastWords { checkpoints, store, node }
     }
 }
 
@@ -240,12 +250,20 @@ async fn forget(nonces: Nonces, secrets: Signing, stop: CancellationToken) {
 /// What is left to do when everything has stopped: one checkpoint over the closed chains.
 pub struct LastWords {
     checkpoints: Arc<Checkpoints>,
+    store: Arc<dyn Store>,
+    node: NodeId,
 }
 
 impl LastWords {
     /// Signs the last checkpoint.
     pub async fn speak(self) {
         self.checkpoints.sign_and_report().await;
+        // Its chain is closed by now; otherwise its calls are to be found by whoever takes it over.
+        if let Some(store) = self.store.shared()
+            && let Err(error) = store.end_lease(&self.node).await
+        {
+            tracing::warn!(%error, "this node's lease could not be ended; it lapses");
+        }
     }
 }
 

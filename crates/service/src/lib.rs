@@ -29,6 +29,7 @@ pub mod health;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;
+mod nodes;
 pub mod nonces;
 pub mod notices;
 pub mod operators;

@@ -31,11 +31,10 @@ use tokio::sync::Notify;
 
 pub(crate) use aside::Aside;
 use gather::Gathered;
-#[cfg(test)]
 pub(crate) use gather::unknown_row;
 use queue::Queue;
 pub use queue::Receipt;
-pub(crate) use recover::{close_dead_chains, drain_leftovers, settle_orphans};
+pub(crate) use recover::{close_dead_chains, drain_leftovers, settle_orphans, settle_salvaged};
 pub use writer::Writer;
 pub(crate) use writer::{Target, WriterParts};
 

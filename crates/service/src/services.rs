@@ -248,7 +248,7 @@ impl Services {
         let checkpoint_due = Arc::new(Notify::new());
         let settings = &deps.settings;
         let recorder = Recorder::new(
-            chain,
+            chain.clone(),
             settings.slots,
             health.disk_low(),
             Arc::clone(&checkpoint_due),
@@ -263,7 +263,7 @@ impl Services {
             settings.max_staleness_us,
         );
         let routes = Routes::new(Arc::clone(&store), Arc::clone(&sealer));
-        let budgets = parts::budgets(&deps).await?;
+        let budgets = parts::budgets(&deps, &chain).await?;
         let certificates = parts::certificates(&deps, secrets.certificate_key);
         let parts = Parts { grants, routes, budgets, recorder, health: health.clone(), certificates };
         let services = Self::assemble(&deps, parts);
@@ -282,6 +282,7 @@ impl Services {
         feed.begin().await?;
         let disk = parts::disk(&deps, &health);
         disk.look();
+        let nodes = parts::nodes(&deps, chain, &services);
         let checkpoints = Arc::new(Checkpoints {
             store,
             ledger: Arc::clone(&ledger),
@@ -295,6 +296,7 @@ impl Services {
             tracker: deps.tracker.clone(),
             clock: Arc::clone(&clock),
             feed,
+            nodes,
             checkpoints,
             refusals: services.refusals.clone(),
             nonces: services.nonces.clone(),

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use claviger_domain::{
     budget::{BudgetMode, BudgetRecord, BudgetSubject, Calendar, Charge, Period},
     clock::Timestamp,
-    id::{BudgetId, KeyId},
+    id::{BudgetId, KeyId, NodeId},
     ledger::LedgerRow,
     money::{PICO_PER_USD, PicoUsd},
     ports::{
         StoreError,
         budgets::{BudgetStore, HeldBatch, Learned, NewBudget},
+        nodes::SharedStore,
     },
     tenancy::{BatchHold, Resource},
 };
@@ -20,6 +21,7 @@ use claviger_domain::{
 use crate::{
     Database,
     apply::expect_one,
+    blocks,
     bulk::Bulk,
     engine::{Arg, Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
@@ -66,8 +68,27 @@ pub(crate) struct Charged {
 }
 
 impl Charged {
-    /// Counts one row.
+    /// Counts one row. Items of batches are not among what waits: see [`Charged::of_items`].
     pub fn add(&mut self, row: &LedgerRow) {
+        if row.batch.is_none() {
+            self.count(row);
+        }
+    }
+
+    /// What items of batches have cost, which is written with them: a batch that is billed to its end holds nothing back
+    /// from then on.
+    pub fn of_items(rows: &[LedgerRow]) -> Self {
+        let mut charged = Self::default();
+        rows.iter().filter(|row| row.batch.is_some()).for_each(|row| charged.count(row));
+        charged
+    }
+
+    /// What it comes to in each period.
+    pub fn periods(&self) -> impl Iterator<Item = (&BudgetId, Timestamp, i128)> {
+        self.periods.iter().map(|((budget, window), cost)| (budget, *window, *cost))
+    }
+
+    fn count(&mut self, row: &LedgerRow) {
         let cost = i128::from(row.cost.as_pico());
         for Charge { budget, window } in &row.charges {
             *self.periods.entry((budget.clone(), *window)).or_default() += cost;
@@ -105,6 +126,13 @@ fn whole(row: &Row, usd: &'static str, rest: &'static str) -> Result<i128, Unrea
 
 #[async_trait]
 impl BudgetStore for Database {
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        match self.db {
+            Db::Sqlite { .. } => None,
+            Db::Pg(_) => Some(self),
+        }
+    }
+
     async fn budgets(&self) -> Result<Vec<BudgetRecord>, StoreError> {
         let rows = self.db.rows(LIST, args![]).await?;
         rows.iter().map(|row| read("budgets", row, budget)).collect()
@@ -239,16 +267,20 @@ pub(crate) async fn update(tx: &mut Tx, record: &BudgetRecord) -> Result<(), Fai
     expect_one(tx.execute(UPDATE, values).await?, "budget")
 }
 
-/// Holds money back for the batches among what was made.
-pub(crate) async fn hold(tx: &mut Tx, resources: &[Resource]) -> Result<(), Failure> {
+/// Holds money back for the batches among what was made. Where nodes have blocks, it leaves the block of the one that made
+/// them.
+pub(crate) async fn hold(tx: &mut Tx, node: &NodeId, resources: &[Resource]) -> Result<(), Failure> {
     for resource in resources {
         let Some(BatchHold { amount, charges }) = &resource.held else { continue };
-        let charges = serde_json::to_string(charges).map_err(|_| StoreError::Corrupt {
+        let text = serde_json::to_string(charges).map_err(|_| StoreError::Corrupt {
             table: "batch_holds",
             id: resource.id.clone(),
             why: "its charges cannot be written as JSON".to_owned(),
         })?;
-        tx.execute(HOLD, args![resource.id.as_str(), amount.as_pico(), charges]).await?;
+        if tx.execute(HOLD, args![resource.id.as_str(), amount.as_pico(), text]).await? == 1 {
+            let left = charges.iter().map(|c| (&c.budget, c.window, i128::from(amount.as_pico())));
+            blocks::leave(tx, node, left).await?;
+        }
     }
     Ok(())
 }

@@ -48,6 +48,16 @@ statements! {
     CLOSE = "UPDATE data_chains SET closed_us = $2 WHERE no = $1 AND closed_us IS NULL";
     /// Only from where the writer believes it to be, so that no row is ever counted twice.
     SET_FOLDED = "UPDATE data_chains SET folded = $3, folded_row = $4, swept = $5 WHERE no = $1 AND folded = $2";
+    /// Chains whose nodes are not heard of any more, or were closed with calls that nobody settled; not those that
+    /// somebody who lives has taken over.
+    LAPSED = "SELECT c.chain AS id FROM data_chains c WHERE c.chain <> $1 AND ((c.closed_us IS NULL \
+              AND NOT EXISTS (SELECT 1 FROM node_leases n WHERE n.node = c.chain AND n.until_us >= $2)) \
+              OR (c.closed_us IS NOT NULL AND NOT EXISTS (SELECT 1 FROM node_leases n WHERE n.node = c.heir) \
+              AND EXISTS (SELECT 1 FROM intent_groups i WHERE i.id > c.no * 1099511627776 \
+              AND i.id < (c.no + 1) * 1099511627776))) ORDER BY c.no";
+    INHERIT = "UPDATE data_chains SET heir = $2 WHERE chain = $1 AND (heir IS NULL OR heir = $2 \
+               OR NOT EXISTS (SELECT 1 FROM node_leases n WHERE n.node = data_chains.heir))";
+    HEIR = "SELECT heir AS id FROM data_chains WHERE no = $1";
     SET_RETIRED = "UPDATE data_chains SET retired = $3, retired_row = $4 WHERE no = $1 AND retired = $2";
     SET_PURGED = "UPDATE data_chains SET purged_row = $2 WHERE no = $1";
     INSERT_RECORD = "INSERT INTO data_records (id, at_us, row_count, first_row, leaf, head) \

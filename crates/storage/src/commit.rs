@@ -10,6 +10,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use claviger_domain::{
     audit::{AuditEvent, DataRecord, Digest},
+    clock::Timestamp,
     id::{IntentId, NodeId},
     ledger::{Group, LedgerRow},
     ports::StoreError,
@@ -17,14 +18,15 @@ use claviger_domain::{
 
 use crate::{
     audit,
+    budgets::{self, Charged},
     bulk::Bulk,
     chains::{self, DATA_CHAIN},
     engine::{Arg, Db, Tx, args, read},
     failure::Failure,
     intents, ledger, resources,
 };
-pub(crate) use state::Writer;
 use state::{ChainState, Committed, Orphan};
+pub(crate) use state::{Writer, fold_rest, unfolded};
 
 /// What is billed already is left out.
 static INSERT_ITEMS: Bulk = Bulk::new(
@@ -69,6 +71,26 @@ pub(crate) async fn close_chain(
         return Err(StoreError::Conflict { what: DATA_CHAIN });
     }
     Ok(tx.commit().await?)
+}
+
+/// Writes totals that would wait for the next group.
+pub(crate) async fn fold(
+    db: &Db,
+    writer: &mut Writer,
+    chain: &NodeId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut own = std::mem::take(writer);
+    let (state, _) = own.load(db, chain).await?;
+    if state.is_unfolded() {
+        let mut tx = db.begin().await?;
+        let carried = HashSet::new();
+        state.write_pending(&mut tx, state.swept_after(&carried)).await?;
+        tx.commit().await?;
+        state.folded_at(at, &carried);
+    }
+    *writer = own;
+    Ok(())
 }
 
 /// Commits one group; the chain's new head. After an error the very same group may be given again.
@@ -125,6 +147,7 @@ async fn write<'a>(
     let record = record_of(group, &rows);
     insert(tx, state, &record, intents, &rows).await?;
     resources::insert(tx, &group.resources).await?;
+    budgets::hold(tx, &group.chain, &group.resources).await?;
     Ok((record, rows))
 }
 
@@ -156,6 +179,7 @@ async fn try_commit(db: &Db, writer: &mut Writer, group: &Group) -> Result<Diges
             if fold {
                 state.write_pending(&mut tx, state.swept_after(&carried)).await?;
             }
+            Charged::of_items(&rows).write(&mut tx).await?;
             tx.commit().await?;
             (record, rows)
         }
@@ -238,7 +262,10 @@ async fn insert(
 ) -> Result<(), Failure> {
     let id = state.no.id(record.number);
     let values = args![id, record.at, record.rows, state.last_row + 1, record.leaf, record.head];
-    tx.execute(chains::INSERT_RECORD, values).await?;
+    // An incarnation that was taken over writes nothing any more.
+    if tx.insert_record(values).await? != 1 {
+        return Err(StoreError::Conflict { what: DATA_CHAIN }.into());
+    }
     if let Some(body) = intents {
         tx.execute(intents::INSERT, args![id, body]).await?;
     }

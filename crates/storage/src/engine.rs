@@ -183,6 +183,30 @@ pub(crate) enum Tx {
 }
 
 impl Tx {
+    /// Writes a group's record; how many, which is none where another node has closed the chain.
+    pub async fn insert_record(&mut self, args: Vec<Arg>) -> Result<u64, Failure> {
+        let statement = match self {
+            Self::Sqlite(_) => crate::chains::INSERT_RECORD,
+            Self::Pg(_) => postgres::INSERT_RECORD,
+        };
+        self.execute(statement, args).await
+    }
+
+    /// Whether several nodes can share the database.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Pg(_))
+    }
+
+    /// The store's clock.
+    pub async fn now(&mut self) -> Result<claviger_domain::clock::Timestamp, Failure> {
+        let statement = if self.is_shared() { postgres::CLOCK } else { sqlite::CLOCK };
+        let row = self.row(statement, args![]).await?;
+        let row = row.ok_or_else(|| {
+            claviger_domain::ports::StoreError::Unavailable("the database has no clock".to_owned())
+        })?;
+        Ok(read("clock", &row, |row| row.time("now_us"))?)
+    }
+
     /// Runs a statement; the number of rows that it touched.
     pub async fn execute(&mut self, sql: &'static str, args: Vec<Arg>) -> Result<u64, Failure> {
         Ok(match self {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use claviger_domain::{
     clock::Timestamp,
-    id::{KeyId, WorkspaceId},
+    id::{KeyId, NodeId, WorkspaceId},
     ledger::{LedgerRow, Outcome, RowFlags},
     limit::{Tokens, UsedBefore},
     money::PICO_PER_USD,
@@ -16,6 +16,7 @@ use claviger_domain::{
 };
 
 use crate::{
+    blocks,
     budgets::{self, Charged},
     bulk::Bulk,
     credential_days::{self, Credentials},
@@ -101,8 +102,9 @@ impl Pending {
         self.days.is_empty()
     }
 
-    /// Adds everything to what is stored; in the order of keys, so that two writers cannot deadlock.
-    pub async fn write(&self, tx: &mut Tx) -> Result<(), Failure> {
+    /// Adds everything to what is stored; in the order of keys, so that two writers cannot deadlock. What calls have cost
+    /// leaves the node's blocks.
+    pub async fn write(&self, tx: &mut Tx, node: &NodeId) -> Result<(), Failure> {
         let mut values = Vec::with_capacity(self.days.len() * 18);
         for (day, total) in &self.days {
             total.values(day, &mut values);
@@ -115,7 +117,8 @@ impl Pending {
         };
         ADD_USES.execute(tx, self.uses.iter().flat_map(uses).collect()).await?;
         credential_days::ADD.execute(tx, self.credentials.values()).await?;
-        self.charged.write(tx).await
+        self.charged.write(tx).await?;
+        blocks::leave(tx, node, self.charged.periods()).await
     }
 }
 

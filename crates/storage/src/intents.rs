@@ -20,7 +20,7 @@ use crate::{
     chains::{self, ChainNo, ChainRow},
     engine::{Db, Tx, Unreadable, args, read, statements},
     failure::Failure,
-    ledger,
+    ledger, nodes,
     packing::{Packer, Unpacker},
 };
 
@@ -178,7 +178,7 @@ pub(crate) async fn orphans(db: &Db, own: Option<&NodeId>) -> Result<Vec<Intent>
     let mut tx = db.snapshot().await?;
     let mut orphans = Vec::new();
     for chain in chains::rows(&mut tx, chains::WITH_INTENTS).await? {
-        if Some(&chain.chain) != own {
+        if Some(&chain.chain) != own && !nodes::is_kept(&mut tx, &chain, own).await? {
             orphans.extend(open_of(&mut tx, &chain).await?.into_values().map(|(_, intent)| intent));
         }
     }
@@ -191,7 +191,7 @@ pub(crate) async fn clear_settled(db: &Db) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
     let mut all_settled = true;
     for chain in chains::rows(&mut tx, chains::WITH_INTENTS).await? {
-        if open_of(&mut tx, &chain).await?.is_empty() {
+        if !nodes::lives(&mut tx, &chain.chain).await? && open_of(&mut tx, &chain).await?.is_empty() {
             tx.execute(DELETE_BETWEEN, args![chain.no.base(), chain.no.end()]).await?;
         } else {
             all_settled = false;

@@ -4,6 +4,7 @@
 mod apply;
 mod approvals;
 mod audit;
+mod blocks;
 mod budgets;
 mod bulk;
 mod certificates;
@@ -24,6 +25,7 @@ mod keys;
 mod ledger;
 mod lockouts;
 mod migrate;
+mod nodes;
 mod nonces;
 mod notices;
 mod open;

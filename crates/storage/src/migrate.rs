@@ -38,6 +38,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("budgets", include_str!("../migrations/0019_budgets.sql")),
     ("limits", include_str!("../migrations/0020_limits.sql")),
     ("learned", include_str!("../migrations/0022_learned.sql")),
+    ("blocks", include_str!("../migrations/0023_blocks.sql")),
 ];
 
 statements! {

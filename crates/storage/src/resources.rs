@@ -8,7 +8,6 @@ use claviger_domain::{
 };
 
 use crate::{
-    budgets,
     bulk::Bulk,
     engine::{Db, Row, Tx, Unreadable, args, read, statements},
     failure::Failure,
@@ -60,7 +59,7 @@ pub(crate) async fn insert(tx: &mut Tx, resources: &[Resource]) -> Result<(), Fa
         ]
     };
     INSERT.execute(tx, resources.iter().flat_map(values).collect()).await?;
-    budgets::hold(tx, resources).await
+    Ok(())
 }
 
 pub(crate) async fn get(db: &Db, id: &str) -> Result<Option<Resource>, StoreError> {

@@ -1,19 +1,20 @@
 //! Every statement of this crate, so that each can be prepared on both engines.
 
 use crate::{
-    approvals, audit, budgets,
+    approvals, audit, blocks, budgets,
     bulk::Bulk,
     certificates, chains, checkpoints, children, clients, commit, credential_days,
     engine::{Db, postgres, sqlite},
-    feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nonces, notices, operators,
-    policies, proof, resources, retention, reviews, rotations, scan, secrets, signing, tenants, tokens,
-    upstreams, usage, workload, wrappings,
+    feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nodes, nonces, notices,
+    operators, policies, proof, resources, retention, reviews, rotations, scan, secrets, signing, tenants,
+    tokens, upstreams, usage, workload, wrappings,
 };
 
 /// By aggregate.
 const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("approvals", approvals::STATEMENTS),
     ("audit", audit::STATEMENTS),
+    ("blocks", blocks::STATEMENTS),
     ("budgets", budgets::STATEMENTS),
     ("certificates", certificates::STATEMENTS),
     ("chains", chains::STATEMENTS),
@@ -29,6 +30,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("ledger", ledger::STATEMENTS),
     ("lockouts", lockouts::STATEMENTS),
     ("migrate", migrate::STATEMENTS),
+    ("nodes", nodes::STATEMENTS),
     ("nonces", nonces::STATEMENTS),
     ("policies", policies::STATEMENTS),
     ("proof", proof::STATEMENTS),

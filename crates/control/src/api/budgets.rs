@@ -176,7 +176,7 @@ pub async fn list(
         false => None,
     };
     let per = whose.per.as_deref().map(period).transpose()?;
-    let mut rows = state.services.budgets.standings(wanted.as_ref());
+    let mut rows = state.services.budgets.standings_of_all(wanted.as_ref()).await?;
     rows.retain(|standing| per.is_none_or(|per| standing.record.calendar.period() == per));
     Page::cut(rows, &paging, |standing| standing.record.id.to_string()).map(Json)
 }

@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{BudgetMode, BudgetRecord, BudgetSubject, THRESHOLDS, Window};
+use super::{Block, BudgetMode, BudgetRecord, BudgetSubject, THRESHOLDS, Window};
 use crate::{
     clock::Timestamp,
     id::{BudgetId, KeyId},
@@ -51,7 +51,7 @@ impl Ask {
 }
 
 /// One period of one budget that a call counts against, as its intent and its row in the ledger keep it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Charge {
     /// The budget.
     pub budget: BudgetId,
@@ -91,6 +91,11 @@ impl Holds {
     /// The periods of budgets that the call counts against.
     pub fn charges(&self) -> impl Iterator<Item = Charge> + '_ {
         self.0.iter().map(|hold| Charge { budget: hold.record.id.clone(), window: hold.window })
+    }
+
+    /// Each hold's budget, period, what is held back, and what the call can cost beyond.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = (Arc<BudgetRecord>, Timestamp, i128, i128)> {
+        self.0.into_iter().map(|hold| (hold.record, hold.window, hold.held, hold.beyond))
     }
 
     /// The least that is held back by a hard budget which does not hold back the most that the call can cost: what may
@@ -166,31 +171,58 @@ pub struct Standing {
 
 /// One period of one budget.
 #[derive(Debug, Clone, Copy, Default)]
-struct Account {
-    settled: i128,
-    reserved: i128,
-    beyond: i128,
+pub(super) struct Account {
+    /// What calls have cost: of all nodes, as far as this one knows.
+    pub settled: i128,
+    pub reserved: i128,
+    pub beyond: i128,
     /// How many of [`THRESHOLDS`] were told.
-    told: usize,
+    pub told: usize,
+    /// Where several nodes share budgets: this node's block. See [`super::blocks`].
+    pub block: Block,
+}
+
+impl Account {
+    /// What is left of the ceiling; on one of several nodes, of its block.
+    fn left(&self, record: &BudgetRecord, shares: bool) -> i128 {
+        if shares {
+            self.block.unspent() - self.reserved
+        } else {
+            i128::from(record.limit.as_pico()) - self.settled - self.reserved
+        }
+    }
+
+    fn book(&mut self, cost: i128) {
+        self.settled += cost;
+        self.block.spent += cost;
+    }
 }
 
 #[derive(Debug)]
-struct Entry {
-    record: Arc<BudgetRecord>,
+pub(super) struct Entry {
+    pub record: Arc<BudgetRecord>,
     /// The newest period that was seen: a clock that is set back opens no old one again.
-    window: Window,
+    pub window: Window,
     /// By the beginning of the period; old ones stay while calls of theirs are in flight.
-    accounts: BTreeMap<Timestamp, Account>,
+    pub accounts: BTreeMap<Timestamp, Account>,
+    /// When a call last held something back.
+    pub used_at: Timestamp,
+    /// Several nodes share it: calls are made from this node's block.
+    shares: bool,
 }
 
 impl Entry {
-    fn roll(&mut self, now: Timestamp) {
+    pub(super) fn roll(&mut self, now: Timestamp) {
         if self.window.contains(now) || now < self.window.start {
             return;
         }
         self.window = self.record.calendar.window_at(now);
         let current = self.window.start;
-        self.accounts.retain(|start, account| *start >= current || account.reserved != 0);
+        let has_ended = |account: &Account| account.reserved == 0 && account.block.is_returned();
+        let shares = self.shares;
+        self.accounts.retain(|start, account| {
+            *start >= current || if shares { !has_ended(account) } else { account.reserved != 0 }
+        });
         self.accounts.entry(current).or_default();
     }
 
@@ -199,8 +231,7 @@ impl Entry {
     }
 
     fn left(&self) -> i128 {
-        let account = self.account();
-        i128::from(self.record.limit.as_pico()) - account.settled - account.reserved
+        self.account().left(&self.record, self.shares)
     }
 
     /// What must be left for a call.
@@ -228,7 +259,7 @@ impl Entry {
     }
 
     /// Which shares were reached and not told.
-    fn crossed(&mut self, window: Timestamp) -> Vec<Crossed> {
+    pub(super) fn crossed(&mut self, window: Timestamp) -> Vec<Crossed> {
         let limit = i128::from(self.record.limit.as_pico());
         let Some(account) = self.accounts.get_mut(&window) else { return Vec::new() };
         let reached = |percent: u8| account.settled * 100 >= limit * i128::from(percent) && limit > 0;
@@ -246,9 +277,13 @@ impl Entry {
 /// All budgets that live, and how each stands on this node.
 #[derive(Debug, Default)]
 pub struct Book {
-    entries: HashMap<BudgetId, Entry>,
+    pub(super) entries: HashMap<BudgetId, Entry>,
     /// Which budgets a subject has.
-    subjects: HashMap<BudgetSubject, Vec<BudgetId>>,
+    pub(super) subjects: HashMap<BudgetSubject, Vec<BudgetId>>,
+    /// Several nodes share the budgets.
+    pub(super) shares: bool,
+    /// What calls lack that wait for a larger block, and blocks that are to grow ahead of need.
+    pub(super) wanted: BTreeMap<Charge, i128>,
 }
 
 impl Book {
@@ -261,6 +296,9 @@ impl Book {
             && entry.record.subject == record.subject
         {
             let has_other_limit = entry.record.limit != record.limit;
+            if record.limit < entry.record.limit {
+                entry.accounts.values_mut().for_each(Account::give_up);
+            }
             entry.record = record;
             let window = entry.window.start;
             if has_other_limit && let Some(account) = entry.accounts.get_mut(&window) {
@@ -273,7 +311,7 @@ impl Book {
         self.subjects.entry(record.subject.clone()).or_default().push(record.id.clone());
         let window = record.calendar.window_at(now);
         let accounts = BTreeMap::from([(window.start, Account { settled, ..Account::default() })]);
-        let mut entry = Entry { record, window, accounts };
+        let mut entry = Entry { record, window, accounts, used_at: now, shares: self.shares };
         let crossed = entry.crossed(window.start);
         self.entries.insert(entry.record.id.clone(), entry);
         crossed
@@ -356,10 +394,15 @@ impl Book {
             let Some(entry) = self.entries.get_mut(id) else { continue };
             entry.roll(now);
             let (needed, left) = (entry.need(ask), entry.left());
-            if entry.record.hard
-                && needed > left
-                && short.as_ref().is_none_or(|other| left - needed < other.left - other.needed)
-            {
+            if !entry.record.hard || needed <= left {
+                continue;
+            }
+            if self.shares {
+                let charge = Charge { budget: id.clone(), window: entry.window.start };
+                let lacks = self.wanted.entry(charge).or_default();
+                *lacks = (*lacks).max(needed - left);
+            }
+            if short.as_ref().is_none_or(|other| left - needed < other.left - other.needed) {
                 let (record, window) = (Arc::clone(&entry.record), entry.window);
                 short = Some(OverBudget { record, window, needed, left });
             }
@@ -375,6 +418,12 @@ impl Book {
             let account = entry.accounts.entry(window).or_default();
             account.reserved += held;
             account.beyond += beyond;
+            if entry.shares {
+                entry.used_at = now;
+                if entry.record.hard && account.is_low() {
+                    self.wanted.entry(Charge { budget: id.clone(), window }).or_default();
+                }
+            }
             holds.push(Hold { record: Arc::clone(&entry.record), window, held, beyond });
         }
         Ok(Holds(holds))
@@ -402,12 +451,17 @@ impl Book {
         let (come_to, ahead) = (i128::from(come_to.as_pico()), i128::from(ahead.as_pico()));
         let left = |entry: &Entry, window: &Timestamp| {
             let account = entry.accounts.get(window).copied().unwrap_or_default();
-            i128::from(entry.record.limit.as_pico()) - account.settled - account.reserved
+            account.left(&entry.record, entry.shares)
         };
         for hold in holds.0.iter().filter(|hold| hold.record.hard) {
             let Some(entry) = self.entries.get(&hold.record.id) else { continue };
             let (needed, left) = (come_to - hold.held, left(entry, &hold.window));
             if needed > 0 && needed > left {
+                if self.shares {
+                    let charge = Charge { budget: hold.record.id.clone(), window: hold.window };
+                    let lacks = self.wanted.entry(charge).or_default();
+                    *lacks = (*lacks).max(needed - left);
+                }
                 let record = Arc::clone(&entry.record);
                 return Err(OverBudget { record, window: entry.window, needed, left });
             }
@@ -419,6 +473,10 @@ impl Book {
             let account = entry.accounts.entry(hold.window).or_default();
             account.reserved += more;
             account.beyond -= more;
+            if entry.shares && hold.record.hard && account.is_low() {
+                let charge = Charge { budget: hold.record.id.clone(), window: hold.window };
+                self.wanted.entry(charge).or_default();
+            }
             hold.held += more;
             hold.beyond -= more;
         }
@@ -437,7 +495,7 @@ impl Book {
             let from_beyond = (cost - from_held).min(hold.beyond);
             account.reserved -= from_held;
             account.beyond -= from_beyond;
-            account.settled += cost;
+            account.book(cost);
             hold.held -= from_held;
             hold.beyond -= from_beyond;
             settled.crossed.extend(entry.crossed(hold.window));
@@ -460,7 +518,7 @@ impl Book {
             let Some(account) = entry.accounts.get_mut(&hold.window) else { continue };
             account.reserved -= hold.held;
             account.beyond -= hold.beyond;
-            if hold.window < current && account.reserved == 0 {
+            if hold.window < current && account.reserved == 0 && !entry.shares {
                 entry.accounts.remove(&hold.window);
             }
         }
@@ -473,7 +531,7 @@ impl Book {
             let Some(entry) = self.entries.get_mut(&charge.budget) else { continue };
             // A period that is over and forgotten has no account any more; the store keeps its total.
             let Some(account) = entry.accounts.get_mut(&charge.window) else { continue };
-            account.settled += i128::from(cost.as_pico());
+            account.book(i128::from(cost.as_pico()));
             settled.crossed.extend(entry.crossed(charge.window));
         }
         settled

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::{StoreError, nodes::SharedStore};
 use crate::{
     budget::{BudgetRecord, BudgetSubject, Charge},
     clock::Timestamp,
@@ -49,6 +49,10 @@ pub struct Learned {
 /// Budgets. Totals are exact up to the last group commit.
 #[async_trait]
 pub trait BudgetStore: Send + Sync + 'static {
+    /// What several nodes need of it, if they can share it.
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        None
+    }
     /// All budgets that were not dropped.
     async fn budgets(&self) -> Result<Vec<BudgetRecord>, StoreError>;
     /// What each of these periods has cost, in pico-dollars, in the same order.

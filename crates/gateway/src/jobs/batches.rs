@@ -108,6 +108,7 @@ async fn bill(worker: &Worker, batch: &Resource) -> Result<bool, BatchJobError> 
     if read.processing_status.as_deref() != Some("ended") {
         return Ok(false);
     }
+    worker.shared.services.budgets.know_batch(&batch.id).await?;
     let cost = match get(worker, &candidate, &format!("{path}/results")).await? {
         Some(results) => book(worker, batch, results).await?,
         None => book_unread(worker, batch).await?,

@@ -2,7 +2,7 @@
 
 use claviger_claude_wire::price::{Call, CallKind};
 use claviger_domain::{
-    budget::{Ask, Cover, OverBudget},
+    budget::{Ask, Cover},
     clock::Timestamp,
     id::KeyId,
     ledger::Party,
@@ -11,7 +11,7 @@ use claviger_domain::{
     token::KeyClass,
 };
 use claviger_service::{
-    budgets::{Budgets, Held},
+    budgets::{Budgets, Held, Lacking},
     grants::LiveGrant,
 };
 
@@ -42,14 +42,18 @@ impl Payer {
     /// Holds back from all of them, or from none.
     ///
     /// # Errors
-    /// [`OverBudget`].
-    pub fn reserve(
+    /// [`ReserveError::OverBudget`], [`ReserveError::Away`].
+    pub async fn reserve(
         &self,
         budgets: &Budgets,
         ask: Ask,
         now: Timestamp,
-    ) -> Result<Option<Held>, Box<OverBudget>> {
-        budgets.reserve(&self.party, self.parent.as_ref(), ask, now)
+    ) -> Result<Option<Held>, ReserveError> {
+        let held = budgets.reserve_in_time(&self.party, self.parent.as_ref(), ask, now).await;
+        held.map_err(|lacking| match lacking {
+            Lacking::Over(over) => ReserveError::OverBudget(over, now),
+            Lacking::Away => ReserveError::Away,
+        })
     }
 
     fn cover(&self, budgets: &Budgets) -> Cover {

@@ -78,8 +78,8 @@ impl Lease {
     /// Books a lost attempt that may have been billed, before another one is made.
     ///
     /// # Errors
-    /// [`ReserveError::OverBudget`]: budgets have not enough left for another one.
-    pub fn book_lost(&mut self, detail: &'static str) -> Result<(), ReserveError> {
+    /// [`ReserveError::OverBudget`]: budgets have not enough left for another one; [`ReserveError::Away`].
+    pub async fn book_lost(&mut self, detail: &'static str) -> Result<(), ReserveError> {
         let row = self.row(Ending { detail: detail.into(), ..self.unknown() });
         let cost = row.cost;
         if let Some(slot) = &mut self.slot {
@@ -94,8 +94,10 @@ impl Lease {
         let ask = self.outlook.as_ref().map(|outlook| outlook.ask(budgets));
         let ask = ask.unwrap_or(Ask::at_most(self.reservation));
         let now = self.shared.clock.now();
-        let again = payer.map_or(Ok(None), |payer| payer.reserve(budgets, ask, now));
-        self.held = again.map_err(|over| ReserveError::OverBudget(over, now))?;
+        self.held = match payer {
+            Some(payer) => payer.reserve(budgets, ask, now).await?,
+            None => None,
+        };
         self.charges = self.held.as_ref().map(|held| held.charges().to_vec()).unwrap_or_default();
         Ok(())
     }

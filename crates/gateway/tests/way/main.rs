@@ -119,7 +119,8 @@ fn an_answer_that_cannot_be_recorded_never_ends_cleanly() {
 
 #[test]
 fn a_whole_answer_whose_record_cannot_be_kept_is_refused_before_anything_left() {
-    let upstream = RawServer::start(|_| Answer::bytes("").pause(Duration::from_millis(300)).then(json_head() + JSON));
+    let upstream =
+        RawServer::start(|_| Answer::bytes("").pause(Duration::from_millis(300)).then(json_head() + JSON));
     let house = House::before(&upstream.url());
     let mut connection = house.send(&house.message(false));
     // By now its intent is durable.
@@ -133,9 +134,8 @@ fn a_whole_answer_whose_record_cannot_be_kept_is_refused_before_anything_left() 
 
 #[test]
 fn the_head_does_not_wait_for_a_body_that_is_late() {
-    let upstream = RawServer::start(|_| {
-        Answer::bytes(json_head()).pause(Duration::from_millis(600)).then(JSON)
-    });
+    let upstream =
+        RawServer::start(|_| Answer::bytes(json_head()).pause(Duration::from_millis(600)).then(JSON));
     let house = House::before(&upstream.url());
     let mut connection = house.send(&house.message(false));
     let early = connection.within(Duration::from_millis(400));

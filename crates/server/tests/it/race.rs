@@ -3,6 +3,7 @@
 
 mod book;
 mod clients;
+mod nodes;
 mod rounds;
 
 use claviger_testkit::PostgresDatabase;
@@ -44,6 +45,17 @@ fn sqlite() {
 #[test]
 fn postgres() {
     on_postgres(race);
+}
+
+/// Replicas do not count each for themselves.
+#[test]
+fn replicas_do_not_pass_a_ceiling_together() {
+    on_postgres(|database| nodes::replicas_together(plan(), database.unwrap()));
+}
+
+#[test]
+fn a_dead_nodes_block_is_charged_and_freed() {
+    on_postgres(|database| nodes::one_dies(plan(), database.unwrap()));
 }
 
 #[test]

@@ -1,19 +1,19 @@
 //! What a start does for incarnations that died: their spools are drained, their open calls charged, their chains
 //! closed. Each step may be repeated.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use claviger_domain::{
     audit::Digest,
     clock::Clock,
-    id::NodeId,
-    ledger::Group,
+    id::{IntentId, NodeId},
+    ledger::{Group, Intent},
     ports::{ChainHead, LedgerStore},
 };
 
 use super::{
     gather::unknown_row,
-    spool::{Leftover, leftovers},
+    spool::{Frame, Leftover, leftovers},
     writer::{Target, close_event, commit},
 };
 use crate::ServiceError;
@@ -21,23 +21,29 @@ use crate::ServiceError;
 /// Rows in one group of charged calls.
 const ROWS_A_GROUP: usize = 256;
 
-/// Brings to the store what earlier incarnations spooled: each group once, told by its number.
-pub(crate) async fn drain_leftovers(target: &Target, dir: &Path) -> Result<(), ServiceError> {
+/// Brings to the store what earlier incarnations spooled: each group once, told by its number. What one spooled that
+/// another node has taken over meanwhile comes back: it goes into this incarnation's chain.
+pub(crate) async fn drain_leftovers(target: &Target, dir: &Path) -> Result<Vec<Leftover>, ServiceError> {
     let unreadable =
         |error: std::io::Error| ServiceError::Unavailable(format!("the spool cannot be read: {error}"));
+    let mut salvaged = Vec::new();
     for leftover in leftovers(dir).map_err(unreadable)? {
-        drain(target, leftover).await?;
+        salvaged.extend(drain(target, leftover).await?);
     }
-    Ok(())
+    Ok(salvaged)
 }
 
-async fn drain(target: &Target, mut leftover: Leftover) -> Result<(), ServiceError> {
+async fn drain(target: &Target, mut leftover: Leftover) -> Result<Option<Leftover>, ServiceError> {
     let chains = target.ledger.chains().await?;
     let Some(known) = chains.into_iter().find(|c| c.chain == leftover.chain) else {
         let groups = leftover.frames.len();
         tracing::error!(chain = %leftover.chain, groups, "a spool belongs to a chain that the store does not know");
-        return Ok(());
+        return Ok(None);
     };
+    if known.closed_at.is_some() {
+        leftover.frames.retain(|frame| frame.number > known.length);
+        return Ok(Some(leftover));
+    }
     let mut head = ChainHead { length: known.length, head: known.head };
     let frames = std::mem::take(&mut leftover.frames);
     let mut drained = 0_u64;
@@ -47,7 +53,58 @@ async fn drain(target: &Target, mut leftover: Leftover) -> Result<(), ServiceErr
         drained += 1;
     }
     tracing::info!(chain = %leftover.chain, drained, "drained what an earlier start had spooled");
+    remove(leftover).map(|()| None)
+}
+
+fn remove(leftover: Leftover) -> Result<(), ServiceError> {
     leftover.remove().map_err(|e| ServiceError::Unavailable(format!("the spool cannot be removed: {e}")))
+}
+
+/// Writes what was spooled by an incarnation that was taken over. Calls whose intents the store had by then were charged at
+/// their reservations, and are not booked again; those that began later are.
+pub(crate) async fn settle_salvaged(
+    target: &Target,
+    clock: &dyn Clock,
+    (chain, mut head): (&NodeId, ChainHead),
+    salvaged: Vec<Leftover>,
+) -> Result<ChainHead, ServiceError> {
+    for mut leftover in salvaged {
+        for group in salvage(std::mem::take(&mut leftover.frames), clock, chain) {
+            let group = Group { number: head.length + 1, previous: head.head, ..group };
+            head = commit_next(target, group).await?;
+        }
+        tracing::warn!(chain = %leftover.chain, "booked what a node had spooled that was taken over");
+        remove(leftover)?;
+    }
+    Ok(head)
+}
+
+/// The groups of a spool, without what belongs to intents that are not in it, and with a row for each intent that has none.
+fn salvage(frames: Vec<Frame>, clock: &dyn Clock, chain: &NodeId) -> Vec<Group> {
+    let mut open: HashMap<IntentId, Intent> = HashMap::new();
+    let mut groups: Vec<Group> = Vec::with_capacity(frames.len() + 1);
+    for frame in frames {
+        let mut group = frame.content.into_group(chain.clone(), ChainHead { length: 0, head: Digest::EMPTY });
+        open.extend(group.intents.drain(..).map(|intent| (intent.id.clone(), intent)));
+        group.rows.retain(|row| row.intent.as_ref().is_none_or(|id| open.remove(id).is_some()));
+        group.released.drain(..).for_each(|id| drop(open.remove(&id)));
+        groups.push(group);
+    }
+    let at = clock.now();
+    for some in open.into_values().collect::<Vec<_>>().chunks(ROWS_A_GROUP) {
+        let rows = some.iter().map(|intent| unknown_row(intent, at, "node died")).collect();
+        groups.push(Group {
+            chain: chain.clone(),
+            number: 0,
+            at,
+            previous: Digest::EMPTY,
+            intents: Vec::new(),
+            rows,
+            released: Vec::new(),
+            resources: Vec::new(),
+        });
+    }
+    groups
 }
 
 async fn commit_next(target: &Target, group: Group) -> Result<ChainHead, ServiceError> {

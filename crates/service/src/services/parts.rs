@@ -22,10 +22,14 @@ use crate::{
     health::Health,
     jobs::{DiskWatch, DurableParts, durable},
     keys::{KeyDeps, Keys},
+    nodes::{self, Nodes},
     notices::Notices,
     operators::{OperatorDeps, Operators},
     policies::Policies,
-    recorder::{Recorder, Target, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans},
+    recorder::{
+        Recorder, Target, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans,
+        settle_salvaged,
+    },
     refusals::Refusals,
     reviews::{ReviewDeps, Reviews},
     revocation::{RevocationDeps, Revocations},
@@ -42,7 +46,7 @@ use crate::{
 
 use claviger_domain::certificate::CertificateKey;
 
-use super::Deps;
+use super::{Deps, Services};
 
 pub(super) fn writer(
     deps: &Deps,
@@ -238,14 +242,29 @@ pub(super) async fn open_chain(
     target: &Target,
 ) -> Result<(claviger_domain::ports::ChainHead, NodeId), ServiceError> {
     let (ledger, clock) = (&deps.ledger, deps.clock.as_ref());
-    if let Some(dir) = &deps.settings.spool_dir {
-        drain_leftovers(target, dir).await?;
-    }
+    let salvaged = match &deps.settings.spool_dir {
+        Some(dir) => drain_leftovers(target, dir).await?,
+        None => Vec::new(),
+    };
     let chain = NodeId::generate(deps.entropy.as_ref())?;
+    let shared = deps.store.shared();
+    if let Some(shared) = shared {
+        nodes::begin(shared, &chain, deps.settings.spool_dir.as_deref()).await?;
+    }
     let event = AuditEvent::new(clock.now(), Actor::System, CHAIN_OPEN, chain.as_str());
     ledger.open_chain(&chain, event).await?;
+    if let Some(shared) = shared {
+        for dead in shared.lapsed(&chain).await? {
+            shared.take_over(&chain, &dead, nodes::close_dead(clock, &dead)).await?;
+        }
+    }
     let head = settle_orphans(target, clock, &chain).await?;
-    close_dead_chains(ledger, clock, &chain).await?;
+    let head = settle_salvaged(target, clock, (&chain, head), salvaged).await?;
+    match shared {
+        // What was taken over is in the totals, and out of the blocks, before anything is spent.
+        Some(shared) => shared.fold(&chain, clock.now()).await?,
+        None => close_dead_chains(ledger, clock, &chain).await?,
+    }
     Ok((head, chain))
 }
 
@@ -317,14 +336,25 @@ pub(super) fn certificates(deps: &Deps, key: CertificateKey) -> Certificates {
     })
 }
 
-pub(super) async fn budgets(deps: &Deps) -> Result<Budgets, ServiceError> {
-    Budgets::start(BudgetDeps {
+pub(super) async fn budgets(deps: &Deps, node: &NodeId) -> Result<Budgets, ServiceError> {
+    let deps = BudgetDeps {
         store: Arc::clone(&deps.store),
         ledger: Arc::clone(&deps.ledger),
         clock: Arc::clone(&deps.clock),
         entropy: Arc::clone(&deps.entropy),
-    })
-    .await
+    };
+    Budgets::start(deps, node).await
+}
+
+pub(super) fn nodes(deps: &Deps, node: NodeId, services: &Services) -> Nodes {
+    Nodes {
+        store: Arc::clone(&deps.store),
+        clock: Arc::clone(&deps.clock),
+        node,
+        budgets: services.budgets.clone(),
+        recorder: services.recorder.clone(),
+        health: services.health.clone(),
+    }
 }
 
 pub(super) fn disk(deps: &Deps, health: &Health) -> DiskWatch {

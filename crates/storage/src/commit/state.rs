@@ -6,7 +6,7 @@ use claviger_domain::{
     audit::{DataRecord, Digest},
     clock::{MICROS_PER_SEC, Timestamp},
     id::{IntentId, NodeId},
-    ledger::{Group, LedgerRow},
+    ledger::{Group, Intent, LedgerRow},
     ports::StoreError,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     fold::Pending,
     intents::{self, OpenIntent},
-    ledger,
+    ledger, nodes,
 };
 
 /// Totals are written about this often.
@@ -28,6 +28,7 @@ const CARRY_AFTER_US: i64 = 30 * MICROS_PER_SEC;
 #[derive(Debug)]
 pub(crate) struct ChainState {
     pub no: ChainNo,
+    node: NodeId,
     pub length: i64,
     pub head: Digest,
     /// The id of the newest ledger row.
@@ -65,6 +66,13 @@ impl Orphans {
         ids.filter_map(known).collect()
     }
 
+    /// Those of an incarnation that was taken over meanwhile.
+    pub fn add(&mut self, intents: &[Intent]) {
+        for intent in intents {
+            self.0.entry(intent.id.clone()).or_default();
+        }
+    }
+
     /// Remembers that they are settled now.
     pub fn mark(&mut self, settled: Vec<Orphan>) {
         for orphan in settled {
@@ -92,6 +100,11 @@ impl Writer {
         let Some(state) = state.filter(|state| state.is_fold_due(group.at)) else { return false };
         state.last_fold = group.at;
         true
+    }
+
+    /// These are settled by this incarnation, too.
+    pub fn inherit(&mut self, intents: &[Intent]) {
+        self.orphans.add(intents);
     }
 
     /// The chain's state, from memory or from the store.
@@ -134,6 +147,7 @@ impl ChainState {
         let open = intents::open_of(&mut tx, &row).await?;
         Ok(Self {
             no: row.no,
+            node: chain.clone(),
             length: newest.map_or(0, |r| r.number),
             head: newest.map_or(Digest::EMPTY, |r| r.head),
             last_row: newest.map_or(row.no.base(), |r| r.last_row()),
@@ -153,6 +167,11 @@ impl ChainState {
             && group.number == self.length
             && group.at == self.at
             && group.previous == self.previous
+    }
+
+    /// Whether there are totals to write at all.
+    pub fn is_unfolded(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Whether it is time to write totals. A clock that went back counts as time passed.
@@ -175,7 +194,7 @@ impl ChainState {
 
     /// Writes the totals of all rows so far, and deletes packed intents that are settled.
     pub async fn write_pending(&self, tx: &mut Tx, swept: i64) -> Result<(), Failure> {
-        self.pending.write(tx).await?;
+        self.pending.write(tx, &self.node).await?;
         let values = args![self.no.0, self.folded, self.length, self.last_row, swept];
         if tx.execute(chains::SET_FOLDED, values).await? != 1 {
             return Err(StoreError::Conflict { what: DATA_CHAIN }.into());
@@ -227,7 +246,7 @@ impl ChainState {
 }
 
 /// Totals of a chain's rows behind its mark.
-async fn unfolded(tx: &mut Tx, chain: &ChainRow) -> Result<Pending, Failure> {
+pub(crate) async fn unfolded(tx: &mut Tx, chain: &ChainRow) -> Result<Pending, Failure> {
     let mut pending = Pending::default();
     tx.each(ledger::BETWEEN, args![chain.folded_row + 1, chain.no.end()], |row| {
         pending.add(&read("ledger", &row, ledger::record)?);
@@ -241,12 +260,21 @@ async fn unfolded(tx: &mut Tx, chain: &ChainRow) -> Result<Pending, Failure> {
 pub(crate) async fn fold_dead(db: &Db) -> Result<(), StoreError> {
     let mut tx = db.begin().await?;
     for chain in chains::rows(&mut tx, chains::UNFOLDED).await? {
-        unfolded(&mut tx, &chain).await?.write(&mut tx).await?;
-        let Some(newest) = chains::last_record(&mut tx, chain.no).await? else { continue };
-        let values = args![chain.no.0, chain.folded, newest.number, newest.last_row(), chain.swept];
-        if tx.execute(chains::SET_FOLDED, values).await? != 1 {
-            return Err(StoreError::Conflict { what: DATA_CHAIN });
+        if !nodes::lives(&mut tx, &chain.chain).await? {
+            fold_rest(&mut tx, &chain).await?;
         }
     }
     Ok(tx.commit().await?)
+}
+
+/// Counts the rows of a chain that nobody writes any more.
+pub(crate) async fn fold_rest(tx: &mut Tx, chain: &ChainRow) -> Result<(), Failure> {
+    let rest = unfolded(tx, chain).await?;
+    let Some(newest) = chains::last_record(tx, chain.no).await? else { return Ok(()) };
+    rest.write(tx, &chain.chain).await?;
+    let values = args![chain.no.0, chain.folded, newest.number, newest.last_row(), chain.swept];
+    match tx.execute(chains::SET_FOLDED, values).await? {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict { what: DATA_CHAIN }.into()),
+    }
 }

@@ -28,6 +28,11 @@ pub(crate) const APPEND: &str = "\
              SELECT taken.seq, e.ordinality - 1, e.value ->> 0, e.value ->> 1 \
              FROM taken, jsonb_array_elements(CAST($6 AS JSONB)) WITH ORDINALITY AS e) \
     SELECT seq FROM taken";
+/// A group's record, unless another node holds this one to be dead and has closed its chain: the lock makes one of the
+/// two wait for the other. (A chain's number stands in the record's id.)
+pub(crate) const INSERT_RECORD: &str = "\
+    INSERT INTO data_records (id, at_us, row_count, first_row, leaf, head) SELECT $1, $2, $3, $4, $5, $6 \
+    FROM (SELECT no FROM data_chains WHERE no = $1 / 1099511627776 AND closed_us IS NULL FOR UPDATE) AS open";
 /// What the tokens of a migration stand for.
 pub(crate) const TOKENS: [(&str, &str); 3] = [("{int}", "BIGINT"), ("{blob}", "BYTEA"), ("{strict}", "")];
 

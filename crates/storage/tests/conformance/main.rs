@@ -5,6 +5,7 @@
     reason = "a test that fails shall stop where it stands and say so"
 )]
 
+mod blocks;
 mod budgets;
 mod children;
 mod control;

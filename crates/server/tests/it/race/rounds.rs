@@ -18,9 +18,9 @@ use super::{
 use crate::house::{Bill, Claviger, Key, START, Sim};
 
 /// Roughly what one call costs: 6,000 tokens of input and a few of output.
-const CALL_PUSD: i128 = 25_000_000_000;
+pub(super) const CALL_PUSD: i128 = 25_000_000_000;
 /// How often clients would pass the ceiling, if they could.
-const FOLD: i128 = 20;
+pub(super) const FOLD: i128 = 20;
 /// Kills in each round.
 const KILLS: u32 = 2;
 /// The mark of a row whose usage was estimated.
@@ -48,11 +48,11 @@ pub struct Rounds {
 }
 
 /// A row of the ledger that counts against budgets.
-struct Row {
+pub(super) struct Row {
     upstream_id: Option<String>,
-    cost: i128,
+    pub(super) cost: i128,
     /// Its outcome is unknown, or its usage estimated.
-    is_marked: bool,
+    pub(super) is_marked: bool,
 }
 
 impl Rounds {
@@ -84,7 +84,7 @@ impl Rounds {
             let ends = clients::join(clients::start(self.load(round, false), &self.key.key));
             let settled = self.quiet();
             let seen = watch.end();
-            let (rows, bills) = (self.rows(), self.sim.bills());
+            let (rows, bills) = (rows(&self.node), self.sim.bills());
             let when = format!("round {round} of seed {}: {ends:?}", self.plan.seed);
             let billed: i128 = bills.iter().map(|bill| bill.cost).sum();
             assert_eq!(rows.iter().map(|row| row.cost).sum::<i128>(), settled, "{when}");
@@ -111,7 +111,7 @@ impl Rounds {
             let ends = clients::join(clients);
             let settled = self.quiet();
             let seen = watch.end();
-            let (rows, bills) = (self.rows(), self.sim.bills());
+            let (rows, bills) = (rows(&self.node), self.sim.bills());
             let when = format!("round {round} of seed {}: {ends:?}", self.plan.seed);
             assert_eq!(rows.iter().map(|row| row.cost).sum::<i128>(), settled, "{when}");
             let billed: i128 = bills.iter().map(|bill| bill.cost).sum();
@@ -159,22 +159,6 @@ impl Rounds {
         standings[0].settled
     }
 
-    /// The rows that count against budgets, read from an export of the record.
-    fn rows(&self) -> Vec<Row> {
-        let export = self.node.cli(&["audit", "export"]);
-        assert_eq!(export.code, 0, "{}", export.stderr);
-        let lines = export.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let rows = lines.filter_map(|line| find_rows(&line).cloned()).flatten();
-        let charged = rows.filter(|row| row["charges"].is_array());
-        charged
-            .map(|row| Row {
-                upstream_id: row["upstream_request_id"].as_str().map(str::to_owned),
-                cost: row["cost"].as_str().expect("a cost").parse().unwrap(),
-                is_marked: row["outcome"] == "unknown" || row["flags"].as_u64().unwrap() & ESTIMATED != 0,
-            })
-            .collect()
-    }
-
     /// The clients did try to pass the ceiling, and most of it was used.
     fn enough(&self, ends: &Ends, settled: i128, when: &str) {
         let refused = ends.get("spent").copied().unwrap_or_default();
@@ -190,13 +174,29 @@ impl Rounds {
     }
 }
 
+/// The rows that count against budgets, read from an export of the record.
+pub(super) fn rows(node: &Claviger) -> Vec<Row> {
+    let export = node.cli(&["audit", "export"]);
+    assert_eq!(export.code, 0, "{}", export.stderr);
+    let lines = export.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let rows = lines.filter_map(|line| find_rows(&line).cloned()).flatten();
+    let charged = rows.filter(|row| row["charges"].is_array());
+    charged
+        .map(|row| Row {
+            upstream_id: row["upstream_request_id"].as_str().map(str::to_owned),
+            cost: row["cost"].as_str().expect("a cost").parse().unwrap(),
+            is_marked: row["outcome"] == "unknown" || row["flags"].as_u64().unwrap() & ESTIMATED != 0,
+        })
+        .collect()
+}
+
 /// The rows of a line of the export, if it has any.
 fn find_rows(line: &Value) -> Option<&Vec<Value>> {
     line.get("rows").or_else(|| line.get("data")?.get("rows"))?.as_array()
 }
 
 /// How many bills have a row of their own that says the same. One that is not marked and says something else is wrong.
-fn matched(rows: &[Row], bills: &[Bill], when: &str) -> usize {
+pub(super) fn matched(rows: &[Row], bills: &[Bill], when: &str) -> usize {
     let by_id: HashMap<&str, &Row> =
         rows.iter().filter_map(|row| Some((row.upstream_id.as_deref()?, row))).collect();
     let mut equal = 0;

@@ -189,6 +189,14 @@ impl Family {
         self.ended.is_none() && now < self.idle_until && now < self.expires_at
     }
 
+    /// Whether the token with this number was spent, and nobody may have its answer again.
+    #[must_use]
+    pub fn is_spent(&self, generation: u32, now: Timestamp) -> bool {
+        let last = generation + 1 == self.generation;
+        let answered = self.replay.as_ref().is_some_and(|replay| last && now < replay.until);
+        generation < self.generation && !answered
+    }
+
     /// The same, ended.
     #[must_use]
     pub fn end(&self, reason: EndReason, now: Timestamp) -> Self {

@@ -4,22 +4,20 @@
 //! OAuth 2.0 as RFC 6749, 7009, 7662 and 8414 shape it, but for one thing: refusals stand in Anthropic's envelope, as all
 //! of the gateway's do, with OAuth's code in `error.details.oauth_error`.
 
+mod client;
 mod exchange;
 mod form;
 mod refused;
 mod view;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use claviger_claude_wire::answers::UNAUTHENTICATED_MESSAGE;
 use claviger_domain::{
     access_token::Confirmation,
     audit::Actor,
-    dpop::DpopError,
     grant::{AuthFailure, Forbidden},
     operator::verb::Verb,
-    proof::Proof,
+    signature::Claim,
     token::side::{SideToken, SideUse},
 };
 use claviger_service::{
@@ -33,13 +31,14 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
 use self::form::{Form, FormError};
 use crate::{
-    authenticate::{AuthenticateError, Shown, basic_key, prove_key, shown},
+    authenticate::{AuthenticateError, Shown, shown},
     authorize::is_encoded,
     body::{BodyError, read_whole},
     headers::{REQUEST_ID, X_REQUEST_ID},
+    prove::{self, ProveError},
     receive::{Head, Inbound},
     reply::ReplyBody,
-    sender::{self, SenderError},
+    sender::SenderError,
     worker::Shared,
 };
 
@@ -126,6 +125,9 @@ pub enum AuthError {
     /// The sender is not the one that the key is bound to, or its proof is not good.
     #[error(transparent)]
     Sender(#[from] SenderError),
+    /// The request is not signed as the key demands, or its signature is not good.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
     /// The identity buys nothing.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
@@ -166,10 +168,12 @@ pub async fn serve(
     if is_encoded(&head) {
         return Err(AuthError::Encoded);
     }
+    // Whoever holds a token may end it: nothing else is proved there.
+    let claim = if route == AuthRoute::Revoke { None } else { prove::claim(shared, &head)? };
     let pace = shared.config().body.pace;
     let body = read_whole(body, MAX_BODY, &shared.budget, pace).await?;
     let form = Form::parse(&head.headers, &body.bytes)?;
-    let counter = Counter { shared, head: &head, form: &form };
+    let mut counter = Counter { shared, head: &head, form: &form, body: &body.bytes, claim };
     match route {
         AuthRoute::Token => counter.token().await,
         AuthRoute::Refresh => counter.refresh().await,
@@ -186,10 +190,14 @@ struct Counter<'a> {
     shared: &'a Shared,
     head: &'a Head,
     form: &'a Form,
+    /// What the form was read from.
+    body: &'a [u8],
+    /// What the request says of its signature, until that is judged.
+    claim: Option<Claim>,
 }
 
 impl Counter<'_> {
-    async fn token(&self) -> Result<Response<ReplyBody>, AuthError> {
+    async fn token(&mut self) -> Result<Response<ReplyBody>, AuthError> {
         match self.form.get("grant_type") {
             None | Some("client_credentials") => {}
             Some("refresh_token") => return self.refresh().await,
@@ -197,16 +205,14 @@ impl Counter<'_> {
             Some(exchange::JWT_BEARER) => return self.assertion().await,
             Some(_) => return Err(AuthError::Grant),
         }
-        let live = self.client().await?;
+        let (live, confirmation) = self.client().await?;
         let issuer = self.shared.issuer();
-        let confirmation = sender::confirmation(self.shared, self.head, live.grant.key.public_id).await?;
-        demanded(&live, &confirmation)?;
         let order = self.order(&issuer, confirmation);
         let bought = self.shared.services.tokens.buy(&live, &order, &self.asker(&live)).await?;
         Ok(view::bought(self.head, &bought))
     }
 
-    async fn refresh(&self) -> Result<Response<ReplyBody>, AuthError> {
+    async fn refresh(&mut self) -> Result<Response<ReplyBody>, AuthError> {
         if self.form.get("grant_type").is_some_and(|grant| grant != "refresh_token") {
             return Err(AuthError::Grant);
         }
@@ -220,7 +226,7 @@ impl Counter<'_> {
         };
         let issuer = self.shared.issuer();
         let asker = self.asker_of(Actor::Anonymous);
-        let confirmation = self.confirmation_of(shown).await?;
+        let confirmation = self.holder(shown, &asker).await?;
         let order = self.order(&issuer, confirmation);
         let bought = self.shared.services.tokens.refresh(shown, &order, &asker).await?;
         Ok(view::bought(self.head, &bought))
@@ -234,11 +240,11 @@ impl Counter<'_> {
         Ok(answer(self.head, StatusCode::OK, &serde_json::json!({})))
     }
 
-    async fn introspect(&self) -> Result<Response<ReplyBody>, AuthError> {
+    async fn introspect(&mut self) -> Result<Response<ReplyBody>, AuthError> {
         // A key sees its own workspace's tokens; an operator those that they see.
         let workspace = match self.operator().await? {
             Some(operator) => operator.workspace().cloned(),
-            None => Some(self.client().await?.grant.key.workspace.clone()),
+            None => Some(self.client().await?.0.grant.key.workspace.clone()),
         };
         let token = self.form.get("token").ok_or(AuthError::Missing("token"))?;
         let issuer = self.shared.issuer();
@@ -263,36 +269,6 @@ impl Counter<'_> {
         Ok(Some(identity))
     }
 
-    /// Whose key it is, allowed here and not too often.
-    async fn client(&self) -> Result<Arc<LiveGrant>, AuthError> {
-        let brand = self.shared.config().brand;
-        let grants = &self.shared.services.grants;
-        let live = match basic_key(&self.head.headers).map_err(AuthenticateError::from)? {
-            Some((id, key)) => {
-                let live = prove_key(grants, brand, &key).await?;
-                if live.grant.key.id.as_str() != id {
-                    return Err(AuthenticateError::other_client(&live).into());
-                }
-                live
-            }
-            None => {
-                let shown = shown(&self.head.headers).map_err(AuthenticateError::from)?;
-                prove_key(grants, brand, shown.text).await?
-            }
-        };
-        sender::certificate(&live, self.head)?;
-        live.check_place(self.head.client_ip, self.head.at)?;
-        self.shared.services.tokens.count(&live, self.head.at)?;
-        Ok(live)
-    }
-
-    /// Whoever renews proves to be whom the refresh token is bound to; a proof counts among the token's uses.
-    async fn confirmation_of(&self, shown: &[u8]) -> Result<Confirmation, AuthError> {
-        let brand = self.shared.config().brand;
-        let token = SideToken::parse(brand, SideUse::Refresh, shown).map_err(|_| BuyError::Unknown)?;
-        Ok(sender::confirmation(self.shared, self.head, token.public_id()).await?)
-    }
-
     fn order<'a>(&'a self, issuer: &'a str, confirmation: Confirmation) -> Order<'a> {
         Order { scope: self.form.get("scope"), confirmation, issuer, ip: Some(self.head.client_ip) }
     }
@@ -311,18 +287,6 @@ impl Counter<'_> {
             ..Asker::system()
         }
     }
-}
-
-/// What the key demands of its sender is demanded of the token, too: one that is bound to nobody would not be of use.
-fn demanded(live: &LiveGrant, shown: &Confirmation) -> Result<(), SenderError> {
-    let demanded = live.demanded();
-    if demanded.contains(Proof::Mtls) && shown.x5t_s256.is_none() {
-        return Err(SenderError::CertificateRequired);
-    }
-    if demanded.contains(Proof::Dpop) && shown.jkt.is_none() {
-        return Err(SenderError::Dpop(DpopError::Missing));
-    }
-    Ok(())
 }
 
 fn answer(head: &Head, status: StatusCode, body: &serde_json::Value) -> Response<ReplyBody> {

@@ -11,12 +11,15 @@ use claviger_claude_wire::answers::Answer;
 use claviger_domain::{
     access_token::Confirmation,
     binding::ShownCertificate,
+    clock::Timestamp,
     dpop::{BoundToken, DpopError},
     proof::{Proof, Proofs},
+    token::PublicId,
 };
 use claviger_service::grants::LiveGrant;
 use subtle::ConstantTimeEq;
 
+pub use self::possession::HEADER as PROOF;
 use self::possession::{Asked, possession};
 use crate::{
     authenticate::{Caller, Scheme, shown},
@@ -146,7 +149,7 @@ pub async fn prove(shared: &Shared, head: &Head, caller: &Caller) -> Result<Proo
             let asked = Asked {
                 key: caller.live.grant.key.public_id,
                 token: Some(BoundToken { text: token.text, jkt }),
-                since: Some(claims.issued_at),
+                since: claims.issued_at,
             };
             possession(shared, head, asked).await?;
             proofs = proofs.with(Proof::Dpop);
@@ -156,20 +159,21 @@ pub async fn prove(shared: &Shared, head: &Head, caller: &Caller) -> Result<Proo
 }
 
 /// What of the sender a token is bound to that is bought now: the certificate of the connection, and the key of the
-/// proof, if there is one.
+/// proof, if there is one. `key` is what is shown beside it, which there is since a moment: no proof was used with it
+/// before.
 ///
 /// # Errors
 /// [`SenderError`] for a proof that is not good.
 pub async fn confirmation(
     shared: &Shared,
     head: &Head,
-    key: claviger_domain::token::PublicId,
+    (key, since): (PublicId, Timestamp),
 ) -> Result<Confirmation, SenderError> {
     let x5t_s256 = good_certificate(head).map(ShownCertificate::x5t_s256);
     if !head.headers.contains_key(possession::HEADER) {
         return Ok(Confirmation { x5t_s256, jkt: None });
     }
-    let shown = possession(shared, head, Asked { key, token: None, since: None }).await?;
+    let shown = possession(shared, head, Asked { key, token: None, since }).await?;
     Ok(Confirmation { x5t_s256, jkt: Some(shown.jkt) })
 }
 

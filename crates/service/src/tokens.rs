@@ -24,7 +24,7 @@ use claviger_domain::{
     ports::{Sealer, Store, StoreError},
     refresh::RefreshError,
     secret::SecretBytes,
-    token::Brand,
+    token::{Brand, PublicId},
 };
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
@@ -132,6 +132,19 @@ pub struct Bought {
     pub scope: String,
 }
 
+/// Whose a refresh token is.
+#[derive(Debug)]
+pub struct Held {
+    /// The key that began its family.
+    pub live: Arc<LiveGrant>,
+    /// The token's own public id.
+    pub token: PublicId,
+    /// Since when there is the token, or any that came after it.
+    pub since: Timestamp,
+    /// It was spent, and its answer is not to be had again by anybody: showing it can only end the family.
+    pub is_spent: bool,
+}
+
 /// Why nothing is bought or renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuyError {
@@ -158,6 +171,9 @@ pub enum BuyError {
     /// The refresh token is bound to somebody else.
     #[error("the refresh token is bound to another client certificate or key")]
     Bound,
+    /// The key demands more of its callers than the refresh token was bought with.
+    #[error("the key demands a proof that the refresh token is not bound to: buy others with the key")]
+    Outgrown,
     /// The key that it came of does not work.
     #[error("the refresh token's key does not work: {0}")]
     Key(AuthFailure),

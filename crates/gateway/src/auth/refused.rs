@@ -40,6 +40,11 @@ impl From<AuthError> for Refusal {
                 let refusal = Self::from(error);
                 Self { oauth_error, ..refusal }
             }
+            AuthError::Prove(error) => {
+                let refusal = Self::from(error);
+                let strange = refusal.answer == Answer::Unauthenticated;
+                Self { oauth_error: strange.then_some("invalid_client"), ..refusal }
+            }
             AuthError::Exchange(error) => exchange::refused(error, text),
             AuthError::Client(error) => {
                 let refusal = Self::from(error);
@@ -74,7 +79,7 @@ fn buy(error: BuyError, text: String) -> Refusal {
             ..Refusal::new(Answer::InvalidRequest, "auth_scope", text)
         },
         BuyError::Unknown => grant("refresh_invalid", Answer::InvalidRequest),
-        BuyError::Bound => grant("refresh_bound", Answer::InvalidRequest),
+        BuyError::Bound | BuyError::Outgrown => grant("refresh_bound", Answer::InvalidRequest),
         BuyError::Reused | BuyError::Refresh(RefreshError::Ended(EndReason::Reused)) => {
             grant("refresh_reused", Answer::Unauthenticated)
         }

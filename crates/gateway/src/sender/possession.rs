@@ -22,8 +22,8 @@ pub struct Asked<'a> {
     pub key: PublicId,
     /// The access token that goes with it.
     pub token: Option<BoundToken<'a>>,
-    /// It cannot have been made before.
-    pub since: Option<Timestamp>,
+    /// It cannot have been used with this key before.
+    pub since: Timestamp,
 }
 
 /// What was proven.
@@ -59,7 +59,7 @@ pub async fn possession(shared: &Shared, head: &Head, asked: Asked<'_>) -> Resul
     let request =
         Request { method: head.method.as_str(), origin: &origin, path: head.uri.path(), token: asked.token };
     proof.check(&request, now, dated.is_some()).map_err(refused)?;
-    let since = dated.into_iter().chain(asked.since).max().unwrap_or(Timestamp::from_secs(0));
+    let since = dated.map_or(asked.since, |made| made.max(asked.since));
     let used = NonceUse {
         key: asked.key,
         nonce: Nonce::from_bytes(proof.nonce_of()),

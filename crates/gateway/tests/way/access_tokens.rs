@@ -12,13 +12,13 @@ fn upstream() -> RawServer {
 }
 
 /// Status, head and JSON of one answer.
-struct Said {
-    status: u16,
-    head: String,
-    json: Value,
+pub struct Said {
+    pub status: u16,
+    pub head: String,
+    pub json: Value,
 }
 
-fn ask(house: &House, request: &str) -> Said {
+pub fn ask(house: &House, request: &str) -> Said {
     let mut connection = house.send(request);
     let head = connection.until("\r\n\r\n");
     let (head, begun) = head.split_once("\r\n\r\n").unwrap();
@@ -37,7 +37,7 @@ fn ask(house: &House, request: &str) -> Said {
     Said { status, head: head.to_owned(), json: serde_json::from_str(&text).unwrap_or(Value::Null) }
 }
 
-fn form(path: &str, headers: &str, body: &str) -> String {
+pub fn form(path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nHost: gw\r\n{headers}content-type: application/x-www-form-urlencoded\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -48,7 +48,7 @@ fn buy(house: &House, body: &str) -> Said {
     ask(house, &form("/v1/auth/token", &format!("x-api-key: {}\r\n", house.key), body))
 }
 
-fn text(said: &Said, name: &str) -> String {
+pub fn text(said: &Said, name: &str) -> String {
     said.json[name].as_str().unwrap_or_else(|| panic!("no `{name}` in {}", said.json)).to_owned()
 }
 
@@ -64,7 +64,7 @@ fn counted(house: &House, counts: [(&str, u32); 5]) {
     }
 }
 
-fn code(said: &Said) -> &str {
+pub fn code(said: &Said) -> &str {
     said.json["error"]["details"]["error_code"].as_str().unwrap_or_default()
 }
 

@@ -14,6 +14,7 @@ use claviger_domain::{
     direct_use::NoAccount,
     id::{KeyId, WorkspaceId},
     key::RevocationReason,
+    ports::signing::NonceStore,
     secret::SecretBytes,
     token::Brand,
     upstream::UpstreamKind,
@@ -24,6 +25,7 @@ use claviger_service::{
     keys::NewKey,
     upstreams::{NewCredential, NewUpstream},
 };
+use claviger_storage::MemoryNonces;
 use claviger_testkit::{ManualClock, NoCourier, NoKeys, PlainSealer, SeededEntropy};
 use claviger_upstream::{Transport, UpstreamConfig};
 use http::{Request, Response};
@@ -69,12 +71,16 @@ pub struct Wish {
     pub key: NewKey,
     pub credentials: usize,
     pub drain: Duration,
+    /// Who remembers nonces; `None`: the house's memory.
+    pub nonces: Option<Arc<dyn NonceStore>>,
+    pub clock: ManualClock,
 }
 
 impl Default for Wish {
     fn default() -> Self {
         let key = NewKey { name: "k".to_owned(), ..NewKey::default() };
-        Self { config: GatewayConfig::default(), key, credentials: 1, drain: Duration::from_secs(5) }
+        let (config, clock) = (GatewayConfig::default(), ManualClock::default());
+        Self { config, key, credentials: 1, drain: Duration::from_secs(5), nonces: None, clock }
     }
 }
 
@@ -85,7 +91,9 @@ impl House {
 
     pub fn with(upstream: &str, wish: Wish) -> Self {
         let control = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let clock = ManualClock::default();
+        let clock = wish.clock.clone();
+        let nonces = wish.nonces.clone();
+        let nonces = nonces.unwrap_or_else(|| Arc::new(MemoryNonces::new(clock.now(), 10_000)));
         let store = MemoryStore::new(clock.clone());
         let tracker = TaskTracker::new();
         let entropy = Arc::new(SeededEntropy::new(7));
@@ -100,7 +108,7 @@ impl House {
             free_disk: Arc::new(|| None),
             checkpoint_sink: None,
             courier: Arc::new(NoCourier),
-            nonces: Arc::new(claviger_storage::MemoryNonces::new(clock.now(), 10_000)),
+            nonces,
             account: Arc::new(NoAccount),
             key_fetcher: Arc::new(NoKeys),
             settings: Settings::default(),

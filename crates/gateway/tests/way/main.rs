@@ -4,10 +4,12 @@
 mod access_tokens;
 mod broken_answers;
 mod budgets;
+mod counter;
 mod house;
 mod http2;
 mod lists;
 mod lost_batches;
+mod nonces;
 mod ports;
 mod recall;
 mod reservations;

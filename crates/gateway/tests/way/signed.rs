@@ -11,19 +11,19 @@ use claviger_domain::{
         sign::{Hand, Stamp, sign},
     },
 };
-use claviger_service::{
-    Caller,
-    keys::{KeyPatch, NewKey},
-};
+use claviger_service::{Caller, keys::KeyPatch};
 use claviger_testkit::{Answer, RawServer, eventually};
 
 use super::{JSON, json_upstream};
 use crate::house::{House, Wish, body};
 
 /// A house whose key must sign, and its secret.
-fn signing_house(upstream: &str) -> (House, Vec<u8>) {
-    let key = NewKey { name: "k".to_owned(), ..NewKey::default() };
-    let house = House::with(upstream, Wish { key, ..Wish::default() });
+pub fn signing_house(upstream: &str) -> (House, Vec<u8>) {
+    signing_house_with(upstream, Wish::default())
+}
+
+pub fn signing_house_with(upstream: &str, wish: Wish) -> (House, Vec<u8>) {
+    let house = House::with(upstream, wish);
     let caller = Caller::system();
     // The gateway's own beginning is over: nothing that a new secret signed could have been forgotten.
     house.clock.advance(Duration::from_secs(1));
@@ -35,24 +35,25 @@ fn signing_house(upstream: &str) -> (House, Vec<u8>) {
     (house, made.text.expose().to_vec())
 }
 
-struct Call<'a> {
-    method: &'static str,
-    path: &'a str,
-    body: &'a str,
-    profile: Profile,
-    nonce: u32,
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub method: &'static str,
+    pub path: &'a str,
+    pub body: &'a str,
+    pub profile: Profile,
+    pub nonce: u32,
 }
 
 impl Call<'_> {
-    fn message(body: &str, profile: Profile, nonce: u32) -> Call<'_> {
+    pub fn message(body: &str, profile: Profile, nonce: u32) -> Call<'_> {
         Call { method: "POST", path: "/v1/messages?beta=true", body, profile, nonce }
     }
 
-    fn headers(&self, house: &House, secret: &[u8]) -> Vec<(&'static str, String)> {
+    pub fn headers(&self, house: &House, secret: &[u8]) -> Vec<(&'static str, String)> {
         self.headers_of(house, &house.key, secret)
     }
 
-    fn headers_of(&self, house: &House, key: &str, secret: &[u8]) -> Vec<(&'static str, String)> {
+    pub fn headers_of(&self, house: &House, key: &str, secret: &[u8]) -> Vec<(&'static str, String)> {
         let url = format!("http://gw{}", self.path);
         let target = Target::of_url(self.method, &url).unwrap();
         let nonce = format!("{:032x}", self.nonce);
@@ -65,11 +66,11 @@ impl Call<'_> {
         sign(self.profile, &Hand::Secret(secret), stamp, &target, self.body.as_bytes()).unwrap()
     }
 
-    fn text(&self, house: &House, headers: &[(&'static str, String)]) -> String {
+    pub fn text(&self, house: &House, headers: &[(&'static str, String)]) -> String {
         self.text_of(&house.key, headers)
     }
 
-    fn text_of(&self, key: &str, headers: &[(&'static str, String)]) -> String {
+    pub fn text_of(&self, key: &str, headers: &[(&'static str, String)]) -> String {
         let mut head =
             format!("{} {} HTTP/1.1\r\nHost: gw\r\nx-api-key: {}\r\n", self.method, self.path, key);
         for (name, value) in headers {
@@ -78,13 +79,13 @@ impl Call<'_> {
         format!("{head}content-length: {}\r\n\r\n{}", self.body.len(), self.body)
     }
 
-    fn signed(&self, house: &House, secret: &[u8]) -> String {
+    pub fn signed(&self, house: &House, secret: &[u8]) -> String {
         self.text(house, &self.headers(house, secret))
     }
 }
 
 /// Status and `error_code` of an answer.
-fn told(answer: &str) -> (u16, String) {
+pub fn told(answer: &str) -> (u16, String) {
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
     let code = answer.split("\"error_code\":\"").nth(1).and_then(|rest| rest.split('"').next());
     (status, code.unwrap_or_default().to_owned())

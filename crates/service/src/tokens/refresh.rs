@@ -12,15 +12,17 @@ use claviger_domain::{
     mac::KeyMac,
     notice::{About, Incident, Notice},
     ports::{Change, SealContext, StoreError},
+    proof::Proof,
     refresh::{Family, RefreshError, RefreshToken, Turn},
     secret::SecretBytes,
     token::side::{SideToken, SideUse},
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::SemaphorePermit;
 use zeroize::Zeroize;
 
 use super::{
-    Bought, BuyError, Order, TokenEvent, Tokens,
+    Bought, BuyError, Held, Order, TokenEvent, Tokens,
     buy::{about, bought, effective, issued, wanted},
 };
 use crate::{Caller, ServiceError, grants::LiveGrant, refusals::RefusalSubject};
@@ -54,7 +56,40 @@ struct Showing<'a> {
     now: Timestamp,
 }
 
+impl Showing<'_> {
+    /// Whether whoever asks proved to be whom the family is bound to, and the family is bound as the key demands now.
+    fn check_bond(&self) -> Result<(), BuyError> {
+        let bound = &self.family.confirmation;
+        let demanded = self.live.demanded();
+        if !bound.is_met_by(&self.order.confirmation) {
+            return Err(BuyError::Bound);
+        }
+        let lacks_certificate = demanded.contains(Proof::Mtls) && bound.x5t_s256.is_none();
+        let lacks_key = demanded.contains(Proof::Dpop) && bound.jkt.is_none();
+        if lacks_certificate || lacks_key { Err(BuyError::Outgrown) } else { Ok(()) }
+    }
+}
+
 impl Tokens {
+    /// Whose a refresh token is, which is genuine.
+    ///
+    /// # Errors
+    /// [`BuyError::Unknown`], [`BuyError::Key`], [`BuyError::Service`].
+    pub async fn held(&self, text: &[u8], caller: &Caller) -> Result<Held, BuyError> {
+        let deps = &self.0.deps;
+        let token = SideToken::parse(deps.brand, SideUse::Refresh, text).map_err(|_| BuyError::Unknown)?;
+        let _turn = self.turn()?;
+        let (found, family) = self.find(&token).await?.ok_or_else(|| self.unknown(caller))?;
+        let live = deps.grants.by_id(&family.key).await?;
+        let is_spent = family.is_spent(found.generation, deps.clock.now());
+        Ok(Held { live, token: token.public_id(), since: family.used_at, is_spent })
+    }
+
+    fn turn(&self) -> Result<SemaphorePermit<'_>, ServiceError> {
+        let busy = |_| ServiceError::Unavailable("too many tokens are being renewed".to_owned());
+        self.0.lookups.try_acquire().map_err(busy)
+    }
+
     /// Renews: the shown token is spent, its successor and an access token are given.
     ///
     /// # Errors
@@ -62,15 +97,11 @@ impl Tokens {
     pub async fn refresh(&self, text: &[u8], order: &Order<'_>, caller: &Caller) -> Result<Bought, BuyError> {
         let deps = &self.0.deps;
         let token = SideToken::parse(deps.brand, SideUse::Refresh, text).map_err(|_| BuyError::Unknown)?;
-        let busy = || ServiceError::Unavailable("too many tokens are being renewed".to_owned());
-        let _turn = self.0.lookups.try_acquire().map_err(|_| busy())?;
+        let _turn = self.turn()?;
         for _ in 0..TRIES {
             let (found, family) = self.find(&token).await?.ok_or_else(|| self.unknown(caller))?;
             let live = deps.grants.by_id(&family.key).await?;
-            if !family.confirmation.is_met_by(&order.confirmation) {
-                return Err(BuyError::Bound);
-            }
-            let (now, place) = (deps.clock.now(), place_of(&family, caller));
+            let (now, place) = (deps.clock.now(), place_of(&family, order, caller));
             if let Some(ip) = order.ip {
                 live.check_place(ip, now)?;
             }
@@ -86,6 +117,10 @@ impl Tokens {
 
     async fn take_turn(&self, showing: Showing<'_>, caller: &Caller) -> Result<Bought, BuyError> {
         let turn = showing.family.show(showing.token.generation, showing.place, showing.now)?;
+        // Whoever shows a spent one has it from somewhere else, be it bound to whom it may.
+        if !matches!(turn, Turn::Reused(_)) {
+            showing.check_bond()?;
+        }
         match turn {
             Turn::Rotate(next) => self.rotate(*next, &showing, caller).await,
             Turn::Again(next, sealed) => {
@@ -203,8 +238,11 @@ fn again(kept: &Kept, family: &Family, now: Timestamp) -> Bought {
 }
 
 /// Where an answer goes: to whoever has the key that it is bound to, else to the address that asked.
-fn place_of(family: &Family, caller: &Caller) -> Digest {
+fn place_of(family: &Family, order: &Order<'_>, caller: &Caller) -> Digest {
     let cnf = &family.confirmation;
+    if !cnf.is_met_by(&order.confirmation) {
+        return Digest::of(b"somewhere else");
+    }
     let bond =
         [&cnf.x5t_s256, &cnf.jkt].into_iter().flatten().fold(String::new(), |all, one| all + one + "|");
     Digest::of(if bond.is_empty() { &caller.client_ip } else { &bond }.as_bytes())

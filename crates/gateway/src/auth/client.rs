@@ -1,0 +1,87 @@
+//! Who asks at the counter. A key that demands more than itself demands it here, too, but for an access token, which is
+//! what is bought: whoever stole the key alone buys nothing, and renews nothing.
+
+use std::sync::Arc;
+
+use claviger_domain::{
+    access_token::Confirmation,
+    clock::Timestamp,
+    dpop::DpopError,
+    proof::{Proof, Proofs},
+    token::PublicId,
+};
+use claviger_service::{Caller as Asker, grants::LiveGrant};
+use claviger_upstream::CredentialForm;
+
+use super::{AuthError, Counter};
+use crate::{
+    authenticate::{AuthenticateError, Caller, basic_key, prove_key, shown},
+    prove::{self, Signed},
+    sender::{self, SenderError},
+};
+
+impl Counter<'_> {
+    /// Whose key it is, proved as the key demands, allowed here and not too often; and what of the sender was proved.
+    pub(super) async fn client(&mut self) -> Result<(Arc<LiveGrant>, Confirmation), AuthError> {
+        let brand = self.shared.config().brand;
+        let grants = &self.shared.services.grants;
+        let live = match basic_key(&self.head.headers).map_err(AuthenticateError::from)? {
+            Some((id, key)) => {
+                let live = prove_key(grants, brand, &key).await?;
+                if live.grant.key.id.as_str() != id {
+                    return Err(AuthenticateError::other_client(&live).into());
+                }
+                live
+            }
+            None => {
+                let shown = shown(&self.head.headers).map_err(AuthenticateError::from)?;
+                prove_key(grants, brand, shown.text).await?
+            }
+        };
+        let key = &live.grant.key;
+        let confirmation = self.proved(&live, (key.public_id, key.created_at)).await?;
+        live.check_place(self.head.client_ip, self.head.at)?;
+        self.shared.services.tokens.count(&live, self.head.at)?;
+        Ok((live, confirmation))
+    }
+
+    /// Whoever renews proves what the key demands, and to be whom the refresh token is bound to. A token that was spent
+    /// for good needs no proof: whoever shows it ends its family.
+    pub(super) async fn holder(&mut self, token: &[u8], asker: &Asker) -> Result<Confirmation, AuthError> {
+        let held = self.shared.services.tokens.held(token, asker).await?;
+        if held.is_spent {
+            return Ok(Confirmation::default());
+        }
+        self.proved(&held.live, (held.token, held.since)).await
+    }
+
+    /// All that the key demands but an access token; proofs of possession are counted among the uses of `whose`,
+    /// which there is since that moment.
+    async fn proved(
+        &mut self,
+        live: &Arc<LiveGrant>,
+        whose: (PublicId, Timestamp),
+    ) -> Result<Confirmation, AuthError> {
+        let (shared, head) = (self.shared, self.head);
+        let proves = head.headers.contains_key(sender::PROOF);
+        let mut proofs = sender::certificate(live, head)?;
+        let demanded = live.demanded();
+        if demanded.contains(Proof::Mtls) && !proofs.contains(Proof::Mtls) {
+            return Err(SenderError::CertificateRequired.into());
+        }
+        if demanded.contains(Proof::Dpop) && !proves {
+            return Err(SenderError::Dpop(DpopError::Missing).into());
+        }
+        if proves {
+            // Shown, and judged below.
+            proofs = proofs.with(Proof::Dpop);
+        }
+        let form = CredentialForm::of(&head.headers);
+        let mut caller =
+            Caller { live: Arc::clone(live), form, proofs, token: None, signed: Signed::default() };
+        let excused = Proofs::NONE.with(Proof::Token);
+        let proving = prove::begin(shared, head, &mut caller, self.claim.take(), excused)?;
+        proving.whole(shared, self.body).await?;
+        Ok(sender::confirmation(shared, head, whose).await?)
+    }
+}

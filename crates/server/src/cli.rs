@@ -43,6 +43,7 @@ mod seal_key;
 mod serve;
 mod settings;
 mod sign;
+mod signer;
 mod status;
 mod store_key;
 mod token;

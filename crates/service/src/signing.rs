@@ -19,7 +19,7 @@ use claviger_domain::{
         secret::{SigningKind, SigningRecord, Standing, grace_end},
     },
     token::{
-        Brand,
+        Brand, PublicId,
         side::{SideToken, SideUse},
     },
 };
@@ -89,7 +89,11 @@ impl Signing {
         now: Timestamp,
     ) -> Result<MadeSecret, ServiceError> {
         let deps = &self.0;
-        let text = SideToken::generate(deps.brand, SideUse::Signing, deps.entropy.as_ref())?;
+        // It says whose it is, so that whoever signs with it need not be told.
+        let text = match key.as_str().strip_prefix("key_").and_then(PublicId::parse) {
+            Some(id) => SideToken::generate_for(deps.brand, SideUse::Signing, id, deps.entropy.as_ref())?,
+            None => SideToken::generate(deps.brand, SideUse::Signing, deps.entropy.as_ref())?,
+        };
         let id = SigningId::generate(deps.entropy.as_ref())?;
         let record = SigningRecord {
             material: deps.sealer.seal(context(&id), text.expose())?,

@@ -47,10 +47,35 @@ impl SideToken {
     /// # Errors
     /// [`EntropyError`] when randomness cannot be had.
     pub fn generate(brand: Brand, to: SideUse, entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        Self::made(brand, to, None, entropy)
+    }
+
+    /// Makes a new one that carries the public id of the key that it belongs to, in place of one of its own.
+    ///
+    /// # Errors
+    /// [`EntropyError`] when randomness cannot be had.
+    pub fn generate_for(
+        brand: Brand,
+        to: SideUse,
+        whose: PublicId,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, EntropyError> {
+        Self::made(brand, to, Some(whose), entropy)
+    }
+
+    fn made(
+        brand: Brand,
+        to: SideUse,
+        whose: Option<PublicId>,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, EntropyError> {
         let mut text = [0_u8; TOKEN_LEN];
         text[..3].copy_from_slice(&brand.0);
         text[3..PREFIX_LEN].copy_from_slice(to.tag());
         base62::fill_random(&mut text[PREFIX_LEN..CHECKED_LEN], entropy)?;
+        if let Some(PublicId(id)) = whose {
+            text[PREFIX_LEN..PREFIX_LEN + PUBLIC_ID_LEN].copy_from_slice(&id);
+        }
         let sum = checksum(&text[..CHECKED_LEN]);
         text[CHECKED_LEN..].copy_from_slice(&sum);
         Ok(Self(text))
@@ -132,6 +157,12 @@ mod tests {
             broken[20] = if broken[20] == b'a' { b'b' } else { b'a' };
             assert!(SideToken::parse(brand, to, &broken).is_err());
         }
+        let whose = PublicId::parse("0123456789").unwrap();
+        let named = SideToken::generate_for(brand, SideUse::Signing, whose, &Counter).unwrap();
+        assert_eq!(named.public_id(), whose);
+        assert!(SideToken::parse(brand, SideUse::Signing, named.expose()).is_ok());
+        let other = SideToken::generate(brand, SideUse::Signing, &Counter).unwrap();
+        assert_eq!(named.expose()[19..46], other.expose()[19..46], "the secret is no shorter");
         let key = Token::generate(brand, KeyClass::Live, &Counter).unwrap();
         assert!(SideToken::parse(brand, SideUse::Wrapping, key.expose()).is_err());
     }

@@ -1,9 +1,9 @@
 //! The command line's way to a gateway, as the holder of a key.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use claviger_domain::token::Token;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header, request::Builder};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use super::{
     Context,
     holder::{HolderArgs, text},
     output::CliError,
+    signer::Signer,
     transport::{Endpoint, NoAnswer, Origin, exchange, kept::Route},
 };
 
@@ -25,6 +26,9 @@ pub struct Gateway {
     base_url: String,
     /// `None`: for what is asked without one.
     key: Option<HeaderValue>,
+    /// Whose key it is, or was bought with: what signatures name.
+    key_id: String,
+    signer: Option<Arc<Signer>>,
     ca_file: Option<PathBuf>,
 }
 
@@ -60,7 +64,8 @@ impl Gateway {
         let key = args.key(context)?;
         let base_url = args.base_url()?;
         let gateway = Self::without_key(base_url, context.ca_file.clone())?.opened_by(&key)?;
-        Ok((gateway, key))
+        let signer = args.signing.signer()?.map(Arc::new);
+        Ok((Self { signer, ..gateway }, key))
     }
 
     /// The gateway at an address, for what is asked without a key.
@@ -75,7 +80,8 @@ impl Gateway {
         };
         let endpoint = Endpoint::Origin(Origin::parse(&format!("{scheme}://{authority}"))?);
         let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { endpoint, prefix, key: None, base_url, ca_file })
+        let key_id = String::new();
+        Ok(Self { endpoint, prefix, key: None, key_id, signer: None, base_url, ca_file })
     }
 
     /// The same gateway, opened by another key.
@@ -83,7 +89,8 @@ impl Gateway {
     /// # Errors
     /// [`CliError`] when the key cannot be sent.
     pub fn opened_by(&self, key: &Token) -> Result<Self, CliError> {
-        Ok(Self { key: Some(secret(key)?), ..self.clone() })
+        let key_id = key.public_id().as_str().to_owned();
+        Ok(Self { key: Some(secret(key)?), key_id, ..self.clone() })
     }
 
     /// Its address, as programs are told.
@@ -165,10 +172,14 @@ impl Gateway {
         Route::to(self.endpoint.clone(), self.ca_file.as_ref())
     }
 
-    /// The head of a request to the API, opened by the key; `path` begins with `/v1`.
-    #[must_use]
-    pub fn api(&self, method: Method, path: &str) -> http::request::Builder {
-        let mut request = Request::builder()
+    /// The head of a request to the API, opened by the key and signed with this body if there is a signing secret; `path`
+    /// begins with `/v1`.
+    ///
+    /// # Errors
+    /// [`CliError`] when it cannot be signed.
+    pub fn api(&self, method: Method, path: &str, body: &[u8]) -> Result<Builder, CliError> {
+        let mut request = self
+            .signed(Request::builder(), (&method, path), body)?
             .method(method)
             .uri(format!("{}{path}", self.prefix))
             .header(header::CONTENT_TYPE, "application/json")
@@ -177,7 +188,19 @@ impl Gateway {
         if let Some(key) = &self.key {
             request = request.header("x-api-key", key.clone());
         }
-        request
+        Ok(request)
+    }
+
+    fn signed(
+        &self,
+        request: Builder,
+        (method, path): (&Method, &str),
+        body: &[u8],
+    ) -> Result<Builder, CliError> {
+        let Some(signer) = self.signer.as_deref().filter(|_| self.key.is_some()) else { return Ok(request) };
+        let url = format!("{}{path}", self.base_url);
+        let headers = signer.headers(&self.key_id, (method.as_str(), &url), body)?;
+        Ok(headers.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
     }
 
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {
@@ -186,7 +209,9 @@ impl Gateway {
 
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.prefix));
+        let request = self.signed(Request::builder(), (&method, path), body.as_bytes());
+        let request = request.map_err(NotDone::Failed)?;
+        let mut request = request.method(method).uri(format!("{}{path}", self.prefix));
         if let Some(key) = &self.key {
             request = request.header("x-api-key", key.clone()).header("anthropic-version", "2023-06-01");
         }
@@ -201,8 +226,19 @@ impl Gateway {
             let unreadable = || CliError::failed(format!("{}: the answer is not a gateway's", self.base_url));
             return read.ok_or_else(|| NotDone::Failed(unreadable()));
         }
-        let said = read.and_then(|v| v["error"]["message"].as_str().map(str::to_owned));
+        let code = read.as_ref().and_then(|v| v["error"]["details"]["error_code"].as_str());
+        let said = read.as_ref().and_then(|v| v["error"]["message"].as_str().map(str::to_owned));
         let message = match (answer.status, said) {
+            // Who reads a code of ours is no stranger: what is missing beside the key is said.
+            (StatusCode::UNAUTHORIZED, Some(said)) if code.is_some() => {
+                if code == Some("signature_missing") {
+                    format!(
+                        "{said}; give its signing secret: --signing-secret-file, or CLAVIGER_SIGNING_SECRET"
+                    )
+                } else {
+                    said
+                }
+            }
             (StatusCode::UNAUTHORIZED, _) => {
                 format!(
                     "{} does not take the key: it is unknown there, expired, suspended or revoked",

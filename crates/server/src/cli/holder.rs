@@ -11,7 +11,7 @@ use clap::Args;
 use claviger_domain::token::{Brand, Token, TokenKind, inspect_any_brand};
 use http::Uri;
 
-use super::{Context, output::CliError};
+use super::{Context, output::CliError, signer::SignerArgs};
 
 /// Where a gateway is unless something says otherwise.
 pub const DEFAULT_BASE_URL: &str = "http://127.0.0.1:8787";
@@ -27,6 +27,9 @@ pub struct HolderArgs {
     /// The gateway [default: CLAVIGER_BASE_URL, else ANTHROPIC_BASE_URL, else http://127.0.0.1:8787]
     #[arg(long, value_name = "URL")]
     pub base_url: Option<String>,
+    /// What signs.
+    #[command(flatten)]
+    pub signing: SignerArgs,
 }
 
 impl HolderArgs {

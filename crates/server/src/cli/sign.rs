@@ -14,6 +14,10 @@ use claviger_domain::{
         Profile, Target,
         sign::{Hand, Stamp, sign},
     },
+    token::{
+        Brand,
+        side::{SideToken, SideUse},
+    },
 };
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::{Map, Value};
@@ -23,7 +27,7 @@ use super::{Context, output::CliError};
 use crate::{clock::SystemClock, entropy::SystemEntropy};
 
 /// No secret is larger, in bytes.
-const MAX_SECRET: u64 = 16 * 1024;
+pub const MAX_SECRET: u64 = 16 * 1024;
 /// No body that is signed is larger, in bytes: files.
 const MAX_BODY: u64 = 501 << 20;
 
@@ -67,10 +71,10 @@ pub struct SignArgs {
     #[arg(long)]
     url: String,
     /// The request's body; `-`: standard input; none when not given
-    #[arg(long, value_name = "FILE")]
-    body: Option<PathBuf>,
-    /// The key's public id: the ten characters after `cvg_live_` or `cvg_test_` (`key_…` is taken, too). For v2 and
-    /// rfc9421
+    #[arg(long, value_name = "FILE", alias = "body")]
+    body_file: Option<PathBuf>,
+    /// The key's public id, for v2 and rfc9421: the ten characters after `cvg_live_` or `cvg_test_` (`key_…` is taken,
+    /// too) [default: the one in the signing secret]
     #[arg(long, value_name = "ID")]
     key_id: Option<String>,
     /// Seconds since the epoch [default: now]
@@ -87,18 +91,18 @@ pub struct SignArgs {
 /// [`CliError`] when a file cannot be read, or what was given cannot be signed.
 pub fn run(context: &Context, args: &SignArgs) -> Result<(), CliError> {
     let profile = Profile::from(args.profile);
-    let given = args.key_id.as_deref().unwrap_or_default();
-    let key_id = given.strip_prefix("key_").unwrap_or(given);
-    if key_id.is_empty() && profile != Profile::V1 {
-        return Err(CliError::usage("--key-id: this profile binds the key, so it must be named"));
-    }
     let nonce = args.nonce.clone().map_or_else(random, Ok)?;
     let at_secs = args.timestamp.unwrap_or_else(|| SystemClock.now().as_secs());
     let target = Target::of_url(&args.method, &args.url)
         .ok_or_else(|| CliError::usage("--url: expected an absolute http or https URL"))?;
-    let body = args.body.as_deref().map(|path| read(path, MAX_BODY)).transpose()?.unwrap_or_default();
-    let stamp = Stamp { key_id, at_secs, nonce: &nonce, expires_secs: None };
+    let body = args.body_file.as_deref().map(|path| read(path, MAX_BODY)).transpose()?.unwrap_or_default();
     let (secret, pair) = (secret(args)?, pair(args)?);
+    let given = args.key_id.as_deref().map(|id| id.strip_prefix("key_").unwrap_or(id).to_owned());
+    let key_id = given.or_else(|| secret.as_deref().and_then(|text| whose(text))).unwrap_or_default();
+    if key_id.is_empty() && profile != Profile::V1 {
+        return Err(CliError::usage("--key-id: this profile binds the key, so it must be named"));
+    }
+    let stamp = Stamp { key_id: &key_id, at_secs, nonce: &nonce, expires_secs: None };
     let hand = match (&pair, &secret) {
         (Some(pair), _) => Hand::Pair(pair),
         (None, Some(secret)) => Hand::Secret(secret),
@@ -116,7 +120,18 @@ pub fn run(context: &Context, args: &SignArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn random() -> Result<String, CliError> {
+/// Whose signing secret a text is; `None`: it is none of ours.
+pub fn whose(secret: &[u8]) -> Option<String> {
+    let brand = Brand::parse(std::str::from_utf8(secret.get(..3)?).ok()?).ok()?;
+    let secret = SideToken::parse(brand, SideUse::Signing, secret).ok()?;
+    Some(secret.public_id().as_str().to_owned())
+}
+
+/// A nonce that was never used.
+///
+/// # Errors
+/// [`CliError`] when there is no randomness.
+pub fn random() -> Result<String, CliError> {
     let mut bytes = [0; 16];
     SystemEntropy::default().fill(&mut bytes).map_err(|e| CliError::failed(e.to_string()))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -140,7 +155,11 @@ fn pair(args: &SignArgs) -> Result<Option<Ed25519KeyPair>, CliError> {
     Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).map(Some).map_err(|_| wrong())
 }
 
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
+/// Reads a file of `most` bytes at most; `-` is standard input.
+///
+/// # Errors
+/// [`CliError`] when it cannot be read, or is larger.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     let failed = |error: std::io::Error| CliError::failed(format!("{}: {error}", path.display()));
     let mut bytes = Vec::new();
     if path == Path::new("-") {

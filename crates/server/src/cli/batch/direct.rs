@@ -141,7 +141,11 @@ impl<'a> Direct<'a> {
     async fn try_once(&self, way: &mut Way<'_>, wire: &mut Kept, body: Vec<u8>) -> Tried {
         let number = way.attempts.count() + 1;
         let id = format!("batch-{}-{}-{}-{number}", self.going.run, way.item.line, self.going.life);
-        let mut request = self.going.gateway.api(Method::POST, "/v1/messages").header("x-request-id", &id);
+        let request = match self.going.gateway.api(Method::POST, "/v1/messages", &body) {
+            Ok(request) => request,
+            Err(error) => return Tried::Wrong(error.message),
+        };
+        let mut request = request.header("x-request-id", &id);
         if let Some(betas) = self.going.betas {
             request = request.header("anthropic-beta", betas);
         }

@@ -99,7 +99,7 @@ impl Provider<'_> {
         let pace = self.going.pace;
         let mut unsent = 0;
         loop {
-            let mut request = self.going.gateway.api(method.clone(), path);
+            let mut request = self.going.gateway.api(method.clone(), path, &body).ok()?;
             if let Some(betas) = self.going.betas {
                 request = request.header("anthropic-beta", betas);
             }

@@ -21,6 +21,7 @@ use claviger_domain::{
     workload::{issuer::IssuerRecord, jwks::Cached, rule::TrustRecord},
 };
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 pub use self::{
     exchange::{Bought, Credential, ExchangeError, Wish},
@@ -44,6 +45,7 @@ pub(crate) struct WorkloadDeps {
     pub(crate) keys: Keys,
     pub(crate) refusals: Refusals,
     pub(crate) fetcher: Arc<dyn KeyFetcher>,
+    pub(crate) tracker: TaskTracker,
 }
 
 /// Issuers, rules, and what is bought by them. Cheap to clone.

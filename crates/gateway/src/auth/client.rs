@@ -7,6 +7,7 @@ use claviger_domain::{
     access_token::Confirmation,
     clock::Timestamp,
     dpop::DpopError,
+    grant::AuthFailure,
     proof::{Proof, Proofs},
     token::PublicId,
 };
@@ -34,8 +35,12 @@ impl Counter<'_> {
                 live
             }
             None => {
-                let shown = shown(&self.head.headers).map_err(AuthenticateError::from)?;
-                prove_key(grants, brand, shown.text).await?
+                let shown = self.shown().map_err(AuthenticateError::from)?;
+                let live = prove_key(grants, brand, shown).await?;
+                if self.form.get("client_id").is_some_and(|id| live.grant.key.id.as_str() != id) {
+                    return Err(AuthenticateError::other_client(&live).into());
+                }
+                live
             }
         };
         let key = &live.grant.key;
@@ -43,6 +48,15 @@ impl Counter<'_> {
         live.check_place(self.head.client_ip, self.head.at)?;
         self.shared.services.tokens.count(&live, self.head.at)?;
         Ok((live, confirmation))
+    }
+
+    /// The key in a header, or in the form (RFC 6749, 2.3.1); in both, it is the same.
+    fn shown(&self) -> Result<&[u8], AuthFailure> {
+        match (shown(&self.head.headers), self.form.get("client_secret")) {
+            (Err(AuthFailure::Missing), Some(secret)) => Ok(secret.as_bytes()),
+            (Ok(shown), Some(secret)) if shown.text != secret.as_bytes() => Err(AuthFailure::Conflicting),
+            (shown, _) => shown.map(|shown| shown.text),
+        }
     }
 
     /// Whoever renews proves what the key demands, and to be whom the refresh token is bound to. A token that was spent

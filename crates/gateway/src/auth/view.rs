@@ -33,7 +33,7 @@ pub(super) fn metadata(head: &Head, issuer: &str) -> Response<ReplyBody> {
     let at = |path: &str| format!("{issuer}{path}");
     let algorithms: Vec<&str> =
         [Algorithm::EdDsa, Algorithm::Es256].into_iter().map(Algorithm::as_str).collect();
-    let methods = ["client_secret_basic"];
+    let methods = ["client_secret_basic", "client_secret_post"];
     let mut scopes = vec!["read".to_owned(), "write".to_owned()];
     scopes.extend(one_by_one());
     let body = json!({

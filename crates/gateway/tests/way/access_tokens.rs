@@ -119,6 +119,20 @@ fn a_key_is_shown_in_a_header_or_as_a_client_of_oauth() {
             assert!(said.head.contains("www-authenticate: "), "{}", said.head);
         }
     }
+    let (id, key) = (house.key_id.as_str(), &house.key);
+    let header = format!("x-api-key: {key}\r\n");
+    for (headers, body, status) in [
+        ("", format!("client_id={id}&client_secret={key}"), 200),
+        ("", format!("client_secret={key}"), 200),
+        ("", format!("client_id=key_0123456789&client_secret={key}"), 401),
+        ("", "client_secret=cvg_live_nonsense".to_owned(), 401),
+        (&header, format!("client_id={id}"), 200),
+        (&header, "client_id=key_0123456789".to_owned(), 401),
+        (&header, "client_secret=another".to_owned(), 401),
+    ] {
+        let said = ask(&house, &form("/v1/auth/token", headers, &body));
+        assert_eq!(said.status, status, "{headers} {} {}", body.replace(key.as_str(), "KEY"), said.json);
+    }
     let other = ask(&house, &form("/v1/auth/token", "", "grant_type=password"));
     assert_eq!(
         (other.status, &other.json["error"]["details"]["oauth_error"]),

@@ -84,12 +84,15 @@ impl WorkloadStore for FakeStore {
 pub(crate) struct FakeKeys {
     pub(crate) document: Mutex<Option<FetchedKeys>>,
     pub(crate) asked: AtomicUsize,
+    /// Whoever fetches waits while this is held.
+    pub(crate) gate: tokio::sync::Mutex<()>,
 }
 
 #[async_trait]
 impl KeyFetcher for FakeKeys {
     async fn fetch(&self, _url: &str, _private_network: bool) -> Result<FetchedKeys, FetchError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock().await);
         lock(&self.document).clone().ok_or_else(|| FetchError::Unreachable("nobody".to_owned()))
     }
 }

@@ -308,6 +308,7 @@ pub(super) fn workloads(deps: &Deps, grants: &Grants, keys: &Keys, refusals: &Re
         keys: keys.clone(),
         refusals: refusals.clone(),
         fetcher: Arc::clone(&deps.key_fetcher),
+        tracker: deps.tracker.clone(),
     })
 }
 

@@ -30,29 +30,39 @@ impl Workloads {
             KeySource::Url { url, private_network } => (url, *private_network),
         };
         let set = self.set(known, issuer);
-        let mut cached = set.lock().await;
-        let deps = &self.0.deps;
-        let secs = || deps.clock.boot().as_micros() / MICROS_PER_SEC.unsigned_abs();
-        let mut next = cached.next(kid, algorithm, secs());
+        let mut cached = set.lock_owned().await;
+        let mut next = cached.next(kid, algorithm, self.secs());
         if next == Next::Fetch {
-            cached.trying(secs());
-            match deps.fetcher.fetch(url, private_network).await {
-                Ok(document) => match KeyList::read(&document.body) {
-                    Ok(keys) => cached.fetched(keys, document.max_age_secs, secs()),
-                    Err(error) => {
-                        tracing::warn!(issuer = %issuer.name, %error, "an issuer's keys are not readable")
-                    }
-                },
-                Err(error) => {
-                    tracing::warn!(issuer = %issuer.name, %error, "an issuer's keys were not fetched")
-                }
-            }
-            next = cached.believed(secs());
+            // The fetch belongs to all that wait: a caller that goes away does not end it, or strangers could keep keys
+            // from being fetched for as long as they like.
+            let (this, url, name) = (self.clone(), url.clone(), issuer.name.clone());
+            let fetch = async move {
+                this.fetch(&mut cached, (&url, private_network), &name).await;
+                cached
+            };
+            let fetched = self.0.deps.tracker.spawn(fetch).await;
+            cached = fetched.map_err(|_| AssertionError::NoKeys)?;
+            next = cached.believed(self.secs());
         }
         match (next, &cached.keys) {
             (Next::Use, Some(keys)) => Ok(keys.clone()),
             (Next::Use | Next::Fetch | Next::Nothing, _) => Err(AssertionError::NoKeys),
         }
+    }
+
+    async fn fetch(&self, cached: &mut Cached, (url, private_network): (&str, bool), issuer: &str) {
+        cached.trying(self.secs());
+        match self.0.deps.fetcher.fetch(url, private_network).await {
+            Ok(document) => match KeyList::read(&document.body) {
+                Ok(keys) => cached.fetched(keys, document.max_age_secs, self.secs()),
+                Err(error) => tracing::warn!(%issuer, %error, "an issuer's keys are not readable"),
+            },
+            Err(error) => tracing::warn!(%issuer, %error, "an issuer's keys were not fetched"),
+        }
+    }
+
+    fn secs(&self) -> u64 {
+        self.0.deps.clock.boot().as_micros() / MICROS_PER_SEC.unsigned_abs()
     }
 
     /// The issuer's place; those of issuers that are gone are given up.

@@ -255,3 +255,21 @@ async fn a_certificate_buys_a_key_that_is_bound_to_its_id() {
     let none = workloads.exchange(Credential::Svid, &Wish::default(), &Caller::system()).await;
     assert!(matches!(none, Err(ExchangeError::Refused("certificate_missing"))));
 }
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_end_the_fetch_that_others_need() {
+    let town = Town::new(&[("repository", "acme/*")]).await;
+    let (first, second) = (town.token("j1", json!({})), town.token("j2", json!({})));
+    let slow = town.house.keys.gate.lock().await;
+    {
+        let mut leaving = Box::pin(town.buy(&first));
+        while town.house.keys.asked.load(Ordering::SeqCst) == 0 {
+            assert!(futures_util::poll!(leaving.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(slow);
+    // Within the cool-down nobody asks again: what was fetched for the one who left is there.
+    town.buy(&second).await.unwrap();
+    assert_eq!(town.house.keys.asked.load(Ordering::SeqCst), 1);
+}

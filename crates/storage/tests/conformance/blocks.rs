@@ -3,7 +3,7 @@
 use claviger_domain::{
     budget::{BlockWish, BudgetMode, BudgetRecord, BudgetSubject, Calendar, Charge, Period, blocks::Answer},
     id::{BudgetId, NodeId},
-    ledger::{BatchItem, Group, Outcome},
+    ledger::{BatchItem, Group, LedgerRow, Outcome},
     money::PicoUsd,
     ports::{
         Change, LedgerStore, StoreError,
@@ -128,6 +128,7 @@ async fn what_calls_cost_moves_from_the_block_to_the_totals(place: Place) {
     budget(&a).await;
     ask(&a, &ca.chain, 1, 300, 0).await;
     let mut row = s.row(&s.party(), at(1));
+    row.outcome = Outcome::Completed;
     (row.cost, row.charges) = (PicoUsd::new(120).unwrap(), vec![charge()]);
     ca.rows(&a, at(1), vec![row]).await;
     // Not yet in the totals, but every node counts it.
@@ -156,6 +157,7 @@ async fn what_a_batch_holds_back_leaves_the_block_and_ends_with_its_bill(place: 
     // Another node bills it.
     let mut row = s.row(&s.party(), at(2));
     row.batch = Some(BatchItem { batch: "msgbatch_1".to_owned(), custom_id: "a".to_owned() });
+    row.outcome = Outcome::Completed;
     (row.cost, row.charges) = (PicoUsd::new(150).unwrap(), vec![charge()]);
     cb.rows(&b, at(2), vec![row]).await;
     let ground = a.grounds(&ca.chain, &[charge()]).await.unwrap().remove(0);
@@ -174,6 +176,7 @@ async fn a_node_that_died_is_taken_over_once_and_writes_nothing_more(place: Plac
     let mut intent = s.intent(&s.party(), at(1));
     (intent.reservation, intent.charges) = (PicoUsd::new(80).unwrap(), vec![charge()]);
     let mut row = s.row(&s.party(), at(1));
+    row.outcome = Outcome::Completed;
     (row.cost, row.charges) = (PicoUsd::new(100).unwrap(), vec![charge()]);
     let group = Group { intents: vec![intent.clone()], rows: vec![row.clone()], ..ca.group(at(1)) };
     ca.commit(&a, &group).await;
@@ -214,8 +217,11 @@ async fn calls_of_a_node_that_lives_are_no_orphans(place: Place) {
     let s = Samples::new(95);
     let (a, mut ca) = node(&place, &s).await;
     let intent = s.intent(&s.party(), at(1));
-    let group =
-        Group { intents: vec![intent.clone()], rows: vec![s.row(&s.party(), at(1))], ..ca.group(at(1)) };
+    let group = Group {
+        intents: vec![intent.clone()],
+        rows: vec![LedgerRow { outcome: Outcome::Completed, ..s.row(&s.party(), at(1)) }],
+        ..ca.group(at(1))
+    };
     ca.commit(&a, &group).await;
     // Another node starts beside it.
     let (b, cb) = node(&place, &s).await;

@@ -40,8 +40,8 @@ use std::{io, sync::Arc, time::Duration};
 
 use claviger_claude_wire::price::PriceTable;
 pub use config::{GatewayConfig, PaceLimits};
-pub use listen::bind;
 use listen::{Acceptor, Crowd};
+pub use listen::{bind, bind_first};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 pub use simulate::{Simulate, SimulatedBody};
 use tls::{Tls, TlsIdentity};

@@ -40,6 +40,19 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// Opens the first of them: an address on which another process of this user listens with several sockets, too, would
+/// open as well, and the two would share its connections.
+///
+/// # Errors
+/// When somebody listens there already, or whatever else the system says.
+pub fn bind_first(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let alone = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    alone.set_reuse_address(true)?;
+    alone.bind(&address.into())?;
+    drop(alone);
+    bind(address)
+}
+
 /// Accepts and serves connections until told to stop.
 pub(crate) struct Acceptor {
     worker: Arc<Worker>,
@@ -165,4 +178,19 @@ impl Acceptor {
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_owner_with_several_sockets() {
+        let first = bind_first("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        let second = bind(address).unwrap();
+        assert_eq!(bind_first(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop((first, second));
+        bind_first(address).unwrap();
+    }
 }

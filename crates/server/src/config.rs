@@ -2,9 +2,11 @@
 //! the file, the file over the default.
 
 pub mod cache;
+mod check;
 pub mod file;
 mod in_force;
 pub mod outgoing;
+mod place;
 mod secrets;
 pub mod value;
 
@@ -18,7 +20,7 @@ use clap::Args;
 use claviger_domain::{address::CidrList, jose::Algorithm, token::Brand};
 
 use cache::CacheBounds;
-use file::{FileConfig, FileError};
+use file::{FileConfig, FileError, Place};
 use outgoing::{JobTimes, NonceSettings, SmtpChannel};
 use value::Size;
 pub use value::Span;
@@ -240,6 +242,14 @@ pub enum ConfigError {
         /// Its address.
         address: SocketAddr,
     },
+    /// One of the above, and where in the file its setting stands.
+    #[error("{place}: {error}")]
+    At {
+        /// Where.
+        place: Place,
+        /// What is wrong.
+        error: Box<ConfigError>,
+    },
     /// No home to put the data in.
     #[error("no place for the data folder: set --data, CLAVIGER_DATA, XDG_DATA_HOME or HOME")]
     NoDataFolder,
@@ -266,6 +276,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: the first thing that is wrong, with its place.
     pub fn resolve(data: Option<PathBuf>, args: &ServeArgs) -> Result<Self, ConfigError> {
+        Self::put_together(data, args).map_err(|error| place::located(error, args))
+    }
+
+    /// What is wrong with a setting, found by whoever tried to use it.
+    #[must_use]
+    pub fn unusable(name: &'static str, why: String, args: &ServeArgs) -> ConfigError {
+        place::located(ConfigError::Setting { name, why }, args)
+    }
+
+    fn put_together(data: Option<PathBuf>, args: &ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map(FileConfig::read).transpose()?.unwrap_or_default();
         let data = data_folder(data.or_else(|| file.data.clone()))?;
         let mut config = Self {
@@ -315,44 +335,6 @@ impl Config {
         }
         config.check()?;
         Ok(config)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let bad = |name, why: &str| Err(ConfigError::Setting { name, why: why.to_owned() });
-        let open = |address: SocketAddr| !address.ip().is_loopback() && !self.insecure_plaintext;
-        if open(self.listen) && self.tls.is_none() {
-            return Err(ConfigError::Plaintext { name: "listen", address: self.listen });
-        }
-        if open(self.control) && self.control_tls.is_none() {
-            return Err(ConfigError::Plaintext { name: "control", address: self.control });
-        }
-        if self.client_ca.is_some() && self.tls.is_none() {
-            return bad("tls.client_ca", "callers show certificates in TLS only: give `cert` and `key`, too");
-        }
-        if self.client_auth == ClientAuthWord::Required && self.client_ca.is_none() {
-            return bad(
-                "tls.client_auth",
-                "expected `client_ca`, too: without it no certificate can be verified",
-            );
-        }
-        if self.token_algorithm == Algorithm::Rs256 {
-            return bad(
-                "tokens.algorithm",
-                "expected EdDSA or ES256: RS256 is for verifying what others signed",
-            );
-        }
-        if !(1..=256).contains(&self.workers) {
-            return bad("workers", "expected 1 to 256");
-        }
-        if self.max_staleness < Duration::from_secs(2) {
-            return bad("max_staleness", "expected at least 2s: the feed is polled every second");
-        }
-        match self.public_url.as_deref() {
-            Some(url) if !(url.starts_with("https://") || url.starts_with("http://")) => {
-                bad("public_url", "expected an origin such as https://claude.example.com")
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 }
 

@@ -34,7 +34,7 @@ use self::{certificate::Certificate, prices::PriceBoard};
 use crate::{
     cli::output::Output,
     clock::SystemClock,
-    config::{Config, NonceWord, ServeArgs},
+    config::{Config, ConfigError, NonceWord, ServeArgs},
     data_dir::{self, DataDir},
     entropy::SystemEntropy,
     first_start,
@@ -71,11 +71,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    settings::prices(config)?;
-    settings::transport(config)?;
-    settings::tls(config)?;
-    settings::control_tls(config)?;
+pub fn check(config: &Config, args: &ServeArgs) -> Result<(), ConfigError> {
+    let bad = |name| move |error: anyhow::Error| Config::unusable(name, format!("{error:#}"), args);
+    settings::prices(config).map_err(bad("prices"))?;
+    settings::transport(config).map_err(bad("upstream"))?;
+    settings::tls(config).map_err(bad("tls"))?;
+    settings::control_tls(config).map_err(bad("control_tls"))?;
     Ok(())
 }
 
@@ -408,7 +409,7 @@ fn reload(start: &Start, running: Config, parts: &Reloaded<'_>) -> Config {
 }
 
 fn apply(start: &Start, config: &Config, parts: &Reloaded<'_>) -> anyhow::Result<()> {
-    check(config)?;
+    check(config, &start.args)?;
     start.level.set(&config.log.level)?;
     start.scrubber.know_settings(config.secrets());
     let prices = settings::prices(config)?;

@@ -3,7 +3,7 @@
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
-use claviger_gateway::{Gateway, bind};
+use claviger_gateway::{Gateway, bind, bind_first};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +54,7 @@ impl Workers {
     /// # Errors
     /// When the address is taken or cannot be opened.
     pub fn start(config: &Config, gateway: &Gateway) -> anyhow::Result<Self> {
-        let first = bind(config.listen)?;
+        let first = bind_first(config.listen)?;
         let address = first.local_addr()?;
         let mut listeners = vec![first];
         for _ in 1..config.workers {

@@ -10,7 +10,7 @@ use claviger_claude_wire::{
     price::{Call, CallKind, Unbounded},
 };
 use claviger_service::grants::LiveGrant;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -162,8 +162,10 @@ pub(super) async fn read(
             }
             let announced = body.size_hint().exact();
             if let Some(length) = announced.filter(|length| *length > limits.messages) {
-                // What was nearly small enough is read away, so that the client gets to see the answer.
-                if length <= limits.messages.saturating_mul(2) {
+                // What was nearly small enough is read away, so that the client gets to see the answer; unless it
+                // waits for a word before it sends anything.
+                let waits = head.headers.contains_key(header::EXPECT);
+                if !waits && length <= limits.messages.saturating_mul(2) {
                     discard(body, length).await;
                 }
                 return Err(BodyError::TooLarge { limit: limits.messages }.into());

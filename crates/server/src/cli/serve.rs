@@ -17,7 +17,7 @@ use crate::{
 /// [`CliError`]: nothing was started, or something that cannot be gone on without failed.
 pub fn run(context: &Context, args: &ServeArgs) -> Result<(), CliError> {
     let config = Config::resolve(context.data.clone(), args).map_err(|e| CliError::refused(e.to_string()))?;
-    wiring::check(&config).map_err(|e| CliError::refused(format!("{e:#}")))?;
+    wiring::check(&config, args).map_err(|e| CliError::refused(e.to_string()))?;
     if args.check_config {
         context.out.line("the configuration is good");
         return Ok(());

@@ -75,7 +75,8 @@ impl SmtpSection {
         let Some(host) = &self.host else { return Ok(None) };
         let word = self.security.as_deref().unwrap_or("starttls");
         let security = SmtpSecurity::parse(word)
-            .ok_or_else(|| bad(format!("security = {word}: expected starttls, implicit or plain")))?;
+            .ok_or_else(|| format!("`{word}`: expected starttls, implicit or plain"))
+            .map_err(|why| ConfigError::Setting { name: "smtp.security", why })?;
         if self.username.is_some() != self.password_file.is_some() {
             return Err(bad("username and password_file come together".to_owned()));
         }

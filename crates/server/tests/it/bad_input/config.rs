@@ -41,14 +41,23 @@ fn a_bad_file_is_told_with_its_place_and_nothing_is_started() {
 #[test]
 fn values_that_make_no_sense_are_named() {
     for (config, words) in [
-        ("workers = 0\n", "workers"),
-        ("max_staleness = \"1s\"\n", "max_staleness"),
-        ("public_url = \"claude.example.com\"\n", "public_url"),
-        ("prices = \"/no/such/file\"\n", "/no/such/file"),
-        ("[tls]\ncert = \"/no/such/cert\"\n", "key"),
-        ("[tls]\ncert = \"/no/such/cert\"\nkey = \"/no/such/key\"\n", "/no/such/cert"),
-        ("[upstream]\nproxy = \"ftp://h\"\n", "proxy"),
+        ("workers = 0\n", "claviger.toml:1:11: workers"),
+        ("max_staleness = \"1s\"\n", "claviger.toml:1:17: max_staleness"),
+        ("public_url = \"claude.example.com\"\n", "claviger.toml:1:14: public_url"),
+        ("public_url = \"https://\"\n", "claviger.toml:1:14: public_url"),
+        ("\ndatabase = \"mysql://h/d\"\n", "claviger.toml:2:12: database"),
+        ("prices = \"/no/such/file\"\n", "claviger.toml:1:10: prices: /no/such/file"),
+        ("[tls]\ncert = \"/no/such/cert\"\n", "claviger.toml:1:2: tls: expected both `cert` and `key`"),
+        (
+            "[tls]\ncert = \"/no/such/cert\"\nkey = \"/no/such/key\"\n",
+            "claviger.toml:1:2: tls: /no/such/cert",
+        ),
+        ("[upstream]\nproxy = \"ftp://h\"\n", "claviger.toml:1:2: upstream: upstream proxy"),
         ("[upstream]\nca_file = \"/no/such/ca\"\n", "/no/such/ca"),
+        ("[upstream]\nconnect_timeout = \"0s\"\n", "claviger.toml:2:19: upstream.connect_timeout"),
+        ("[limits]\nconnections = 0\n", "claviger.toml:2:15: limits.connections"),
+        ("[smtp]\nhost = \"h\"\nsecurity = \"none\"\n", "claviger.toml:3:12: smtp.security"),
+        ("[jobs]\ntime_zone = \"Mars/Base\"\n", "claviger.toml:1:2: jobs"),
         ("[log]\nlevel = \"loud=quiet=\"\n", "level"),
     ] {
         let (node, done, _) = serve_with(config);

@@ -89,7 +89,6 @@ pub async fn authorize(
     let needs = match operator.identity.may(verb, effect) {
         Ok(needs) => needs,
         Err(denied) => {
-            note_refusal(state, operator, verb, asked).await?;
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", denied.to_string()).into());
         }
     };
@@ -165,19 +164,6 @@ async fn freeze(
         approval: record.id.to_string(),
         expires_at: Moment(record.expires_at),
     })
-}
-
-/// What was asked for and not given stands in the audit log like what was.
-async fn note_refusal(
-    state: &ControlState,
-    operator: &Operator,
-    verb: Verb,
-    asked: &Asked<'_>,
-) -> Result<(), Problem> {
-    let target = asked.ids.first().map_or("", String::as_str);
-    let mut event = operator.caller.event(state.clock.now(), verb.as_str(), target);
-    "forbidden".clone_into(&mut event.outcome);
-    Ok(state.services.audit.note(event).await?)
 }
 
 /// Whoever reads the log stands in it.

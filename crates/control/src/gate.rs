@@ -19,6 +19,7 @@ use crate::{
     operation::{Access, Operation},
     problem::Problem,
     state::ControlState,
+    trail::Trail,
 };
 
 /// Largest body of an operation, in bytes.
@@ -91,18 +92,35 @@ impl Asked<'_> {
 
 /// Lets a request through to its operation, or answers with a problem.
 pub async fn pass(State(Gate(gate)): State<Gate>, request: Request, next: Next) -> Response {
-    match enter(&gate, request).await {
+    let mut trail = None;
+    let response = match enter(&gate, request, &mut trail).await {
         Ok((request, None)) => next.run(request).await,
         Ok((request, Some(wanted))) => once::run(&gate.state, wanted, request, next).await,
         Err(halt) => halt.into_response(),
+    };
+    match trail {
+        Some(trail) => trail.end(&gate.state, response).await,
+        None => response,
     }
 }
 
-async fn enter(gate: &Inner, request: Request) -> Result<(Request, Option<Reservation>), Halt> {
+async fn enter(
+    gate: &Inner,
+    request: Request,
+    trail: &mut Option<Trail>,
+) -> Result<(Request, Option<Reservation>), Halt> {
     let (mut head, body) = request.into_parts();
     let operator = match gate.access {
         Access::Operator(verb) => Some((verb, extract::authenticate(&gate.state, &head).await?)),
         Access::Anyone => None,
+    };
+    let ids = match &operator {
+        Some((verb, operator)) => {
+            let ids = ids(&mut head).await?;
+            *trail = Some(Trail::new(operator.caller.clone(), *verb, &ids));
+            ids
+        }
+        None => Vec::new(),
     };
     check_query(&gate.query, head.uri.query().unwrap_or_default())?;
     let body = read(&head, body).await?;
@@ -113,7 +131,6 @@ async fn enter(gate: &Inner, request: Request) -> Result<(Request, Option<Reserv
         return Ok((Request::from_parts(head, Body::from(body)), None));
     };
     let Inner { method, path, query, fields, .. } = gate;
-    let ids = ids(&mut head).await?;
     let asked = Asked { method, path, head: &head, body: &body, ids, query, fields };
     let mut operator = operator;
     let passed = authorize::authorize(&gate.state, &operator, verb, &asked).await?;

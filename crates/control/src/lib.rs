@@ -17,6 +17,7 @@ pub mod operation;
 pub mod problem;
 pub mod reach;
 pub mod state;
+pub mod trail;
 
 use axum::{Router, http::StatusCode, routing::get};
 

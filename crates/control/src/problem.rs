@@ -10,6 +10,8 @@ use claviger_service::ServiceError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::trail::Refused;
+
 /// What went wrong, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -81,7 +83,10 @@ impl IntoResponse for Problem {
         let retry_after = self.retry_after_secs;
         // What was typed in a wrong place may be a key.
         let problem = Self { detail: without_keys(&self.detail).into_owned(), ..self };
+        let refused =
+            Refused { kind: problem.kind.clone(), field: problem.field.clone(), rule: problem.rule };
         let mut response = (status, Json(problem)).into_response();
+        response.extensions_mut().insert(refused);
         if let Some(secs) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }

@@ -25,9 +25,10 @@ use serde::Deserialize;
 pub use standing::{Notice, Standing};
 
 use crate::{
-    Caller, ServiceError,
+    Caller, ServiceError, digests,
     grants::{Grants, LiveGrant},
     holder_rates::HolderRates,
+    keys::canonical::canonical,
 };
 
 /// Entries in a list of models, endpoints, scopes or addresses.
@@ -148,7 +149,8 @@ impl Children {
         let expires_at = child::expiry(&parent, wish.ttl_secs, now)?;
         let birth = Birth { name: wish.name, policy, expires_at, now };
         let (key, token) = born(&parent, birth, deps.brand, deps.entropy.as_ref(), &deps.grants)?;
-        let event = event(caller, now, "child.create", &key)
+        let event = event(caller, now, "child.create", &key);
+        let event = digests::with(event, None, Some(&canonical(&key)))
             .with("expires_at", expires_at.to_rfc3339())
             .with("name", &*key.name)
             .with("parent", parent.id.as_str())
@@ -205,6 +207,7 @@ impl Children {
             let now = deps.clock.now();
             let Some(mut changed) = verb.decide(&child, &parent, now)? else { return Ok(child) };
             let event = event(caller, now, verb.action(), &changed).with("parent", parent.id.as_str());
+            let event = digests::with(event, Some(&canonical(&child)), Some(&canonical(&changed)));
             let event = match changed.expires_at {
                 Some(at) => event.with("expires_at", at.to_rfc3339()),
                 None => event,

@@ -1,5 +1,6 @@
 //! Issuing, showing and changing keys.
 
+pub(crate) mod canonical;
 pub(crate) mod end;
 pub(crate) mod wish;
 
@@ -25,10 +26,11 @@ use claviger_domain::{
 };
 use serde::Deserialize;
 
-use self::end::EndOrder;
+use self::{canonical::canonical, end::EndOrder};
 use crate::{
     Caller, ServiceError,
     budgets::{self, Budgets, KeyBudget},
+    digests,
     ending::Endings,
     grants::Grants,
     policies::Policies,
@@ -313,7 +315,8 @@ impl Keys {
         now: Timestamp,
     ) -> Result<(), ServiceError> {
         let cap = self.0.policies.check_new(key, delivery.way(), caller).await?;
-        let mut event = key_event(caller, now, "key.create", key)
+        let event = key_event(caller, now, "key.create", key);
+        let mut event = digests::with(event, None, Some(&canonical(key)))
             .with("class", key.class.as_str())
             .with("hand_over", delivery.way().as_str())
             .with("name", &*key.name)
@@ -491,6 +494,7 @@ impl Keys {
             };
             self.0.policies.check_change(&key, &changed).await?;
             let event = key_event(caller, now, &format!("key.{}", verb.as_str()), &key);
+            let event = digests::with(event, Some(&canonical(&key)), Some(&canonical(&changed)));
             let event = details.iter().fold(event, |event, (name, value)| event.with(name, value.clone()));
             match self.0.store.apply(vec![Change::UpdateKey(Box::new(changed.clone()))], event).await {
                 Ok(applied) => {

@@ -63,6 +63,7 @@ impl Tenants {
         };
         let event = caller.event(now, "workspace.create", workspace.id.as_str());
         let event = event.with("environment", environment.as_str()).with("name", name);
+        let event = digests::with(event, None, Some(&json!(workspace)));
         self.0.store.apply(vec![Change::InsertWorkspace(workspace.clone())], event).await?;
         Ok(workspace)
     }
@@ -129,8 +130,10 @@ impl Tenants {
             return Ok(workspace);
         }
         let now = self.0.clock.now();
+        let before = json!(workspace);
         workspace.archived_at = Some(now);
         let event = caller.event(now, "workspace.archive", id.as_str()).with("name", &*workspace.name);
+        let event = digests::with(event, Some(&before), Some(&json!(workspace)));
         let applied = self.0.store.apply(vec![Change::UpdateWorkspace(workspace.clone())], event).await?;
         self.0.grants.workspace_changed(id, applied.seq);
         workspace.version += 1;
@@ -165,6 +168,7 @@ impl Tenants {
             version: 1,
         };
         let event = caller.event(now, "owner.create", owner.id.as_str()).with("name", name);
+        let event = digests::with(event, None, Some(&json!(owner)));
         self.0.store.apply(vec![Change::InsertOwner(owner.clone())], event).await?;
         Ok(owner)
     }
@@ -227,8 +231,10 @@ impl Tenants {
             return Ok(owner);
         }
         let now = self.0.clock.now();
+        let before = json!(owner);
         owner.archived_at = Some(now);
         let event = caller.event(now, "owner.archive", id.as_str()).with("name", &*owner.name);
+        let event = digests::with(event, Some(&before), Some(&json!(owner)));
         self.0.store.apply(vec![Change::UpdateOwner(owner.clone())], event).await?;
         owner.version += 1;
         Ok(owner)

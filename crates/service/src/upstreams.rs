@@ -10,9 +10,10 @@ use claviger_domain::{
     token::{Brand, TokenKind, inspect},
     upstream::{CredentialPurpose, CredentialRecord, ServiceState, UpstreamKind, UpstreamRecord},
 };
+use serde_json::json;
 
 use crate::{
-    Caller, ServiceError,
+    Caller, ServiceError, digests,
     naming::{check_name, find},
     routes::{Routes, seal_context},
     tenants::Tenants,
@@ -90,6 +91,7 @@ impl Upstreams {
         };
         let event = caller.event(now, "upstream.add", upstream.id.as_str());
         let event = event.with("base_url", &*upstream.base_url).with("name", &*upstream.name);
+        let event = digests::with(event, None, Some(&json!(upstream)));
         self.apply(vec![Change::InsertUpstream(upstream.clone())], event).await?;
         Ok(upstream)
     }
@@ -122,12 +124,14 @@ impl Upstreams {
         if upstream.state == ServiceState::Removed {
             return Ok(upstream);
         }
+        let before = json!(upstream);
         upstream.state = ServiceState::Removed;
         let mut changes = vec![Change::UpdateUpstream(upstream.clone())];
         let of_it = self.credentials().await?.into_iter().filter(|c| c.upstream == *id);
         changes.extend(of_it.map(|c| Change::UpdateCredential(removed(c))));
         let event = caller.event(self.0.clock.now(), "upstream.remove", id.as_str());
         let event = event.with("credentials", changes.len() - 1).with("name", &*upstream.name);
+        let event = digests::with(event, Some(&before), Some(&json!(upstream)));
         self.apply(changes, event).await?;
         upstream.version += 1;
         Ok(upstream)
@@ -181,6 +185,7 @@ impl Upstreams {
             .with("purpose", credential.purpose.as_str())
             .with("upstream", credential.upstream.as_str())
             .with("workspace", bound);
+        let event = digests::with(event, None, Some(&json!(credential)));
         self.apply(vec![Change::InsertCredential(credential.clone())], event).await?;
         Ok(credential)
     }
@@ -217,9 +222,11 @@ impl Upstreams {
         if credential.state == ServiceState::Removed {
             return Ok(credential);
         }
+        let before = json!(credential);
         let mut credential = removed(credential);
         let event = caller.event(self.0.clock.now(), "credential.remove", id.as_str());
         let event = event.with("hint", &*credential.hint).with("name", &*credential.name);
+        let event = digests::with(event, Some(&before), Some(&json!(credential)));
         self.apply(vec![Change::UpdateCredential(credential.clone())], event).await?;
         credential.version += 1;
         Ok(credential)

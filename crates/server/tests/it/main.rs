@@ -29,6 +29,7 @@ mod outage;
 mod policies;
 mod race;
 mod reconcile;
+mod refused;
 mod reviews;
 mod revocation;
 mod rotation;

@@ -9,8 +9,8 @@ use claviger_domain::{
     ports::{Applied, StoreError},
 };
 
-use super::{Keys, TRIES, key_event};
-use crate::{Caller, ServiceError, revocation};
+use super::{Keys, TRIES, canonical::canonical, key_event};
+use crate::{Caller, ServiceError, digests, revocation};
 
 /// That and how a key shall end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +54,12 @@ impl Keys {
                     return Err(ServiceError::conflict("key", error));
                 }
             };
+            let after = canonical(&ended);
             let mut ending = deps.endings.of(ended, revocation, &order.affected, now).await?;
             let event = key_event(caller, now, revocation::REVOKE, &key)
                 .with("immediate", order.immediate)
                 .with("reason", order.reason.as_str());
+            let event = digests::with(event, Some(&canonical(&key)), Some(&after));
             let event = ending.noted(event);
             match deps.store.apply(ending.take_changes(), event).await {
                 Ok(applied) => {

@@ -104,7 +104,7 @@ pub async fn authenticate(state: &ControlState, head: &Parts) -> Result<Operator
         if matches!(caller.actor, Actor::Local { .. }) && !operators.is_enrolled().await? {
             return Ok(Operator { caller, identity: Identity::local() });
         }
-        let why = "log in with `claviger login` and send the session as `Authorization: Bearer cvg_oper_…`";
+        let why = "log in with `claviger login` and send the session as a bearer token in `Authorization`";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "login_required", why));
     };
     match operators.authenticate(token).await {

@@ -21,7 +21,7 @@ pub const MIN_TTL_SECS: u64 = 10;
 /// The longest life that can be asked for: a day.
 pub const MAX_TTL_SECS: u64 = 86_400;
 /// A heartbeat keeps a child for so long; when heartbeats end, it is dead after that.
-pub const LEASE_SECS: u64 = 90;
+pub const LEASE_SECS: u64 = 85;
 /// How often to beat: two may be lost.
 pub const HEARTBEAT_SECS: u64 = 30;
 

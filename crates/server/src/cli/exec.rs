@@ -25,7 +25,7 @@ use super::{
 use crate::config::value::Span;
 
 /// How long the key lives from one heartbeat to the next at most; when this process dies, it dies after that.
-const LEASE_SECS: u64 = 90;
+const LEASE_SECS: u64 = 85;
 /// How soon a heartbeat that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How long the end waits for the key's end to be confirmed.

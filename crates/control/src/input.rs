@@ -40,17 +40,45 @@ impl<T: DeserializeOwned> FromRequest<ControlState> for Body<T> {
     }
 }
 
+/// The field that a complaint of serde's names without its place: one that is missing, or there twice.
+fn named(why: &str) -> Option<&str> {
+    let rest = why.strip_prefix("missing field `").or_else(|| why.strip_prefix("duplicate field `"))?;
+    rest.split('`').next()
+}
+
+/// A query parameter that cannot be read: `Failed to deserialize query string: limit: …`.
+fn unreadable_query(text: &str) -> Problem {
+    let said = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match (said.split_once(": "), named(said)) {
+        (_, Some(field)) => Problem::invalid(field, said),
+        (Some((field, why)), None) if is_name(field) => Problem::invalid(field, why),
+        (Some(_) | None, None) => Problem::new(StatusCode::BAD_REQUEST, "invalid", said),
+    }
+}
+
 /// A value from JSON; the problem names the field.
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let unreadable = |why: String| Problem::new(StatusCode::BAD_REQUEST, "unreadable_body", why);
+    // A list would be read as the fields in their order.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(unreadable("expected a JSON object".to_owned()));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
+        let path = Some(error.path().to_string()).filter(|path| path != ".");
         let inner = error.into_inner();
-        if inner.is_data() && path != "." {
-            Problem::invalid(&path, inner.to_string())
-        } else {
-            unreadable(inner.to_string())
+        let why = inner.to_string();
+        let field = match (path, named(&why)) {
+            (Some(path), Some(name)) if path != name && !path.ends_with(&format!(".{name}")) => {
+                Some(format!("{path}.{name}"))
+            }
+            (Some(path), _) => Some(path),
+            (None, name) => name.map(str::to_owned),
+        };
+        match field {
+            Some(field) if inner.is_data() => Problem::invalid(&field, why),
+            Some(_) | None => unreadable(why),
         }
     })?;
     reader.end().map_err(|e| unreadable(e.to_string()))?;
@@ -72,7 +100,7 @@ impl<T: DeserializeOwned> FromRequestParts<ControlState> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _state: &ControlState) -> Result<Self, Problem> {
         let read = axum::extract::Query::<T>::try_from_uri(&parts.uri);
-        let read = read.map_err(|r| Problem::new(StatusCode::BAD_REQUEST, "invalid", r.body_text()))?;
+        let read = read.map_err(|r| unreadable_query(&r.body_text()))?;
         Ok(Self(read.0))
     }
 }
@@ -218,7 +246,23 @@ mod tests {
         assert_eq!(refused(r#"{"limits":{"rpm":"x"}}"#), (400, Some("limits.rpm".into())));
         assert_eq!(refused(r#"{"limits":{"rpm":1,"x":2}}"#), (400, Some("limits.x".into())));
         assert_eq!(refused(r#"{"limits":{"rpm":1},"color":2}"#), (400, Some("color".into())));
+        assert_eq!(refused("{}"), (400, Some("limits".into())));
+        assert_eq!(refused(r#"{"limits":{}}"#), (400, Some("limits.rpm".into())));
+        assert_eq!(refused(r#"{"limits":{"rpm":1},"limits":{"rpm":1}}"#), (400, Some("limits".into())));
+        assert_eq!(refused(r#"[{"rpm":1}]"#), (400, None), "a list is no object");
+        assert_eq!(refused("null"), (400, None));
         assert_eq!(refused(r#"{"limits""#), (400, None));
         assert_eq!(refused(r#"{"limits":{"rpm":1}} x"#), (400, None));
+    }
+
+    #[test]
+    fn a_query_that_cannot_be_read_names_the_parameter() {
+        for query in ["limit=-1", "limit=x", "limit=1&limit=2"] {
+            let uri = format!("/keys?{query}").parse().unwrap();
+            let refused = axum::extract::Query::<PagingParams>::try_from_uri(&uri).err().unwrap();
+            let problem = unreadable_query(&refused.body_text());
+            assert_eq!((problem.status, problem.field.as_deref()), (400, Some("limit")), "{query}");
+            assert!(!problem.detail.contains("deserialize"), "{}", problem.detail);
+        }
     }
 }

@@ -3,9 +3,10 @@
 //! One timer a connection, moved only when it fires or would fire too late: requests that flow pay two loads.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -45,6 +46,10 @@ pub struct ConnectionState {
     cut: AtomicBool,
     /// Wakes the connection's task; a task keeps its waker for life.
     waker: OnceLock<Waker>,
+    /// Wake the answers that are sent by tasks of their own (HTTP/2), by number.
+    answers: Mutex<HashMap<u64, Waker>>,
+    /// The next answer's number.
+    next: AtomicU64,
 }
 
 /// Why a connection was closed by its watchdog.
@@ -71,6 +76,8 @@ impl ConnectionState {
             draining: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             waker: OnceLock::new(),
+            answers: Mutex::default(),
+            next: AtomicU64::new(0),
         })
     }
 
@@ -138,14 +145,26 @@ impl ConnectionState {
 
     /// Tells all answers on this connection to end.
     pub fn cut(&self) {
-        self.cut.store(true, Ordering::Relaxed);
+        self.cut.store(true, Ordering::SeqCst);
         self.wake();
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        answers.into_values().for_each(Waker::wake);
     }
 
-    /// Whether answers must end.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Relaxed)
+    /// Whether answers must end. If not, an answer that is sent by a task of its own is woken when they must.
+    fn is_cut(&self, answer: u64, cx: &Context<'_>) -> bool {
+        if self.waker.get().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers
+                .entry(answer)
+                .and_modify(|waker| waker.clone_from(cx.waker()))
+                .or_insert_with(|| cx.waker().clone());
+        }
+        self.cut.load(Ordering::SeqCst)
+    }
+
+    fn forget(&self, answer: u64) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&answer);
     }
 
     /// When the connection is to be closed if nothing happens until then, and why.
@@ -174,6 +193,7 @@ impl ConnectionState {
 #[derive(Debug)]
 pub struct Serving {
     connection: Arc<ConnectionState>,
+    number: u64,
     in_flight: Gauge<i64, AtomicI64>,
 }
 
@@ -187,20 +207,22 @@ impl Serving {
     ) -> Option<Self> {
         connection.begin();
         let before = in_flight.inc();
-        let serving = Self { connection: Arc::clone(connection), in_flight: in_flight.clone() };
+        let number = connection.next.fetch_add(1, Ordering::Relaxed);
+        let serving = Self { connection: Arc::clone(connection), number, in_flight: in_flight.clone() };
         usize::try_from(before).is_ok_and(|before| before < most).then_some(serving)
     }
 
-    /// The connection.
+    /// Whether the answer must end now. If not, its task is woken when it must.
     #[must_use]
-    pub fn connection(&self) -> &ConnectionState {
-        &self.connection
+    pub fn is_cut(&self, cx: &Context<'_>) -> bool {
+        self.connection.is_cut(self.number, cx)
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
         self.in_flight.dec();
+        self.connection.forget(self.number);
         self.connection.end();
     }
 }
@@ -280,5 +302,26 @@ mod tests {
         let mut dog = Watchdog::new(Arc::clone(&state), limits());
         let wait = tokio::time::timeout(Duration::from_secs(3600), poll_fn(|cx| dog.poll(cx)));
         assert!(wait.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_cut_wakes_the_answers_that_tasks_of_their_own_send() {
+        struct Woken(AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let state = ConnectionState::new();
+        state.runs_in(&Context::from_waker(Waker::noop()));
+        let gauge = Gauge::default();
+        let [one, other] = [(); 2].map(|()| Serving::on(&state, &gauge, 2).unwrap());
+        let [woken, gone] = [(); 2].map(|()| Arc::new(Woken(AtomicBool::new(false))));
+        assert!(!one.is_cut(&Context::from_waker(&Waker::from(Arc::clone(&woken)))));
+        assert!(!other.is_cut(&Context::from_waker(&Waker::from(Arc::clone(&gone)))));
+        drop(other);
+        state.cut();
+        assert!(woken.0.load(Ordering::SeqCst) && !gone.0.load(Ordering::SeqCst));
+        assert!(one.is_cut(&Context::from_waker(&Waker::from(woken))));
     }
 }

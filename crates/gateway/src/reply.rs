@@ -108,7 +108,7 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let cut = self.serving.as_ref().is_some_and(|s| s.connection().is_cut());
+        let cut = self.serving.as_ref().is_some_and(|serving| serving.is_cut(cx));
         let next = self.poll_data(cx, cut);
         next.map(|data| data.map(|d| d.map(Frame::data)))
     }

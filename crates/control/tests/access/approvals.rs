@@ -64,7 +64,8 @@ async fn what_destroys_is_done_once_when_a_second_person_agrees() {
     assert_eq!(done["answer"]["id"], json!(id));
     assert!(is_archived(&house, &ann, &id).await);
     let audit = house.audit().await;
-    let archived: Vec<_> = audit.iter().filter(|e| e["action"] == "workspace.archive").collect();
+    let done = |e: &&Value| e["action"] == "workspace.archive" && e["outcome"] == "ok";
+    let archived: Vec<_> = audit.iter().filter(done).collect();
     assert_eq!(archived.len(), 1);
     assert_eq!(archived[0]["actor"]["name"], "ann");
     assert_eq!(archived[0]["details"]["approval"], pending["approval"]);

@@ -54,6 +54,7 @@ pub enum By {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Markdown
+    #[value(alias = "markdown")]
     Md,
     /// A whole page
     Html,

@@ -18,7 +18,7 @@ pub enum RotationCommand {
     List(ListArgs),
     /// Show a rotation, how far the new key is adopted, and who still uses the old one
     Status {
-        /// Its id (`rot_…`)
+        /// Its id (`rot_…`), or that of a key: its newest rotation
         id: String,
     },
     /// Give a rotation up before the new key is used: the new key dies, the old one goes on
@@ -161,8 +161,17 @@ fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The newest rotation of a key, whichever of the two keys it is.
+fn newest_of(context: &Context, key: &str) -> Result<String, CliError> {
+    let fields = [("key", Some(key.to_owned()))];
+    let rows = context.client()?.list(&format!("/admin/v1/rotations{}", query(&fields)))?;
+    let last = rows.as_array().and_then(|rows| rows.last()?["id"].as_str().map(str::to_owned));
+    last.ok_or_else(|| CliError::refused(format!("no rotation of `{key}`")))
+}
+
 fn status(context: &Context, id: &str) -> Result<(), CliError> {
-    let mut view = context.client()?.get(&format!("/admin/v1/rotations/{}", segment(id)))?;
+    let id = if id.starts_with("key_") { newest_of(context, id)? } else { id.to_owned() };
+    let mut view = context.client()?.get(&format!("/admin/v1/rotations/{}", segment(&id)))?;
     if context.out.json {
         context.out.value(&view);
         return Ok(());

@@ -185,3 +185,16 @@ fn a_rotation_is_cancelled_or_rolled_back_while_the_old_key_lives(ground: Ground
     assert_eq!(back.code, 4, "{}", back.stdout);
     assert!(back.stderr.contains("compromised"), "{}", back.stderr);
 }
+
+#[test]
+fn a_rotation_is_shown_by_the_id_of_either_of_its_keys() {
+    let node = crate::house::Claviger::started();
+    let made = node.json(&["key", "create", "--name", "turned", "--test"]);
+    let key = made["id"].as_str().expect("an id");
+    assert_eq!(node.cli(&["rotation", "status", key]).code, 4, "there is none yet");
+    let begun = node.json(&["key", "rotate", key]);
+    for id in [&begun["rotation"], &begun["successor"], &made["id"]] {
+        let status = node.json(&["rotation", "status", id.as_str().expect("an id")]);
+        assert_eq!((&status["id"], &status["old"]), (&begun["rotation"], &made["id"]), "{id}");
+    }
+}

@@ -120,8 +120,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let gateway = Gateway::new(settings::gateway(&start.config), deps);
     let (jobs, stop) = (gateway.clone(), tasks.stop.clone());
     tasks.start(async move { jobs.run_jobs(stop).await });
-    let workers = Workers::start(&start.config, &gateway)
-        .with_context(|| format!("opening the gateway's address {}", start.config.listen))?;
+    let workers = Workers::start(&start.config, &gateway)?;
     let control = TcpListener::bind(start.config.control)
         .await
         .with_context(|| format!("opening the control address {}", start.config.control))?;

@@ -3,6 +3,7 @@
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
+use anyhow::Context as _;
 use claviger_gateway::{Gateway, bind, bind_first};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,8 @@ impl Workers {
     /// # Errors
     /// When the address is taken or cannot be opened.
     pub fn start(config: &Config, gateway: &Gateway) -> anyhow::Result<Self> {
-        let first = bind_first(config.listen)?;
+        let opening = || format!("opening the gateway's address {}", config.listen);
+        let first = bind_first(config.listen).with_context(opening)?;
         let address = first.local_addr()?;
         let mut listeners = vec![first];
         for _ in 1..config.workers {

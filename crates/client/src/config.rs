@@ -7,14 +7,17 @@ use claviger_domain::{
     jose::Algorithm,
     signature::{Profile, normal_authority},
 };
-use http::Uri;
+use http::{Request, Response, Uri};
+use http_body::Body as HttpBody;
+use tower::Service;
 
 use crate::{
+    body::Body,
     cache::Cache,
     clock::{SystemClock, SystemEntropy},
     dpop::ProofKey,
-    error::ClientError,
-    key::{CommandKey, EnvKey, FileKey, Kept, KeySource, read_private},
+    error::{BoxError, ClientError},
+    key::{CommandKey, EnvKey, FileKey, Kept, KeySource, KmsOpener, SealedKey, read_private},
     limiter::Limiter,
     retry::Retry,
     secret::MOST_BYTES,
@@ -29,6 +32,9 @@ pub(crate) const BEARER: &str = "Bearer";
 const DPOP: &str = "DPoP";
 /// How long what a command printed is kept.
 const COMMAND_TTL: Duration = Duration::from_secs(300);
+/// How long what was unsealed is kept.
+const SEALED_TTL: Duration = Duration::from_secs(3_600);
+const SEALED: &str = "CLAVIGER_SEALED_KEY_FILE";
 
 /// What a request proves itself with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +91,8 @@ impl Config {
     /// From `ANTHROPIC_BASE_URL`, the key, `CLAVIGER_AUTH` (`key` or `token`) and, to sign, `CLAVIGER_SIGNING_SECRET`
     /// and `CLAVIGER_SIGNING_PROFILE` (`v1`, `v2`, `rfc9421`, which it is when not set). The key is the first that is
     /// set of `ANTHROPIC_API_KEY`, `CLAVIGER_KEY_FILE` and `CLAVIGER_KEY_COMMAND` (words parted by blanks).
-    /// `CLAVIGER_DPOP_KEY_FILE` is a proof key in PEM form, `CLAVIGER_DPOP` (`ES256`, `EdDSA`) has one made here.
+    /// `CLAVIGER_DPOP_KEY_FILE` is a proof key in PEM form, `CLAVIGER_DPOP` (`ES256`, `EdDSA`) has one made here. A sealed
+    /// key (`CLAVIGER_SEALED_KEY_FILE`) takes [`Config::from_env_through`], or `reqwest::Client::from_env`.
     ///
     /// # Errors
     /// [`ClientError`] for what is missing or not understood.
@@ -93,21 +100,69 @@ impl Config {
         Self::from_variables(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
     }
 
+    /// The same, and before every other key the one that `CLAVIGER_SEALED_KEY_FILE` holds: `claviger seal-key` sealed it,
+    /// and the service that `CLAVIGER_KMS` names opens it, asked through this HTTP service, which must not follow
+    /// redirects. It is kept for an hour, in memory only. Where it cannot be opened, there is no key.
+    ///
+    /// # Errors
+    /// [`ClientError`] for what is missing or not understood.
+    pub fn from_env_through<S, R>(service: S) -> Result<Self, ClientError>
+    where
+        S: Service<Request<Body>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        R: HttpBody + Send + 'static,
+        R::Data: Send,
+        R::Error: Into<BoxError>,
+    {
+        let read = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        Self::from_variables_through(read, service, Arc::new(SystemClock))
+    }
+
+    pub(crate) fn from_variables_through<S, R>(
+        read: impl Fn(&str) -> Option<String>,
+        service: S,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError>
+    where
+        S: Service<Request<Body>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        R: HttpBody + Send + 'static,
+        R::Data: Send,
+        R::Error: Into<BoxError>,
+    {
+        let Some(path) = read(SEALED) else { return Self::from_variables(read) };
+        let unset = "CLAVIGER_KMS is not set: what `claviger seal-key --kms` was given";
+        let uri = read("CLAVIGER_KMS").ok_or(ClientError::Config(unset))?;
+        let opener = KmsOpener::with_variables(service, &uri, Arc::clone(&clock), &read)?;
+        let key = Kept::new(SealedKey::new(path, opener), SEALED_TTL, Arc::clone(&clock));
+        Self::with_key(&read, Arc::new(key))
+    }
+
     pub(crate) fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, ClientError> {
-        let base = read("ANTHROPIC_BASE_URL").ok_or(ClientError::BaseUrl)?;
         // Another key must not be what is used in its place.
-        if read("CLAVIGER_SEALED_KEY_FILE").is_some() {
+        if read(SEALED).is_some() {
             return Err(ClientError::Config(
-                "CLAVIGER_SEALED_KEY_FILE: this client brings no HTTP of its own; open it with `SealedKey`",
+                "CLAVIGER_SEALED_KEY_FILE: it is opened over HTTP; use `Config::from_env_through` or `reqwest::Client::from_env`",
             ));
         }
-        let mut config = Self::new(&base, key_from(&read))?;
+        let key = key_from(&read);
+        Self::with_key(&read, key)
+    }
+
+    fn with_key(
+        read: &impl Fn(&str) -> Option<String>,
+        key: Arc<dyn KeySource>,
+    ) -> Result<Self, ClientError> {
+        let base = read("ANTHROPIC_BASE_URL").ok_or(ClientError::BaseUrl)?;
+        let mut config = Self::new(&base, key)?;
         config.auth = match read("CLAVIGER_AUTH").as_deref() {
             None | Some("key") => Auth::Key,
             Some("token") => Auth::Token,
             Some(_) => return Err(ClientError::Config("CLAVIGER_AUTH must be `key` or `token`")),
         };
-        if let Some(key) = proof_key_from(&read)? {
+        if let Some(key) = proof_key_from(read)? {
             if config.auth == Auth::Key {
                 return Err(ClientError::Config(
                     "CLAVIGER_DPOP binds access tokens: set CLAVIGER_AUTH=token",

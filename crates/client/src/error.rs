@@ -58,6 +58,9 @@ pub enum ClientError {
         #[source]
         source: BoxError,
     },
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Http(#[source] BoxError),
     /// The configuration contradicts itself.
     #[error("{0}")]
     Config(&'static str),

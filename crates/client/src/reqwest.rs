@@ -29,10 +29,25 @@ impl Client {
     /// # Errors
     /// What the builder says.
     pub fn new(builder: upstream::ClientBuilder, config: Config) -> upstream::Result<Self> {
-        let http = builder.redirect(upstream::redirect::Policy::none()).referer(false).build()?;
+        Ok(Self::over(bare(builder)?, config))
+    }
+
+    /// The same with [`Config::from_env_through`] this client: a sealed key is opened, too. `CLAVIGER_CLIENT_CERT` is
+    /// refused: a certificate is the builder's.
+    ///
+    /// # Errors
+    /// [`ClientError`] for what is missing or not understood, [`ClientError::Http`] for what the builder says.
+    pub fn from_env(builder: upstream::ClientBuilder) -> Result<Self, ClientError> {
+        let http = bare(builder).map_err(|error| ClientError::Http(error.without_url().into()))?;
+        let inner = http.clone();
+        let config = Config::from_env_through(service_fn(move |request| send(inner.clone(), request)))?;
+        Ok(Self::over(http, config))
+    }
+
+    fn over(http: upstream::Client, config: Config) -> Self {
         let inner = http.clone();
         let service = service_fn(move |request: Request<Body>| send(inner.clone(), request));
-        Ok(Self { http, claviger: ClavigerLayer::new(config).layer(service) })
+        Self { http, claviger: ClavigerLayer::new(config).layer(service) }
     }
 
     /// Begins a request; [`Client::execute`] sends it.
@@ -80,6 +95,10 @@ impl Client {
     pub fn claviger(&self) -> &Claviger {
         &self.claviger
     }
+}
+
+fn bare(builder: upstream::ClientBuilder) -> upstream::Result<upstream::Client> {
+    builder.redirect(upstream::redirect::Policy::none()).referer(false).build()
 }
 
 async fn send(

@@ -14,8 +14,8 @@ use tower::service_fn;
 
 use super::{Headers, vectors};
 use crate::{
-    Body,
-    error::{BoxError, KeyError},
+    Body, Config,
+    error::{BoxError, ClientError, KeyError},
     key::{KeySource, KmsOpener, Purpose, SealedKey},
 };
 
@@ -72,9 +72,41 @@ async fn play(case: &Case, clock: ManualClock, left: &Left) -> Result<String, Ke
     let answers = Arc::clone(left);
     let service = service_fn(move |request| answer(Arc::clone(&answers), request));
     let read = |name: &str| case.environment.get(name).cloned();
+    if case.purpose == Purpose::ApiKey {
+        return from_environment(case, (path.to_string_lossy().into_owned(), clock), service).await;
+    }
     let opener = KmsOpener::with_variables(service, &case.uri, Arc::new(clock), &read)?;
     let key = SealedKey::new(path, opener).holding(case.purpose).key().await?;
     Ok(key.reveal().to_owned())
+}
+
+/// The way of a program that has nothing but its environment; a plain key that is set, too, is never used.
+async fn from_environment<S>(
+    case: &Case,
+    (path, clock): (String, ManualClock),
+    service: S,
+) -> Result<String, KeyError>
+where
+    S: tower::Service<Request<Body>, Response = Response<Full<Bytes>>, Error = BoxError>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let read = |name: &str| match name {
+        "ANTHROPIC_BASE_URL" => Some("https://gw.example".to_owned()),
+        "ANTHROPIC_API_KEY" => Some("cvg_live_plain".to_owned()),
+        "CLAVIGER_SEALED_KEY_FILE" => Some(path.clone()),
+        "CLAVIGER_KMS" => Some(case.uri.clone()),
+        other => case.environment.get(other).cloned(),
+    };
+    let config = match Config::from_variables_through(read, service, Arc::new(clock)) {
+        Ok(config) => config,
+        Err(ClientError::Key(error)) => return Err(error),
+        Err(other) => panic!("{}: {other}", case.name),
+    };
+    let key = config.key.key().await?.reveal().to_owned();
+    // It is kept: nobody is asked again.
+    assert_eq!(config.key.key().await?.reveal(), key);
+    Ok(key)
 }
 
 #[tokio::test]

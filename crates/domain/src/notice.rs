@@ -237,6 +237,19 @@ pub enum Notice {
         /// Whether calls beyond it are refused.
         hard: bool,
     },
+    /// The provider's bill of one UTC day and the ledger do not agree.
+    Reconciled {
+        /// The upstream behind which the account is.
+        upstream: String,
+        /// The UTC day, `YYYY-MM-DD`.
+        day: String,
+        /// What was billed for calls that did not come through Claviger, in dollars.
+        leaked_usd: String,
+        /// With which of the provider's keys, in words.
+        keys: Vec<String>,
+        /// What no finding explains, in dollars; `None`: nothing, or the day is still open.
+        unexplained_usd: Option<String>,
+    },
     /// An operator tries a channel.
     Trial {
         /// The channel's name.
@@ -356,6 +369,8 @@ impl Notice {
             Self::WeeklyReport { .. } => "report.weekly",
             Self::Budget { percent: 100.., .. } => "budget.spent",
             Self::Budget { .. } => "budget.threshold",
+            Self::Reconciled { keys, .. } if keys.is_empty() => "cost.unexplained",
+            Self::Reconciled { .. } => "cost.leaked",
             Self::Trial { .. } => "channel.trial",
         }
     }
@@ -368,7 +383,8 @@ impl Notice {
             | Self::Revocation { reason: RevocationReason::Compromised, .. }
             | Self::Revocation { immediate: true, .. }
             | Self::Budget { percent: 100.., hard: true, .. } => Severity::Critical,
-            Self::Budget { percent: 90.., .. } => Severity::Warning,
+            Self::Reconciled { keys, .. } if !keys.is_empty() => Severity::Critical,
+            Self::Budget { percent: 90.., .. } | Self::Reconciled { .. } => Severity::Warning,
             Self::KeyExpiring { days, .. } if *days > 3 => Severity::Info,
             Self::Rotation {
                 step: RotationStep::Cancelled | RotationStep::RolledBack | RotationStep::Held,
@@ -402,6 +418,11 @@ impl Notice {
             // Under another ceiling the same share is another amount.
             Self::Budget { budget, window, percent, limit, .. } => {
                 Some(format!("budget/{budget}/{}/{percent}/{limit}", window.as_micros()))
+            }
+            // What grows is another amount, and told anew.
+            Self::Reconciled { upstream, day, leaked_usd, unexplained_usd, .. } => {
+                let rest = unexplained_usd.as_deref().unwrap_or_default();
+                Some(format!("cost/{upstream}/{day}/{leaked_usd}/{rest}"))
             }
             Self::SigningOld { until, .. } => Some(format!("signing.old_secret/{key}/{}", until.as_micros())),
             Self::Rotation { .. }

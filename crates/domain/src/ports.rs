@@ -58,8 +58,8 @@ use self::{
 };
 
 pub use ledger::{
-    ClientUse, Clients, DataChain, DayCheck, LedgerStore, RowCursor, RowPage, RowScan, UsageBy, UsageQuery,
-    UsageTotal,
+    ClientUse, Clients, DataChain, DayCheck, LedgerStore, RowCursor, RowPage, RowScan, SavedBefore,
+    SavedQuery, UsageBy, UsageQuery, UsageTotal,
 };
 pub use sealing::{SealContext, SealError, Sealer};
 

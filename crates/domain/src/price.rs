@@ -1,7 +1,7 @@
 //! What tokens cost, as far as reports must know: rates by model, date and way of calling. The table itself is somebody
 //! else's ([`Prices`]).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{clock::Timestamp, ledger::UsageCounts, money::usd_text};
 
@@ -77,12 +77,12 @@ pub trait Prices: Send + Sync + 'static {
 }
 
 /// A row of the table that a report was computed with, as printed: dollars per million tokens.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PriceUsed {
     /// The model whose row it is.
     pub model: String,
     /// When it came into force (RFC 3339); absent: always.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// In fast mode.
     pub fast: bool,

@@ -1,16 +1,22 @@
-//! What prompt caching, batches and the response cache saved, from single rows of the ledger.
+//! What prompt caching, batches and the response cache saved, from single rows of the ledger and from what was worked out
+//! of those that retention took ([`SavedDay`]).
 //!
 //! Each row is taken apart from the outside in, so that the parts add up: what it would have cost by itself and with
 //! nothing cached, less what prompt caching saved, less what the batch saved, less what an answer from the response
 //! cache saved, is what it was booked at. A part may be negative: a cache write that is never read costs more than it
 //! saves.
 
+mod days;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ledger::{LedgerRow, Outcome, RowFlags, UsageCounts},
     price::{PriceUsed, PricedCall, Prices, Quote},
 };
+pub use days::{DaySavings, SavedDay, SavedDays};
 
 /// Caches that did not pay back that are named; the rest is counted.
 pub const MOST_UNPAID: usize = 100;
@@ -29,28 +35,34 @@ pub const HOW: [&str; 7] = [
 ];
 
 /// What was saved on some calls. Pico-dollars.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Saved {
     /// Calls that were looked at.
     pub requests: u64,
     /// What they were booked at.
+    #[serde(with = "days::pico")]
     pub cost: i128,
     /// What reading from the cache saved.
+    #[serde(with = "days::pico")]
     pub cache_reads: i128,
     /// What writing to it cost more than plain input.
+    #[serde(with = "days::pico")]
     pub cache_writes_extra: i128,
     /// Items of batches.
     pub batch_items: u64,
     /// What the discount of batches saved.
+    #[serde(with = "days::pico")]
     pub batch: i128,
     /// Answers from the response cache.
     pub recalled: u64,
     /// What they saved.
+    #[serde(with = "days::pico")]
     pub response_cache: i128,
     /// Calls whose booked cost is not what their tokens cost at these prices: several models in one call, cut off and
     /// charged at the reservation, or prices changed since. Nothing is claimed for them.
     pub unexplained: u64,
     /// What those were booked at; it is in `cost`.
+    #[serde(with = "days::pico")]
     pub unexplained_cost: i128,
 }
 
@@ -118,6 +130,29 @@ impl Saved {
     }
 }
 
+/// One call, taken apart.
+struct SavedCall {
+    saved: Saved,
+    price: Option<PriceUsed>,
+}
+
+impl SavedCall {
+    /// What was never sent and what the simulator answered is none.
+    fn of(row: &LedgerRow, prices: &dyn Prices) -> Option<Self> {
+        if row.outcome == Outcome::Refused || row.flags.has(RowFlags::SIMULATED) {
+            return None;
+        }
+        let call = call_of(row);
+        let quote = prices.quote(&call);
+        let price = (row.usage.all_tokens() > 0).then(|| PriceUsed::of(&call, &quote));
+        Some(Self { saved: Saved::of(row, &quote, prices.web_search()), price })
+    }
+
+    const fn is_cached(&self) -> bool {
+        self.saved.cache_reads != 0 || self.saved.cache_writes_extra != 0
+    }
+}
+
 /// Writes to the prompt cache by one key for one model that cost more than reads of it saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpaid {
@@ -161,26 +196,41 @@ pub struct Savings {
 impl SavingsBook {
     /// Counts a row for a group. What was never sent and what the simulator answered is none.
     pub fn add(&mut self, row: &LedgerRow, group: &str, prices: &dyn Prices) {
-        if row.outcome == Outcome::Refused || row.flags.has(RowFlags::SIMULATED) {
-            return;
+        let Some(call) = SavedCall::of(row, prices) else { return };
+        let cache = Some((&row.usage, call.saved.prompt_cache())).filter(|_| call.is_cached());
+        self.count(group, &call.saved, (row.party.key.as_str(), &row.model), cache);
+        if let Some(price) = call.price.filter(|_| self.prices.len() < MOST_PRICES) {
+            self.prices.insert(price);
         }
-        let call = call_of(row);
-        let quote = prices.quote(&call);
-        let saved = Saved::of(row, &quote, prices.web_search());
+    }
+
+    /// Counts what was worked out of rows that are gone.
+    pub fn add_day(&mut self, day: &SavedDay, group: &str) {
+        let DaySavings { saved, cached, prices } = &day.savings;
+        let is_cached = saved.cache_reads != 0 || saved.cache_writes_extra != 0;
+        let cache = Some((cached, saved.prompt_cache())).filter(|_| is_cached);
+        self.count(group, saved, (day.key.as_str(), &day.model), cache);
+        let room = MOST_PRICES.saturating_sub(self.prices.len());
+        self.prices.extend(prices.iter().take(room).cloned());
+    }
+
+    fn count(
+        &mut self,
+        group: &str,
+        saved: &Saved,
+        (key, model): (&str, &str),
+        cache: Option<(&UsageCounts, i128)>,
+    ) {
         if !self.groups.contains_key(group) {
             self.groups.insert(group.to_owned(), Saved::default());
         }
         if let Some(sum) = self.groups.get_mut(group) {
-            sum.add(&saved);
+            sum.add(saved);
         }
-        if row.usage.all_tokens() > 0 && self.prices.len() < MOST_PRICES {
-            self.prices.insert(PriceUsed::of(&call, &quote));
-        }
-        if saved.cache_reads != 0 || saved.cache_writes_extra != 0 {
-            let cache = (row.party.key.to_string(), row.model.clone());
-            let (usage, net) = self.caches.entry(cache).or_default();
-            *usage = usage.plus(row.usage);
-            *net += saved.prompt_cache();
+        if let Some((used, net)) = cache {
+            let (usage, sum) = self.caches.entry((key.to_owned(), model.to_owned())).or_default();
+            *usage = usage.plus(*used);
+            *sum += net;
         }
     }
 

@@ -97,8 +97,11 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     tasks.start(vault::tend(Arc::clone(&vault.database), tasks.stop.clone()));
     let transport = settings::transport(&start.config)?;
     let account = AdminApi::new(Arc::clone(&transport), start.config.insecure_plaintext);
+    let table = settings::prices(&start.config)?;
+    let prices = Arc::new(PriceBoard::new(Arc::clone(&table)));
     let deps = Deps {
         account: Arc::new(account),
+        prices: Arc::clone(&prices) as _,
         ..service_deps(&start.config, &data, &vault, (&clock, &entropy), &tasks)?
     };
     let (services, background) = Services::start(deps).await.context("starting the services")?;
@@ -110,13 +113,12 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         services: services.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-        prices: settings::prices(&start.config)?,
+        prices: table,
         transport: Arc::clone(&transport),
         simulator: Arc::new(TestKeys::new(Arc::clone(&clock))?),
         tls: settings::tls(&start.config)?,
         tracker: tasks.tracker.clone(),
     };
-    let prices = Arc::new(PriceBoard::new(Arc::clone(&deps.prices)));
     let gateway = Gateway::new(settings::gateway(&start.config), deps);
     let (jobs, stop) = (gateway.clone(), tasks.stop.clone());
     tasks.start(async move { jobs.run_jobs(stop).await });
@@ -204,6 +206,7 @@ fn service_deps(
         nonces: nonces(config, vault, clock.as_ref())?,
         account: Arc::new(NoAccount),
         key_fetcher: Arc::new(Documents::new(settings::transport(config)?)),
+        prices: Arc::new(PriceBoard::new(settings::prices(config)?)),
         settings: service_settings(config, data),
     })
 }

@@ -2,6 +2,7 @@
 
 mod daily_check;
 mod permission_review;
+mod reconciliation;
 mod token_keys;
 mod weekly_report;
 
@@ -12,13 +13,14 @@ use claviger_domain::{
     clock::{Clock, Entropy, MICROS_PER_DAY},
     id::NodeId,
     ports::{LedgerStore, Store},
+    price::Prices,
     schedule::{Schedule, ScheduleError},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
-    daily_check::DailyCheck, permission_review::PermissionReview, token_keys::TokenKeys,
-    weekly_report::WeeklyReport,
+    daily_check::DailyCheck, permission_review::PermissionReview, reconciliation::Reconciliation,
+    token_keys::TokenKeys, weekly_report::WeeklyReport,
 };
 use crate::{
     audit::RETIRE,
@@ -35,6 +37,7 @@ use crate::{
     notices::Notices,
     policies::Policies,
     recall::Recall,
+    reconcile::Reconciler,
     refusals::Refusals,
     reviews::Reviews,
     rotation::{RotationJob, Rotations},
@@ -60,6 +63,8 @@ const NONCES: Duration = Duration::from_secs(5);
 const ROTATION_SECS: i64 = 2;
 /// 09:00 on the first day of each quarter.
 const QUARTERLY: &str = "0 9 1 1,4,7,10 *";
+/// 06:30 UTC: half an hour after the provider's report of the day before is held for whole.
+const RECONCILED: &str = "30 6 * * *";
 
 /// When the durable jobs are due.
 #[derive(Debug, Clone)]
@@ -68,6 +73,8 @@ pub struct Schedules {
     pub daily_check: Schedule,
     /// The rotation report. Default: 09:00 on Mondays.
     pub weekly_report: Schedule,
+    /// The provider's bill held against the ledger: 06:30 UTC every day.
+    pub reconciliation: Schedule,
     /// Reviews of what keys may do: 09:00 on the first day of each quarter.
     pub permission_review: Schedule,
     /// Successors of signing secrets: every ten minutes.
@@ -87,6 +94,7 @@ impl Schedules {
         Ok(Self {
             daily_check: Schedule::cron(daily_check, zone)?,
             weekly_report: Schedule::cron(weekly_report, zone)?,
+            reconciliation: Schedule::cron(RECONCILED, "UTC")?,
             permission_review: Schedule::cron(QUARTERLY, zone)?,
             signing: Schedule::every(SIGNING_SECS)?,
             token_keys: Schedule::every(token_keys::EVERY_SECS)?,
@@ -106,6 +114,8 @@ pub(crate) struct DurableParts {
     pub(crate) reviews: Reviews,
     pub(crate) signing: Signing,
     pub(crate) direct_uses: DirectUses,
+    pub(crate) reconciler: Reconciler,
+    pub(crate) prices: Arc<dyn Prices>,
     pub(crate) tokens: Tokens,
     pub(crate) rotations: Rotations,
 }
@@ -114,6 +124,7 @@ pub(crate) struct DurableParts {
 pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
     let DurableParts { schedules, store, entropy, policies, keys, notices, reviews, signing, .. } = parts;
     let (direct_uses, tokens, rotations) = (parts.direct_uses, parts.tokens, parts.rotations);
+    let (reconciler, prices) = (parts.reconciler, parts.prices);
     vec![
         // Keys are rotated step by step, each step once; deliveries that have lapsed are emptied.
         Arc::new(RotationJob { schedule: schedules.rotations, rotations }),
@@ -127,6 +138,8 @@ pub(crate) fn durable(parts: DurableParts) -> Vec<Arc<dyn Job>> {
         }),
         // Signing secrets follow one another; what is over is emptied.
         Arc::new(SigningRotation { schedule: schedules.signing, signing }),
+        // What the provider billed past us is found the next morning.
+        Arc::new(Reconciliation { schedule: schedules.reconciliation, reconciler, prices }),
         // What keys may do and do not use is looked at once a quarter.
         Arc::new(PermissionReview { schedule: schedules.permission_review, reviews }),
         // Keys that sign access tokens are published, used and taken back in time.
@@ -295,6 +308,7 @@ impl DiskWatch {
 pub(crate) struct Retention {
     pub(crate) ledger: Arc<dyn LedgerStore>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) prices: Arc<dyn Prices>,
     pub(crate) days: u32,
 }
 
@@ -319,6 +333,6 @@ impl Retention {
         let now = self.clock.now();
         let before = now.plus_micros(-i64::from(self.days).saturating_mul(MICROS_PER_DAY));
         let event = AuditEvent::new(now, Actor::System, RETIRE, "").with("retention_days", self.days);
-        self.ledger.retire_rows(before, event).await
+        self.ledger.retire_rows(before, self.prices.as_ref(), event).await
     }
 }

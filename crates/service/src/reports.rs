@@ -7,9 +7,9 @@ use claviger_domain::{
     id::{KeyId, WorkspaceId},
     ledger::LedgerRow,
     performance::{Heading, PerformanceBook, PerformanceReport, StageTime},
-    ports::{LedgerStore, RowScan},
+    ports::{LedgerStore, RowScan, SavedBefore, SavedQuery},
     price::Prices,
-    savings::{Savings, SavingsBook},
+    savings::{SavedDay, Savings, SavingsBook},
 };
 
 use crate::ServiceError;
@@ -21,6 +21,8 @@ const MOST_ROWS: u64 = 20_000_000;
 const MICROS_PER_MINUTE: i64 = 60 * 1_000_000;
 /// Calls that are read at a time.
 const PAGE: u32 = 2_000;
+/// How often a report is begun again because rows went while it was read: they go once a day.
+const TRIES: u32 = 4;
 
 /// Which calls a report is about.
 #[derive(Debug, Clone, Default)]
@@ -42,8 +44,25 @@ pub struct Covered {
     pub from: Timestamp,
     /// Before this.
     pub until: Timestamp,
-    /// Single calls are only known from here on: of an earlier time the report tells nothing.
+    /// Of an earlier time the report tells nothing.
     pub kept_from: Option<Timestamp>,
+    /// Before this UTC midnight, days are only known whole: one counts if it begins in the report's time.
+    pub whole_days_until: Option<Timestamp>,
+}
+
+/// What was read for a report.
+struct Read {
+    covered: Covered,
+    /// How often rows had gone at the end.
+    runs: i64,
+}
+
+fn midnight(day: i64) -> Timestamp {
+    Timestamp::from_micros(day.saturating_mul(MICROS_PER_DAY))
+}
+
+fn date(at: Timestamp) -> String {
+    at.to_rfc3339().chars().take_while(|c| *c != 'T').collect()
 }
 
 /// What the rows of a report stand for.
@@ -85,7 +104,19 @@ impl RowsBy {
             Self::Workspace => row.party.workspace.to_string(),
             Self::Owner => row.party.owner.to_string(),
             Self::Credential => row.route.credential.as_ref().map(ToString::to_string).unwrap_or_default(),
-            Self::Day => row.at.to_rfc3339().chars().take_while(|c| *c != 'T').collect(),
+            Self::Day => date(row.at),
+        }
+    }
+
+    /// The group of calls whose rows are gone.
+    fn of_day(self, day: &SavedDay) -> String {
+        match self {
+            Self::Key => day.key.to_string(),
+            Self::Model => day.model.clone(),
+            Self::Workspace => day.workspace.to_string(),
+            Self::Owner => day.owner.to_string(),
+            Self::Credential => String::new(),
+            Self::Day => date(midnight(day.day)),
         }
     }
 }
@@ -112,9 +143,39 @@ impl Reports {
         by: RowsBy,
         prices: &dyn Prices,
     ) -> Result<(Covered, Savings), ServiceError> {
-        let mut book = SavingsBook::default();
-        let covered = self.each(extent, |row| book.add(row, &by.of(row), prices)).await?;
-        Ok((covered, book.finish()))
+        for _ in 0..TRIES {
+            let mut book = SavingsBook::default();
+            let (from, until) = self.span(extent);
+            let gone = self.gone(extent, (from, until)).await?;
+            gone.days.iter().for_each(|day| book.add_day(day, &by.of_day(day)));
+            let read = self.read(extent, |row| book.add(row, &by.of(row), prices)).await?;
+            // Rows that went in between count twice or not at all.
+            if read.runs == gone.runs {
+                let known_from = |day: i64| Some(midnight(day)).filter(|known| *known > from);
+                let covered = Covered {
+                    kept_from: known_from(gone.saved_from),
+                    whole_days_until: known_from(gone.first_day).filter(|_| gone.first_day > gone.saved_from),
+                    ..read.covered
+                };
+                return Ok((covered, book.finish()));
+            }
+        }
+        Err(ServiceError::conflict("report", "rows of the ledger went while it was made: ask again"))
+    }
+
+    /// What is known of the report's calls whose rows are gone.
+    async fn gone(
+        &self,
+        extent: &Extent,
+        (from, until): (Timestamp, Timestamp),
+    ) -> Result<SavedBefore, ServiceError> {
+        let begins_from = |at: Timestamp| at.utc_day() + i64::from(midnight(at.utc_day()) < at);
+        let query = SavedQuery {
+            days: (begins_from(from), begins_from(until)),
+            key: extent.key.clone(),
+            workspace: extent.workspace.clone(),
+        };
+        Ok(self.ledger.saved_before(&query).await?)
     }
 
     /// How fast and how well calls were answered.
@@ -146,8 +207,20 @@ impl Reports {
         extent: &Extent,
         mut take: impl FnMut(&LedgerRow) + Send,
     ) -> Result<Covered, ServiceError> {
+        Ok(self.read(extent, &mut take).await?.covered)
+    }
+
+    fn span(&self, extent: &Extent) -> (Timestamp, Timestamp) {
         let until = extent.until.unwrap_or_else(|| self.clock.now().plus_micros(1));
-        let from = extent.from.unwrap_or_else(|| until.plus_micros(-USUAL_DAYS * MICROS_PER_DAY));
+        (extent.from.unwrap_or_else(|| until.plus_micros(-USUAL_DAYS * MICROS_PER_DAY)), until)
+    }
+
+    async fn read(
+        &self,
+        extent: &Extent,
+        mut take: impl FnMut(&LedgerRow) + Send,
+    ) -> Result<Read, ServiceError> {
+        let (from, until) = self.span(extent);
         let scan = RowScan {
             from,
             until,
@@ -155,16 +228,16 @@ impl Reports {
             workspace: extent.workspace.clone(),
             limit: PAGE,
         };
-        let mut covered = Covered { from, until, kept_from: None };
+        let mut covered = Covered { from, until, kept_from: None, whole_days_until: None };
         let (mut after, mut seen) = (None, 0_u64);
         loop {
             let page = self.ledger.rows_in(&scan, after).await?;
             page.rows.iter().for_each(&mut take);
-            let first = Timestamp::from_micros(page.first_day.saturating_mul(MICROS_PER_DAY));
+            let first = midnight(page.first_day);
             covered.kept_from = Some(first).filter(|first| *first > from);
             seen += page.rows.len() as u64;
             if page.next.is_none() {
-                return Ok(covered);
+                return Ok(Read { covered, runs: page.runs });
             }
             if seen >= MOST_ROWS {
                 let why =

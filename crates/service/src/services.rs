@@ -9,6 +9,7 @@ use claviger_domain::{
     clock::{Clock, Entropy},
     direct_use::ProviderAccount,
     ports::{LedgerStore, Sealer, Store, notices::Courier, signing::NonceStore, workload::KeyFetcher},
+    price::Prices,
     token::Brand,
 };
 use tokio::sync::Notify;
@@ -135,6 +136,8 @@ pub struct Deps {
     pub account: Arc<dyn ProviderAccount>,
     /// Fetches other issuers' keys.
     pub key_fetcher: Arc<dyn KeyFetcher>,
+    /// What calls cost, for reports.
+    pub prices: Arc<dyn Prices>,
     /// What may be set.
     pub settings: Settings,
 }
@@ -308,7 +311,12 @@ impl Services {
             budgets: services.budgets.clone(),
             notices: services.notices.clone(),
             disk,
-            retention: Retention { ledger, clock, days: settings.retention_days },
+            retention: Retention {
+                ledger,
+                clock,
+                prices: Arc::clone(&deps.prices),
+                days: settings.retention_days,
+            },
         };
         Ok((services, Background { writer, jobs }))
     }
@@ -339,6 +347,7 @@ impl Services {
         let upstreams = parts::upstreams(deps, &tenants, &routes);
         let direct_uses = parts::direct_uses(deps, &upstreams, &routes);
         let reports = Reports::new(Arc::clone(&deps.ledger), Arc::clone(&deps.clock));
+        let reconciler = Reconciler::new(direct_uses.clone(), reports.clone(), notices.clone());
         let recall = Recall::new(deps.settings.cache_bytes, Arc::clone(clock));
         let tokens = parts::tokens(deps, &grants, &refusals, &notices);
         Self {
@@ -347,7 +356,7 @@ impl Services {
             scheduler: parts::scheduler(
                 deps,
                 recorder.chain().clone(),
-                (&keys, &reviews, &signing, &direct_uses, &tokens, &rotations),
+                (&keys, &reviews, &signing, &direct_uses, &reconciler, &tokens, &rotations),
                 &policies,
                 &notices,
             ),
@@ -370,7 +379,7 @@ impl Services {
             policies,
             idempotency: Idempotency::new(Arc::clone(store), Arc::clone(&deps.sealer), Arc::clone(clock)),
             notices,
-            reconciler: Reconciler::new(direct_uses.clone(), reports.clone()),
+            reconciler,
             reports,
             direct_uses,
             upstreams,

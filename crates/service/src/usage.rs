@@ -38,6 +38,8 @@ pub struct UsageRow {
     pub web_search_requests: u64,
     /// Requests whose output was estimated.
     pub estimated: u64,
+    /// Requests that were answered out of the response cache; they cost nothing.
+    pub response_cache_hits: u64,
     /// What it cost in pico-dollars, as a decimal string.
     pub cost_pusd: String,
     /// What it cost in dollars, as a decimal string without loss.
@@ -72,6 +74,7 @@ impl UsageRow {
             output_tokens: t.output_tokens,
             web_search_requests: t.web_search_requests,
             estimated: t.estimated,
+            response_cache_hits: t.recalled,
             cost_pusd: t.cost_pusd.to_string(),
             cost_usd: usd_text(t.cost_pusd),
         }

@@ -49,6 +49,8 @@ pub(crate) struct DayTotal {
     /// Input, 5-minute write, 1-hour write, cache read, output, web searches.
     pub counts: [i64; 6],
     pub estimated: i64,
+    /// Answers out of the response cache.
+    pub recalled: i64,
     pub cost_pusd: i128,
     /// Which endpoints were read and written.
     pub accesses: Scopes,
@@ -105,7 +107,7 @@ impl Pending {
     /// Adds everything to what is stored; in the order of keys, so that two writers cannot deadlock. What calls have cost
     /// leaves the node's blocks.
     pub async fn write(&self, tx: &mut Tx, node: &NodeId) -> Result<(), Failure> {
-        let mut values = Vec::with_capacity(self.days.len() * 18);
+        let mut values = Vec::with_capacity(self.days.len() * DAY_COLUMNS);
         for (day, total) in &self.days {
             total.values(day, &mut values);
         }
@@ -147,6 +149,7 @@ impl DayTotal {
             *sum += count.min(ROW_TOKENS_MAX).cast_signed();
         }
         self.estimated += i64::from(row.flags.has(RowFlags::ESTIMATED));
+        self.recalled += i64::from(row.flags.has(RowFlags::RECALLED));
         self.cost_pusd += i128::from(row.cost.as_pico());
     }
 
@@ -167,7 +170,7 @@ impl DayTotal {
             self.look,
         ]);
         values.extend(self.counts.map(Arg::Int));
-        values.extend(args![self.estimated, dollars, rest, self.accesses.bits()]);
+        values.extend(args![self.estimated, dollars, rest, self.accesses.bits(), self.recalled]);
     }
 
     /// Reads a stored total.
@@ -186,6 +189,7 @@ impl DayTotal {
                 row.int("web_search_requests")?,
             ],
             estimated: row.int("estimated")?,
+            recalled: row.int("recalled")?,
             cost_pusd: i128::from(row.int("cost_usd")?) * i128::from(PICO_PER_USD)
                 + i128::from(row.int("cost_rest_pusd")?),
             accesses: Scopes::from_bits(row.int("accesses")?),
@@ -215,16 +219,20 @@ impl DayTotal {
         total.output_tokens += output;
         total.web_search_requests += searches;
         total.estimated += self.estimated.cast_unsigned();
+        total.recalled += self.recalled.cast_unsigned();
         total.cost_pusd += self.cost_pusd;
         total.accesses = total.accesses.and(self.accesses);
     }
 }
 
+/// How many values a daily total has.
+const DAY_COLUMNS: usize = 19;
+
 static ADD_DAYS: Bulk = Bulk::new(
     "INSERT INTO usage_days (key_id, utc_day, model, workspace_id, requests, errors, work, look, input_tokens, \
      cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, output_tokens, web_search_requests, \
-     estimated, cost_usd, cost_rest_pusd, accesses) VALUES ",
-    18,
+     estimated, cost_usd, cost_rest_pusd, accesses, recalled) VALUES ",
+    DAY_COLUMNS,
     " ON CONFLICT (key_id, utc_day, model, workspace_id) DO UPDATE SET \
      requests = usage_days.requests + excluded.requests, errors = usage_days.errors + excluded.errors, \
      work = usage_days.work + excluded.work, look = usage_days.look + excluded.look, \
@@ -237,7 +245,8 @@ static ADD_DAYS: Bulk = Bulk::new(
      estimated = usage_days.estimated + excluded.estimated, \
      cost_usd = usage_days.cost_usd + excluded.cost_usd, \
      cost_rest_pusd = usage_days.cost_rest_pusd + excluded.cost_rest_pusd, \
-     accesses = usage_days.accesses | excluded.accesses",
+     accesses = usage_days.accesses | excluded.accesses, \
+     recalled = usage_days.recalled + excluded.recalled",
 );
 
 static ADD_USES: Bulk = Bulk::new(

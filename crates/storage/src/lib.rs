@@ -38,6 +38,7 @@ mod resources;
 mod retention;
 mod reviews;
 mod rotations;
+mod saved_days;
 mod scan;
 mod secrets;
 mod signing;
@@ -66,8 +67,10 @@ use claviger_domain::{
     limit::UsedBefore,
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, DayCheck, FeedPage, GrantRow, KeyFilter, LedgerStore,
-        RowCursor, RowPage, RowScan, SealedSecret, Store, StoreError, UsageQuery, UsageTotal, UsedBy,
+        RowCursor, RowPage, RowScan, SavedBefore, SavedQuery, SealedSecret, Store, StoreError, UsageQuery,
+        UsageTotal, UsedBy,
     },
+    price::Prices,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
     token::PublicId,
     upstream::{CredentialRecord, UpstreamRecord},
@@ -320,7 +323,15 @@ impl LedgerStore for Database {
     async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         checkpoints::last(&self.db).await
     }
-    async fn retire_rows(&self, before: Timestamp, event: AuditEvent) -> Result<u64, StoreError> {
-        retention::retire(&self.db, before, event).await
+    async fn retire_rows(
+        &self,
+        before: Timestamp,
+        prices: &dyn Prices,
+        event: AuditEvent,
+    ) -> Result<u64, StoreError> {
+        retention::retire(&self.db, before, prices, event).await
+    }
+    async fn saved_before(&self, query: &SavedQuery) -> Result<SavedBefore, StoreError> {
+        saved_days::before(&self.db, query).await
     }
 }

@@ -39,6 +39,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("limits", include_str!("../migrations/0020_limits.sql")),
     ("learned", include_str!("../migrations/0022_learned.sql")),
     ("blocks", include_str!("../migrations/0023_blocks.sql")),
+    ("saved", include_str!("../migrations/0021_saved.sql")),
 ];
 
 statements! {

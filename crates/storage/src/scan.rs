@@ -5,7 +5,7 @@ use claviger_domain::ports::{RowCursor, RowPage, RowScan, StoreError};
 
 use crate::{
     engine::{Db, args, read, statements},
-    ledger, usage,
+    ledger, saved_days, usage,
 };
 
 /// The most rows of one page.
@@ -26,6 +26,7 @@ statements! {
 pub(crate) async fn page(db: &Db, scan: &RowScan, after: Option<RowCursor>) -> Result<RowPage, StoreError> {
     let mut tx = db.snapshot().await?;
     let first_day = usage::first_day(&mut tx).await?;
+    let runs = saved_days::runs(&mut tx).await?;
     let limit = scan.limit.clamp(1, MOST);
     let (from, last) = after.map_or((scan.from, -1), |cursor| (cursor.at, cursor.id));
     let mut rows = Vec::new();
@@ -46,5 +47,5 @@ pub(crate) async fn page(db: &Db, scan: &RowScan, after: Option<RowCursor>) -> R
     })
     .await?;
     let next = place.filter(|_| rows.len() >= limit as usize);
-    Ok(RowPage { rows, next, first_day })
+    Ok(RowPage { rows, next, first_day, runs })
 }

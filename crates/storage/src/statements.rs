@@ -6,7 +6,7 @@ use crate::{
     certificates, chains, checkpoints, children, clients, commit, credential_days,
     engine::{Db, postgres, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nodes, nonces, notices,
-    operators, policies, proof, resources, retention, reviews, rotations, scan, secrets, signing, tenants,
+    operators, policies, proof, resources, retention, reviews, rotations, saved_days, scan, secrets, signing, tenants,
     tokens, upstreams, usage, workload, wrappings,
 };
 
@@ -40,6 +40,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("retention", retention::STATEMENTS),
     ("reviews", reviews::STATEMENTS),
     ("rotations", rotations::STATEMENTS),
+    ("saved_days", saved_days::STATEMENTS),
     ("scan", scan::STATEMENTS),
     ("secrets", secrets::STATEMENTS),
     ("signing", signing::STATEMENTS),
@@ -52,8 +53,12 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
 ];
 
 /// Those that have many rows, by aggregate.
-static ALL_BULKS: [(&str, &[(&str, &Bulk)]); 3] =
-    [("commit", &commit::BULKS), ("fold", &fold::BULKS), ("resources", &resources::BULKS)];
+static ALL_BULKS: [(&str, &[(&str, &Bulk)]); 4] = [
+    ("commit", &commit::BULKS),
+    ("fold", &fold::BULKS),
+    ("resources", &resources::BULKS),
+    ("saved_days", &saved_days::BULKS),
+];
 
 /// Lets the engine prepare every statement: it refuses those that do not fit its schema. The names of the refused.
 pub(crate) async fn refused(db: &Db) -> Vec<String> {

@@ -24,7 +24,7 @@ macro_rules! columns {
     () => {
         "key_id AS id, utc_day, model, workspace_id, requests, errors, work, look, input_tokens, \
          cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens, output_tokens, web_search_requests, \
-         estimated, cost_usd, cost_rest_pusd, accesses"
+         estimated, cost_usd, cost_rest_pusd, accesses, recalled"
     };
 }
 

@@ -26,7 +26,7 @@ pub use entropy::{NoEntropy, SeededEntropy};
 pub use fault_proxy::{Fault, FaultProxy};
 pub use folder::data_folder;
 pub use http::{Framing, RawRequest};
-pub use ports::{NoCourier, NoKeys, PlainSealer};
+pub use ports::{FreePrices, NoCourier, NoKeys, PlainSealer};
 pub use postgres::{POSTGRES_URL, PostgresDatabase, postgres};
 pub use raw_server::{Answer, RawServer};
 pub use redis::{RedisServer, redis, redis_with_clock};

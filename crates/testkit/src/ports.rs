@@ -8,6 +8,7 @@ use claviger_domain::{
         notices::{Courier, Letter},
         workload::{FetchError, FetchedKeys, KeyFetcher},
     },
+    price::{PricedCall, Prices, Quote, TokenRates},
     secret::SecretBytes,
 };
 
@@ -56,5 +57,22 @@ pub struct NoKeys;
 impl KeyFetcher for NoKeys {
     async fn fetch(&self, _url: &str, _private_network: bool) -> Result<FetchedKeys, FetchError> {
         Err(FetchError::Unreachable("nobody".to_owned()))
+    }
+}
+
+/// Where nothing costs anything.
+pub struct FreePrices;
+
+impl Prices for FreePrices {
+    fn quote(&self, call: &PricedCall<'_>) -> Quote {
+        Quote { model: call.model.to_owned(), from: None, rates: TokenRates::default(), assumed: false }
+    }
+
+    fn web_search(&self) -> i128 {
+        0
+    }
+
+    fn version(&self) -> String {
+        "free".to_owned()
     }
 }

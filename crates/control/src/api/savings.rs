@@ -53,8 +53,11 @@ pub struct SavingsView {
     from: Moment,
     /// Before this.
     until: Moment,
-    /// Single calls are only kept from here on: earlier ones are not in the figures. `null`: all are.
+    /// Calls before this are not in the figures. `null`: all are.
     kept_from: Option<Moment>,
+    /// Single calls before this are gone, and their days known as sums at the prices of the time when they went: a day
+    /// counts if it begins in the time that was asked for. `null`: all figures are of single calls.
+    whole_days_until: Option<Moment>,
     /// All calls.
     total: SavedView,
     /// The same by group.
@@ -239,6 +242,7 @@ fn view(covered: Covered, savings: Savings, price_table: String) -> SavingsView 
         from: Moment(covered.from),
         until: Moment(covered.until),
         kept_from: covered.kept_from.map(Moment),
+        whole_days_until: covered.whole_days_until.map(Moment),
         total: (&savings.total).into(),
         groups: savings.groups.iter().map(group).collect(),
         unpaid_cache_writes: UnpaidView {

@@ -94,6 +94,8 @@ pub struct UsageView {
     web_search_requests: u64,
     /// Requests whose output was estimated.
     estimated: u64,
+    /// Requests that were answered out of the response cache; they cost nothing.
+    response_cache_hits: u64,
     /// What it cost in pico-dollars, as a decimal string.
     cost_pusd: String,
     /// What it cost in dollars, as a decimal string without loss.
@@ -122,6 +124,7 @@ impl UsageView {
             output_tokens: row.output_tokens,
             web_search_requests: row.web_search_requests,
             estimated: row.estimated,
+            response_cache_hits: row.response_cache_hits,
             cost_pusd: row.cost_pusd,
             cost_usd: row.cost_usd,
         }

@@ -25,16 +25,11 @@ use claviger_control::{
     state::{ControlState, Process},
 };
 use claviger_domain::{
-    clock::Clock,
-    direct_use::NoAccount,
-    ports::Store,
-    price::{PricedCall, Prices, Quote, TokenRates},
-    token::Brand,
-    upstream::UpstreamRecord,
+    clock::Clock, direct_use::NoAccount, ports::Store, price::Prices, token::Brand, upstream::UpstreamRecord,
 };
 use claviger_service::{Deps, Services, Settings};
 use claviger_storage::{Database, Durability, Options};
-use claviger_testkit::{ManualClock, NoCourier, NoKeys, PlainSealer, SeededEntropy, data_folder};
+use claviger_testkit::{FreePrices, ManualClock, NoCourier, NoKeys, PlainSealer, SeededEntropy, data_folder};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -64,25 +59,10 @@ impl Process for Nothing {
         json!({})
     }
     fn prices(&self) -> Arc<dyn Prices> {
-        Arc::new(Free)
+        Arc::new(FreePrices)
     }
     fn describe(&self) -> Value {
         json!({})
-    }
-}
-
-/// Where nothing costs anything.
-struct Free;
-
-impl Prices for Free {
-    fn quote(&self, call: &PricedCall<'_>) -> Quote {
-        Quote { model: call.model.to_owned(), from: None, rates: TokenRates::default(), assumed: false }
-    }
-    fn web_search(&self) -> i128 {
-        0
-    }
-    fn version(&self) -> String {
-        "free".to_owned()
     }
 }
 
@@ -146,6 +126,7 @@ impl House {
             nonces: Arc::new(claviger_storage::MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
             key_fetcher: Arc::new(NoKeys),
+            prices: Arc::new(FreePrices),
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();

@@ -125,6 +125,7 @@ fn content(record: &NoticeRecord) -> Content {
             next: "Read it again with: claviger report weekly".to_owned(),
         },
         Notice::Budget { .. } => budget(&record.notice),
+        Notice::Reconciled { .. } => reconciled(&record.notice),
         Notice::Trial { channel } => trial(channel),
     }
 }
@@ -222,6 +223,39 @@ fn budget(notice: &Notice) -> Content {
             ("resets_at", "Begins anew", resets_at.map_or(Value::Null, moment)),
         ],
         next: "See who spends it: claviger usage; change it: claviger budget set".to_owned(),
+    }
+}
+
+fn reconciled(notice: &Notice) -> Content {
+    let Notice::Reconciled { upstream, day, leaked_usd, keys, unexplained_usd } = notice else {
+        return nothing();
+    };
+    let (headline, paragraph) = if keys.is_empty() {
+        (
+            format!("The bill of {upstream} for {day} is not what the ledger says"),
+            "The provider's cost report and the ledger differ by what no call explains.",
+        )
+    } else {
+        (
+            format!("{upstream} billed ${leaked_usd} on {day} for calls that did not come through Claviger"),
+            "Somebody calls the provider with its own keys, past every key, limit and budget here.",
+        )
+    };
+    Content {
+        headline,
+        paragraph: paragraph.to_owned(),
+        facts: vec![
+            ("upstream", "Upstream", upstream.as_str().into()),
+            ("day", "UTC day", day.as_str().into()),
+            ("leaked_usd", "Leaked in $", leaked_usd.as_str().into()),
+            ("keys", "With the provider's keys", keys.clone().into()),
+            (
+                "unexplained_usd",
+                "Unexplained in $",
+                unexplained_usd.as_deref().map_or(Value::Null, Value::from),
+            ),
+        ],
+        next: "See each finding with: claviger reconcile".to_owned(),
     }
 }
 

@@ -61,6 +61,25 @@ fn a_share_of_a_budget_is_told_once_a_period_and_a_spent_hard_one_is_critical() 
     );
 }
 
+fn reconciled(keys: &[&str]) -> Notice {
+    Notice::Reconciled {
+        upstream: "anthropic".to_owned(),
+        day: "2026-03-02".to_owned(),
+        leaked_usd: if keys.is_empty() { "0".to_owned() } else { "12.34".to_owned() },
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        unexplained_usd: keys.is_empty().then(|| "-0.75".to_owned()),
+    }
+}
+
+#[test]
+fn a_leak_of_a_day_is_told_once_and_a_larger_one_anew() {
+    let (leak, rest) = (raised(reconciled(&["build"])), raised(reconciled(&[])));
+    assert_eq!((leak.notice.kind(), leak.severity), ("cost.leaked", Severity::Critical));
+    assert_eq!((rest.notice.kind(), rest.severity), ("cost.unexplained", Severity::Warning));
+    assert_eq!(leak.once, raised(reconciled(&["build"])).once);
+    assert_ne!(leak.once, rest.once);
+}
+
 /// One of each kind, all that texts are made from.
 fn all() -> Vec<Notice> {
     let (old, new) = (KeyId::parse("key_0123456789").unwrap(), KeyId::parse("key_abcdefghij").unwrap());
@@ -109,6 +128,8 @@ fn all() -> Vec<Notice> {
             summary: "3 keys live, 1 expires soon.".to_owned(),
         },
         budget(90),
+        reconciled(&["build sk-ant…4F2x (anthropic-1)"]),
+        reconciled(&[]),
         Notice::Trial { channel: "ops".to_owned() },
     ]
 }

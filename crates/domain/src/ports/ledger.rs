@@ -12,6 +12,8 @@ use crate::{
     id::{KeyId, NodeId, OwnerId, WorkspaceId},
     ledger::{Group, Intent, LedgerRow},
     permission::Scopes,
+    price::Prices,
+    savings::SavedDay,
     tenancy::{Resource, ResourceKind},
 };
 
@@ -85,9 +87,17 @@ pub trait LedgerStore: Send + Sync + 'static {
     async fn put_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
     /// The newest checkpoint.
     async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError>;
-    /// Rolls full days before `before` up into daily totals and drops their rows, in bounded steps; the number of rows
-    /// dropped. The event goes to the control chain in the same transaction.
-    async fn retire_rows(&self, before: Timestamp, event: AuditEvent) -> Result<u64, StoreError>;
+    /// Drops the rows of full days before `before`, in bounded steps; the number of rows dropped. Their daily totals stay,
+    /// and what was saved on them by these prices is kept ([`LedgerStore::saved_before`]). The event goes to the control
+    /// chain in the same transaction.
+    async fn retire_rows(
+        &self,
+        before: Timestamp,
+        prices: &dyn Prices,
+        event: AuditEvent,
+    ) -> Result<u64, StoreError>;
+    /// What was saved on rows that are gone.
+    async fn saved_before(&self, query: &SavedQuery) -> Result<SavedBefore, StoreError>;
 }
 
 /// What usage is grouped by.
@@ -156,6 +166,32 @@ pub struct RowPage {
     pub next: Option<RowCursor>,
     /// Single rows are kept from this UTC day on; older ones are only in daily totals.
     pub first_day: i64,
+    /// How often rows went until then: as long as it is the same, none has gone.
+    pub runs: i64,
+}
+
+/// Which of the rows that are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedQuery {
+    /// From the first UTC day on, before the second.
+    pub days: (i64, i64),
+    /// Only of this key.
+    pub key: Option<KeyId>,
+    /// Only of this workspace.
+    pub workspace: Option<WorkspaceId>,
+}
+
+/// What was saved on rows that are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SavedBefore {
+    /// By day, key, model and workspace; rows of one day that went at different times stand apart.
+    pub days: Vec<SavedDay>,
+    /// Single rows are kept from this UTC day on.
+    pub first_day: i64,
+    /// Rows of days before this one went before it was worked out what was saved on them.
+    pub saved_from: i64,
+    /// How often rows went until then.
+    pub runs: i64,
 }
 
 /// One row of a usage report. Sums are folded in 128 bits.
@@ -181,6 +217,8 @@ pub struct UsageTotal {
     pub web_search_requests: u64,
     /// Rows whose output was estimated.
     pub estimated: u64,
+    /// Requests that were answered out of the response cache.
+    pub recalled: u64,
     /// Pico-dollars.
     pub cost_pusd: i128,
     /// Which endpoints were read and written.
@@ -199,6 +237,7 @@ impl UsageTotal {
         self.output_tokens += other.output_tokens;
         self.web_search_requests += other.web_search_requests;
         self.estimated += other.estimated;
+        self.recalled += other.recalled;
         self.cost_pusd += other.cost_pusd;
         self.accesses = self.accesses.and(other.accesses);
     }

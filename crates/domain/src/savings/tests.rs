@@ -145,3 +145,34 @@ proptest! {
         prop_assert_eq!(total.unexplained, 0);
     }
 }
+
+#[test]
+fn what_is_worked_out_of_rows_before_they_go_says_what_they_would_have_said() {
+    let read = UsageCounts { cache_read_tokens: 7_000, input_tokens: 3, ..UsageCounts::default() };
+    let write = UsageCounts { cache_write_1h_tokens: 900_000, ..UsageCounts::default() };
+    let later =
+        |row: LedgerRow, days: i64| LedgerRow { at: row.at.plus_micros(days * 86_400_000_000), ..row };
+    let hit = row(UsageCounts::default(), RowFlags::RECALLED, 0);
+    let whose = Recalled { call: hit.request_id.clone(), saved: PicoUsd::new(77).unwrap() };
+    let rows = [
+        booked(read, PLAIN),
+        booked(read, RowFlags::BATCH),
+        later(booked(write, PLAIN), 1),
+        later(LedgerRow { recalled: Some(whose), ..hit }, 1),
+        later(row(read, PLAIN, 77), 2),
+        later(row(read, RowFlags::SIMULATED, 0), 2),
+    ];
+    let mut days = SavedDays::default();
+    rows.iter().for_each(|row| days.add(row, &Table));
+    let kept: Vec<SavedDay> = days
+        .finish()
+        .map(|day| {
+            let text = serde_json::to_string(&day.savings).unwrap();
+            SavedDay { savings: serde_json::from_str(&text).unwrap(), ..day }
+        })
+        .collect();
+    assert_eq!(kept.len(), 3);
+    let mut book = SavingsBook::default();
+    kept.iter().for_each(|day| book.add_day(day, &day.model));
+    assert_eq!(book.finish(), report(&rows));
+}

@@ -1,11 +1,11 @@
-//! The job that bills batches whose results nobody fetched: it looks at each now and then, and once a batch has
-//! ended reads its results and books them, as a client's reading would.
+//! The job that bills batches whose results nobody fetched: it looks at each, a young one often and an old one now and
+//! then, and once a batch has ended reads its results and books them, as a client's reading would.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::poll_fn, sync::Arc, time::Duration};
 
 use claviger_claude_wire::resource::read_resource;
 use claviger_domain::{
-    clock::EntropyError,
+    clock::{EntropyError, Timestamp},
     id::RequestId,
     ledger::{Party, Route},
     tenancy::Resource,
@@ -29,9 +29,15 @@ use crate::{
 };
 
 /// Pause between two rounds.
-const EVERY: Duration = Duration::from_secs(300);
-/// Batches looked at in one round, oldest first.
-const BATCHES: u32 = 256;
+const EVERY: Duration = Duration::from_secs(10);
+/// Batches that wait at most, oldest first.
+const BATCHES: u32 = 10_000;
+/// Of those, looked at in one round.
+const LOOKS: usize = 256;
+/// A batch is looked at when it is older by a quarter than when it was looked at last, but after ten seconds at least and
+/// five minutes at most: what it held back is free soon after its end, and the provider is asked a few times an hour.
+const SOONEST_US: i64 = 10 * 1_000_000;
+const LATEST_US: i64 = 300 * 1_000_000;
 /// A batch object is far smaller.
 const MOST: usize = 1024 * 1024;
 /// Batches and their results are read in the version that all of them have.
@@ -71,19 +77,41 @@ enum BatchJobError {
 
 pub(super) async fn run(shared: Arc<Shared>) {
     let worker = Worker::new(shared);
+    let mut looked = HashMap::new();
     loop {
         tokio::time::sleep(EVERY).await;
-        round(&worker).await;
+        round(&worker, &mut looked).await;
     }
 }
 
-async fn round(worker: &Worker) {
+/// When each batch that waits was looked at last.
+type Looked = HashMap<String, Timestamp>;
+
+/// Those that it is time to look at, longest not looked at first.
+fn due(batches: Vec<Resource>, looked: &mut Looked, now: Timestamp) -> Vec<Resource> {
+    let mut old = std::mem::take(looked);
+    let mut due = Vec::new();
+    for batch in batches {
+        let last = old.remove(&batch.id).unwrap_or(batch.created_at);
+        let pause = (last.micros_since(batch.created_at) / 4).clamp(SOONEST_US, LATEST_US);
+        looked.insert(batch.id.clone(), last);
+        if now.micros_since(last) >= pause {
+            due.push((last, batch));
+        }
+    }
+    due.sort_by_key(|(last, _)| *last);
+    due.truncate(LOOKS);
+    due.into_iter().map(|(_, batch)| batch).collect()
+}
+
+async fn round(worker: &Worker, looked: &mut Looked) {
     let services = &worker.shared.services;
     let batches = match services.resources.unbilled_batches(BATCHES).await {
         Ok(batches) => batches,
         Err(error) => return tracing::warn!(%error, "unbilled batches could not be listed"),
     };
-    for batch in batches {
+    for batch in due(batches, looked, worker.shared.clock.now()) {
+        looked.insert(batch.id.clone(), worker.shared.clock.now());
         match bill(worker, &batch).await {
             Ok(true) => tracing::info!(batch = batch.id, "billed a batch whose results nobody fetched"),
             Ok(false) => {}
@@ -195,4 +223,70 @@ async fn collect(source: &mut Source) -> Result<Vec<u8>, BatchJobError> {
         }
     }
     Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use claviger_domain::{
+        id::{CredentialId, KeyId, UpstreamId, WorkspaceId},
+        tenancy::ResourceKind,
+    };
+
+    use super::*;
+
+    fn batch(id: &str, created_secs: i64) -> Resource {
+        Resource {
+            id: id.to_owned(),
+            kind: ResourceKind::Batch,
+            workspace: WorkspaceId::parse("ws_1").unwrap(),
+            key: KeyId::parse("key_0123456789").unwrap(),
+            upstream: UpstreamId::parse("up_1").unwrap(),
+            credential: CredentialId::parse("cred_1").unwrap(),
+            created_at: Timestamp::from_secs(created_secs),
+            held: None,
+        }
+    }
+
+    /// Seconds after its making at which a batch is looked at in its first hours.
+    fn looks(hours: i64) -> Vec<i64> {
+        let mut looked = Looked::new();
+        let mut at = Vec::new();
+        for secs in (0..hours * 3_600).step_by(10) {
+            let now = Timestamp::from_secs(secs);
+            for batch in due(vec![batch("b", 0)], &mut looked, now) {
+                looked.insert(batch.id, now);
+                at.push(secs);
+            }
+        }
+        at
+    }
+
+    #[test]
+    fn a_young_batch_is_looked_at_often_and_an_old_one_every_five_minutes() {
+        let at = looks(2);
+        assert_eq!(at[..6], [10, 20, 30, 40, 50, 70]);
+        for pair in at.windows(2) {
+            assert!(pair[1] - pair[0] <= (pair[0] / 4 + 10).min(300), "{pair:?}");
+        }
+        assert_eq!(at[at.len() - 1] - at[at.len() - 2], 300);
+        assert!(at.len() < 45, "{}", at.len());
+    }
+
+    #[test]
+    fn of_many_batches_all_have_their_turn_and_none_is_remembered_that_is_billed() {
+        let many: Vec<Resource> = (0..600).map(|n| batch(&format!("b{n}"), 0)).collect();
+        let mut looked = Looked::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for round in 1..=3 {
+            let now = Timestamp::from_secs(round * 10);
+            let due = due(many.clone(), &mut looked, now);
+            assert!(due.len() <= LOOKS);
+            for batch in due {
+                looked.insert(batch.id.clone(), now);
+                seen.insert(batch.id);
+            }
+        }
+        assert_eq!(seen.len(), 600);
+        assert!(due(Vec::new(), &mut looked, Timestamp::from_secs(99)).is_empty() && looked.is_empty());
+    }
 }

@@ -111,6 +111,7 @@ impl House {
             nonces,
             account: Arc::new(NoAccount),
             key_fetcher: Arc::new(NoKeys),
+            prices: Arc::new(claviger_testkit::FreePrices),
             settings: Settings::default(),
         };
         let stop = CancellationToken::new();

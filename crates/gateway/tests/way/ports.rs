@@ -20,11 +20,12 @@ use claviger_domain::{
     limit::{Limits, UsedBefore},
     ports::{
         Applied, ChainHead, Change, Clients, DataChain, FeedEntry, FeedKind, FeedPage, GrantRow, KeyFilter,
-        LedgerStore, RowCursor, RowPage, RowScan, SealedSecret, Store, StoreError, UsageQuery, UsageTotal,
-        UsedBy,
+        LedgerStore, RowCursor, RowPage, RowScan, SavedBefore, SavedQuery, SealedSecret, Store, StoreError,
+        UsageQuery, UsageTotal, UsedBy,
         budgets::{BudgetStore, HeldBatch, Learned},
         signing::SigningStore,
     },
+    price::Prices,
     proof::Proofs,
     signature::secret::SigningRecord,
     tenancy::{OwnerRecord, Resource, ResourceKind, WorkspaceRecord},
@@ -314,7 +315,7 @@ impl LedgerStore for MemoryStore {
         Ok(Clients::default())
     }
     async fn rows_in(&self, _wanted: &RowScan, _after: Option<RowCursor>) -> Result<RowPage, StoreError> {
-        Ok(RowPage { rows: Vec::new(), next: None, first_day: i64::MIN })
+        Ok(RowPage { rows: Vec::new(), next: None, first_day: i64::MIN, runs: 0 })
     }
     async fn usage(&self, _query: &UsageQuery) -> Result<Vec<UsageTotal>, StoreError> {
         Ok(Vec::new())
@@ -349,7 +350,16 @@ impl LedgerStore for MemoryStore {
     async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         Ok(None)
     }
-    async fn retire_rows(&self, _before: Timestamp, _event: AuditEvent) -> Result<u64, StoreError> {
+    async fn saved_before(&self, _query: &SavedQuery) -> Result<SavedBefore, StoreError> {
+        Ok(SavedBefore::default())
+    }
+
+    async fn retire_rows(
+        &self,
+        _before: Timestamp,
+        _prices: &dyn Prices,
+        _event: AuditEvent,
+    ) -> Result<u64, StoreError> {
         Ok(0)
     }
 }

@@ -94,7 +94,12 @@ pub fn run(context: &Context, args: &SavingsArgs) -> Result<(), CliError> {
 fn notes(report: &Value) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(from) = report["kept_from"].as_str() {
-        notes.push(format!("single calls are kept from {from} on: earlier ones are not in these figures"));
+        notes.push(format!("nothing is known of calls before {from}: they are not in these figures"));
+    }
+    if let Some(until) = report["whole_days_until"].as_str() {
+        notes.push(format!(
+            "before {until}, UTC days are known as sums: one counts if it begins in the time asked for"
+        ));
     }
     let unexplained = report["total"]["unexplained_requests"].as_u64().unwrap_or(0);
     if unexplained > 0 {

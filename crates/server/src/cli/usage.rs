@@ -67,6 +67,7 @@ const COLUMNS: Columns = &[
     ("READ", "cache_read_tokens"),
     ("OUTPUT", "output_tokens"),
     ("SEARCHES", "web_search_requests"),
+    ("HITS", "response_cache_hits"),
     ("USD", "cost_usd"),
 ];
 
@@ -81,6 +82,7 @@ const CSV_FIELDS: &[&str] = &[
     "output_tokens",
     "web_search_requests",
     "estimated",
+    "response_cache_hits",
     "cost_pusd",
     "cost_usd",
 ];
@@ -147,7 +149,7 @@ mod tests {
     #[test]
     fn csv_quotes_what_needs_it() {
         let rows = serde_json::json!([{"group": "a,\"b\"", "requests": 1, "cost_usd": "0.5"}]);
-        assert_eq!(csv(&rows).lines().nth(1), Some("\"a,\"\"b\"\"\",1,,,,,,,,,,0.5"));
+        assert_eq!(csv(&rows).lines().nth(1), Some("\"a,\"\"b\"\"\",1,,,,,,,,,,,0.5"));
         assert_eq!(csv_cell(&serde_json::json!("=cmd()")), "'=cmd()");
     }
 }

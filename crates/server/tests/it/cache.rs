@@ -37,7 +37,8 @@ fn a_hit_costs_nothing_and_the_record_of_it_holds() {
         assert_eq!(cost(&node), paid, "a hit is free");
     }
     assert_eq!(sim.log().len(), 2);
-    assert_eq!(node.json(&["usage"])[0]["requests"], 4);
+    let used = node.json(&["usage", "--by", "key"]);
+    assert_eq!((&used[0]["requests"], &used[0]["response_cache_hits"]), (&4.into(), &2.into()), "{used}");
     let shown = node.json(&["cache", "show"]);
     let total = &shown["total"];
     assert_eq!(

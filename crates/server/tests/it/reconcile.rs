@@ -109,6 +109,49 @@ fn a_leak_is_found_to_the_pico_dollar() {
 }
 
 #[test]
+fn a_leak_is_told_by_the_morning_job_and_once() {
+    let sim = Sim::start_with(|config| SimConfig { admin_keys: vec![ADMIN_KEY.to_owned()], ..config });
+    let node = Claviger::before(&sim, &[]);
+    let notices = || {
+        let all = node.json(&["notice", "list"]);
+        let cost = |n: &&Value| n["type"].as_str().unwrap().starts_with("cost.");
+        all.as_array().unwrap().iter().filter(cost).cloned().collect::<Vec<_>>()
+    };
+    let summary = || {
+        node.json(&["job", "run", "reconciliation"]);
+        let jobs = node.json(&["job", "list"]);
+        jobs.as_array().unwrap().iter().find(|j| j["name"] == "reconciliation").cloned().unwrap()
+    };
+    let job = summary();
+    assert!(job.to_string().contains("no Admin key is sealed"), "{job}");
+    assert_eq!(job["schedule"], "30 6 * * * UTC");
+    let add = ["credential", "add", "--upstream", "sim", "--admin", "--from-file", "-", "--json"];
+    assert_eq!(node.cli_with_input(&add, &format!("{ADMIN_KEY}\n")).code, 0);
+    let key = node.key(&[]);
+    call(node.gateway(), &key.key, "claude-opus-5-5", &usage(1_000, 2_000, 3_000, 40));
+    booked(&node, 1);
+    // What the cost report rounds to a cent is no leak.
+    call(sim.address(), PROVIDER_KEY, "claude-opus-5-5", &usage(10, 0, 100, 3));
+    summary();
+    assert_eq!(notices(), Vec::<Value>::new());
+
+    call(sim.address(), LAPTOP_KEY, "claude-opus-5-5", &usage(0, 0, 0, 10_000));
+    let job = summary();
+    assert!(job.to_string().contains("$0.20012 leaked"), "{job}");
+    let told = notices();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["type"], &told[0]["severity"]), (&json!("cost.leaked"), &json!("critical")));
+    assert!(told[0].to_string().contains("0.20012") && !told[0].to_string().contains(LAPTOP_KEY), "{told:?}");
+    // Neither the next morning nor whoever asks meanwhile says it again; a larger amount is said.
+    summary();
+    assert_eq!(node.cli(&["reconcile"]).code, 5);
+    assert_eq!(notices().len(), 1);
+    call(sim.address(), LAPTOP_KEY, "claude-opus-5-5", &usage(0, 0, 0, 10_000));
+    assert_eq!(node.cli(&["reconcile"]).code, 5);
+    assert_eq!(notices().len(), 2);
+}
+
+#[test]
 fn the_performance_report_tells_what_was_measured_and_what_to_do() {
     let sim = Sim::start();
     let node = Claviger::before(&sim, &[]);

@@ -9,7 +9,7 @@ use claviger_domain::{
     token::Brand,
 };
 use claviger_storage::MemoryNonces;
-use claviger_testkit::{ManualClock, PlainSealer, SeededEntropy};
+use claviger_testkit::{FreePrices, ManualClock, PlainSealer, SeededEntropy};
 use tokio_util::task::TaskTracker;
 
 use super::{FakeCourier, FakeKeys, FakeStore};
@@ -55,6 +55,7 @@ impl House {
             nonces: Arc::new(MemoryNonces::new(clock.now(), 10_000)),
             account: Arc::new(NoAccount),
             key_fetcher: Arc::clone(&keys) as _,
+            prices: Arc::new(FreePrices),
             settings,
         };
         let (services, background) = Services::start(deps.clone()).await.unwrap();

@@ -15,9 +15,10 @@ use claviger_domain::{
     money::PicoUsd,
     permission::{Access, Endpoint, Scopes},
     ports::{
-        Clients, DataChain, DayCheck, LedgerStore, RowCursor, RowPage, RowScan, StoreError, UsageQuery,
-        UsageTotal,
+        Clients, DataChain, DayCheck, LedgerStore, RowCursor, RowPage, RowScan, SavedBefore, SavedQuery,
+        StoreError, UsageQuery, UsageTotal,
     },
+    price::Prices,
     tenancy::{Resource, ResourceKind},
     token::KeyClass,
 };
@@ -161,7 +162,7 @@ impl LedgerStore for FakeStore {
 
     async fn rows_in(&self, _wanted: &RowScan, _after: Option<RowCursor>) -> Result<RowPage, StoreError> {
         let rows = lock(&self.state).rows.values().flatten().cloned().collect();
-        Ok(RowPage { rows, next: None, first_day: i64::MIN })
+        Ok(RowPage { rows, next: None, first_day: i64::MIN, runs: 0 })
     }
 
     async fn credential_days(&self, _days: (i64, i64)) -> Result<Vec<CredentialDay>, StoreError> {
@@ -221,7 +222,16 @@ impl LedgerStore for FakeStore {
         Ok(lock(&self.state).checkpoints.last().cloned())
     }
 
-    async fn retire_rows(&self, before: Timestamp, event: AuditEvent) -> Result<u64, StoreError> {
+    async fn saved_before(&self, _query: &SavedQuery) -> Result<SavedBefore, StoreError> {
+        Ok(SavedBefore::default())
+    }
+
+    async fn retire_rows(
+        &self,
+        before: Timestamp,
+        _prices: &dyn Prices,
+        event: AuditEvent,
+    ) -> Result<u64, StoreError> {
         self.up()?;
         let mut state = lock(&self.state);
         let old: Vec<DataRecord> = state.data.iter().filter(|r| r.at < before).cloned().collect();

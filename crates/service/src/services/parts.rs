@@ -26,6 +26,7 @@ use crate::{
     notices::Notices,
     operators::{OperatorDeps, Operators},
     policies::Policies,
+    reconcile::Reconciler,
     recorder::{
         Recorder, Target, Writer, WriterParts, close_dead_chains, drain_leftovers, settle_orphans,
         settle_salvaged,
@@ -208,11 +209,12 @@ pub(super) fn channels(deps: &Deps, tenants: &Tenants, deliveries: &Deliveries) 
 pub(super) fn scheduler(
     deps: &Deps,
     node: NodeId,
-    (keys, reviews, signing, direct_uses, tokens, rotations): (
+    (keys, reviews, signing, direct_uses, reconciler, tokens, rotations): (
         &Keys,
         &Reviews,
         &Signing,
         &DirectUses,
+        &Reconciler,
         &Tokens,
         &Rotations,
     ),
@@ -229,6 +231,8 @@ pub(super) fn scheduler(
         reviews: reviews.clone(),
         signing: signing.clone(),
         direct_uses: direct_uses.clone(),
+        reconciler: reconciler.clone(),
+        prices: Arc::clone(&deps.prices),
         tokens: tokens.clone(),
         rotations: rotations.clone(),
     };

@@ -2,6 +2,7 @@
 
 use claviger_domain::ports::{DayCheck, LedgerStore};
 use claviger_storage::Database;
+use claviger_testkit::FreePrices;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
 use crate::{
@@ -104,7 +105,7 @@ async fn an_edited_total_is_found_and_a_true_one_is_not(place: Place) {
     let mut c = Committer::open(&db, s.node()).await;
     traffic(&db, &mut c, &s, &parties, 2..5).await;
     assert_eq!(days(&db).await, (5, Vec::new()));
-    db.retire_rows(at(2 * DAY), event("ledger.retire")).await.unwrap();
+    db.retire_rows(at(2 * DAY), &FreePrices, event("ledger.retire")).await.unwrap();
     assert_eq!(days(&db).await, (3, Vec::new()), "what is known only as a total cannot be checked");
 
     let day = at(3 * DAY).utc_day();

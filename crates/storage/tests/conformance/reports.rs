@@ -63,6 +63,7 @@ pub fn oracle(rows: &[LedgerRow], query: &UsageQuery) -> Vec<UsageTotal> {
         t.output_tokens += row.usage.output_tokens;
         t.web_search_requests += row.usage.web_search_requests;
         t.estimated += u64::from(row.flags.has(RowFlags::ESTIMATED));
+        t.recalled += u64::from(row.flags.has(RowFlags::RECALLED));
         t.cost_pusd += i128::from(row.cost.as_pico());
         if row.batch.is_none() {
             let verb = row.api_endpoint.split(' ').next().unwrap();

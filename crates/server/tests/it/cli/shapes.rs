@@ -355,6 +355,7 @@ fn usage_is_reported_by_group_as_json_and_csv() {
         "input_tokens": 2000,
         "output_tokens": 200,
         "requests": 2,
+        "response_cache_hits": 0,
         "web_search_requests": 0
       }
     ]
@@ -379,8 +380,8 @@ fn usage_is_reported_by_group_as_json_and_csv() {
     assert!(nowhere.stderr.contains("`Mars/Olympus` is not a time zone"), "{}", nowhere.stderr);
     let csv = node.cli(&["usage", "--by", "model", "--csv"]);
     insta::assert_snapshot!(csv.stdout, @r#"
-    group,requests,errors,input_tokens,cache_write_5m_tokens,cache_write_1h_tokens,cache_read_tokens,output_tokens,web_search_requests,estimated,cost_pusd,cost_usd
-    claude-opus-5-5,2,0,2000,0,0,1000,200,0,0,12200000000,0.0122
+    group,requests,errors,input_tokens,cache_write_5m_tokens,cache_write_1h_tokens,cache_read_tokens,output_tokens,web_search_requests,estimated,response_cache_hits,cost_pusd,cost_usd
+    claude-opus-5-5,2,0,2000,0,0,1000,200,0,0,0,12200000000,0.0122
     "#);
     let plain = node.cli(&["usage", "--by", "model"]);
     assert!(plain.stdout.starts_with("claude-opus-5-5\t2\t"), "tab-separated in a pipe: {}", plain.stdout);

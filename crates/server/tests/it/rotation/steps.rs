@@ -72,6 +72,7 @@ impl Place {
             nonces: Arc::new(claviger_storage::MemoryNonces::new(self.clock.now(), 10_000)),
             account: Arc::new(claviger_domain::direct_use::NoAccount),
             key_fetcher: Arc::new(NoKeys),
+            prices: Arc::new(claviger_testkit::FreePrices),
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();

@@ -43,6 +43,7 @@ async fn raised(house: &House) -> Vec<String> {
         | Notice::SigningOld { .. }
         | Notice::WeeklyReport { .. }
         | Notice::Budget { .. }
+        | Notice::Reconciled { .. }
         | Notice::Trial { .. } => None,
     };
     all.iter().rev().filter_map(|(record, _)| word(&record.notice)).collect()

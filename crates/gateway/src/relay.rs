@@ -107,7 +107,7 @@ pub async fn relay(
         }
         (false, _) => Tap::None,
         (true, false) => Tap::message(coding),
-        (true, true) => Tap::Unreadable,
+        (true, true) => Tap::coded_stream(coding),
     };
     own_headers(&mut parts, permit, &lease);
     let recording = recording(lease.take_part(), &parts, metered && !coded);

@@ -96,11 +96,9 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let tasks = Tasks::default();
     tasks.start(vault::tend(Arc::clone(&vault.database), tasks.stop.clone()));
     let transport = settings::transport(&start.config)?;
-    let account = AdminApi::new(Arc::clone(&transport), start.config.insecure_plaintext);
-    let table = settings::prices(&start.config)?;
-    let prices = Arc::new(PriceBoard::new(Arc::clone(&table)));
+    let prices = Arc::new(PriceBoard::new(settings::prices(&start.config)?));
     let deps = Deps {
-        account: Arc::new(account),
+        account: Arc::new(AdminApi::new(Arc::clone(&transport), start.config.insecure_plaintext)),
         prices: Arc::clone(&prices) as _,
         ..service_deps(&start.config, &data, &vault, (&clock, &entropy), &tasks)?
     };
@@ -113,7 +111,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         services: services.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-        prices: table,
+        prices: prices.table(),
         transport: Arc::clone(&transport),
         simulator: Arc::new(TestKeys::new(Arc::clone(&clock))?),
         tls: settings::tls(&start.config)?,

@@ -288,7 +288,7 @@ impl Services {
         let nodes = parts::nodes(&deps, chain, &services);
         let checkpoints = Arc::new(Checkpoints {
             store,
-            ledger: Arc::clone(&ledger),
+            ledger,
             clock: Arc::clone(&clock),
             key: secrets.checkpoint_key,
             sink: deps.checkpoint_sink.clone(),
@@ -297,7 +297,7 @@ impl Services {
         });
         let jobs = Jobs {
             tracker: deps.tracker.clone(),
-            clock: Arc::clone(&clock),
+            clock,
             feed,
             nodes,
             checkpoints,
@@ -311,12 +311,7 @@ impl Services {
             budgets: services.budgets.clone(),
             notices: services.notices.clone(),
             disk,
-            retention: Retention {
-                ledger,
-                clock,
-                prices: Arc::clone(&deps.prices),
-                days: settings.retention_days,
-            },
+            retention: parts::retention(&deps),
         };
         Ok((services, Background { writer, jobs }))
     }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use claviger_claude_wire::price::CallKind;
-use claviger_domain::ledger::Outcome;
+use claviger_claude_wire::{price::CallKind, sse::StreamMeter};
+use claviger_domain::{ledger::Outcome, permission::Endpoint};
 use claviger_service::{grants::CutSignal, recorder::RecordError};
 use http_body::SizeHint;
 
@@ -18,7 +18,10 @@ use super::{
     source::Source,
     tap::{Reading, Tap},
 };
-use crate::{reply::Aborted, settle::bill_message};
+use crate::{
+    reply::Aborted,
+    settle::{bill_message, bill_stream},
+};
 
 /// An answer on its way.
 pub struct PlainRelay {
@@ -224,10 +227,32 @@ impl PlainRelay {
                 });
                 self.account.settle_billed(outcome, bill, "");
             }
-            // An answer without usage is none of a model.
-            Reading::Message(_) => self.account.settle_billed(outcome, None, ""),
+            Reading::Stream(meter) => self.finish_stream(outcome, &meter),
+            // A message was made, whether its usage is told or not. Other answers without usage are none of a model.
+            Reading::Message(_) => {
+                let lease = self.account.lease().filter(|l| l.particulars().endpoint == Endpoint::Messages);
+                let bill = lease.map(|lease| lease.guess(self.received));
+                self.account.settle_billed(outcome, bill, "");
+            }
             Reading::Failed => self.account.settle_unreadable(outcome),
         }
+    }
+
+    /// An event stream that came in a coding and was read all the same.
+    fn finish_stream(&mut self, outcome: Outcome, meter: &StreamMeter) {
+        if meter.message.has_usage {
+            self.account.learn_input(&meter.message);
+            self.account.learn_output(&meter.message);
+        }
+        let bill = self.account.lease().map(|lease| {
+            let p = lease.particulars();
+            if meter.message.has_usage {
+                bill_stream(&lease.shared().prices.load(), meter, p.model.as_deref(), p.at)
+            } else {
+                lease.guess(meter.characters)
+            }
+        });
+        self.account.settle_billed(outcome, bill, "");
     }
 
     /// The upstream broke off: what it had made is not known, so it is guessed by the bytes on both sides.

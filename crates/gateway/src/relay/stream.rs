@@ -286,11 +286,15 @@ impl StreamRelay {
 
     fn settle(&mut self, outcome: Outcome, detail: &'static str) {
         let meter = self.tap.meter();
-        // The input of a message that was broken off was read, even if its usage was not told yet.
-        let broken = matches!(outcome, Outcome::ClientGone | Outcome::UpstreamCut | Outcome::Cut);
+        // The input of a message that was broken off was read, even if its usage was not told yet; and one that came to
+        // its end was made, even if it never told it.
+        let made = match outcome {
+            Outcome::Completed | Outcome::ClientGone | Outcome::UpstreamCut | Outcome::Cut => true,
+            Outcome::UpstreamError | Outcome::Unreachable | Outcome::Refused | Outcome::Unknown => false,
+        };
         let bill = self.account.lease().and_then(|lease| {
             if !meter.message.has_usage {
-                return (broken && self.settings.is_message).then(|| lease.guess(0));
+                return (made && self.settings.is_message).then(|| lease.guess(meter.characters));
             }
             let p = lease.particulars();
             let mut bill = bill_stream(&lease.shared().prices.load(), meter, p.model.as_deref(), p.at);

@@ -1,9 +1,12 @@
-//! What reads along while an answer that is not an event stream passes.
+//! What reads along while an answer passes that is no event stream, or one in a coding that nobody asked for.
 
 use std::io::Write;
 
 use bytes::Bytes;
-use claviger_claude_wire::usage::{MessageSummary, MessageTap, read_message};
+use claviger_claude_wire::{
+    sse::{StreamMeter, StreamTap},
+    usage::{MessageSummary, MessageTap, read_message},
+};
 use flate2::write::GzDecoder;
 
 /// Decoded bytes after which a compressed answer is taken for a bomb and no longer read (256 MB).
@@ -21,7 +24,7 @@ pub enum Tap {
     Fresh,
     /// A message.
     Message(Box<MessageTap>),
-    /// A compressed message.
+    /// A compressed message, or an event stream of one.
     Gzip(Box<GzDecoder<Decoded>>),
     /// A message that came in one piece.
     Read(Option<Box<MessageSummary>>),
@@ -36,6 +39,8 @@ pub enum Reading {
     Nothing,
     /// This.
     Message(Box<MessageSummary>),
+    /// This, as a stream.
+    Stream(Box<StreamMeter>),
     /// A prompt has so many tokens.
     Tokens(u64),
     /// It could not be read.
@@ -44,8 +49,25 @@ pub enum Reading {
 
 /// Takes decoded bytes.
 pub struct Decoded {
-    tap: MessageTap,
+    reader: Reader,
     left: u64,
+}
+
+/// Reads what was decoded.
+enum Reader {
+    Message(Box<MessageTap>),
+    Stream(Box<StreamTap>),
+}
+
+impl Reader {
+    fn finish(self) -> Reading {
+        match self {
+            Self::Message(tap) => {
+                tap.finish().map_or(Reading::Failed, |read| Reading::Message(Box::new(read)))
+            }
+            Self::Stream(tap) => Reading::Stream(Box::new(tap.into_meter())),
+        }
+    }
 }
 
 impl Write for Decoded {
@@ -54,7 +76,10 @@ impl Write for Decoded {
             .left
             .checked_sub(bytes.len() as u64)
             .ok_or_else(|| std::io::Error::other("the decoded answer is too large"))?;
-        self.tap.feed(bytes);
+        match &mut self.reader {
+            Reader::Message(tap) => tap.feed(bytes),
+            Reader::Stream(tap) => drop(tap.feed(bytes)),
+        }
         Ok(bytes.len())
     }
 
@@ -71,10 +96,25 @@ impl Tap {
             None => Self::Fresh,
             Some(c) if c.eq_ignore_ascii_case(b"identity") => Self::Fresh,
             Some(c) if c.eq_ignore_ascii_case(b"gzip") => {
-                Self::Gzip(Box::new(GzDecoder::new(Decoded { tap: MessageTap::new(), left: MOST_DECODED })))
+                Self::gzip(Reader::Message(Box::new(MessageTap::new())))
             }
             Some(_) => Self::Unreadable,
         }
+    }
+
+    /// A tap on an event stream in a coding: streams are asked for without one.
+    #[must_use]
+    pub fn coded_stream(coding: Option<&[u8]>) -> Self {
+        match coding {
+            Some(c) if c.eq_ignore_ascii_case(b"gzip") => {
+                Self::gzip(Reader::Stream(Box::new(StreamTap::new())))
+            }
+            Some(_) | None => Self::Unreadable,
+        }
+    }
+
+    fn gzip(reader: Reader) -> Self {
+        Self::Gzip(Box::new(GzDecoder::new(Decoded { reader, left: MOST_DECODED })))
     }
 
     /// A tap on a count of tokens, which nobody pays for: one that comes in a coding is not read.
@@ -111,7 +151,7 @@ impl Tap {
             Self::None | Self::Fresh => return Reading::Nothing,
             Self::Unreadable => None,
             Self::Message(tap) => tap.finish().ok().map(Box::new),
-            Self::Gzip(decoder) => decoder.finish().ok().and_then(|d| d.tap.finish().ok()).map(Box::new),
+            Self::Gzip(decoder) => return decoder.finish().map_or(Reading::Failed, |d| d.reader.finish()),
             Self::Read(message) => message,
             Self::Count(read) => return told(&read).map_or(Reading::Nothing, Reading::Tokens),
         };
@@ -143,7 +183,7 @@ mod tests {
     fn output(reading: Reading) -> Option<u64> {
         match reading {
             Reading::Message(m) => Some(m.usage.counts.output),
-            Reading::Nothing | Reading::Failed | Reading::Tokens(_) => None,
+            Reading::Nothing | Reading::Failed | Reading::Tokens(_) | Reading::Stream(_) => None,
         }
     }
 

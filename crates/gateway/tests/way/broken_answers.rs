@@ -24,6 +24,42 @@ fn a_stream_that_breaks_before_it_told_its_usage_is_billed_for_its_input() {
 }
 
 #[test]
+fn a_message_that_never_tells_its_usage_is_not_free() {
+    let silent = JSON.replace("\"usage\"", "\"used\"");
+    let upstream = RawServer::start(move |_| Answer::ok("application/json", &silent));
+    let house = House::before(&upstream.url());
+    house.send(&house.message(false)).until("used");
+    let row = settled(&house);
+    assert!(row.usage.input_tokens > 0 && row.usage.output_tokens > 0 && row.cost.as_pico() > 0, "{row:?}");
+    assert!(row.outcome == Outcome::Completed && row.flags.has(RowFlags::ESTIMATED), "{row:?}");
+
+    let text = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"0123456789abcdef\"}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    let upstream = RawServer::start(move |_| Answer::bytes(SSE_HEAD).then(chunk(text) + "0\r\n\r\n"));
+    let house = House::before(&upstream.url());
+    house.send(&house.message(true)).until("message_stop");
+    let row = settled(&house);
+    assert!(row.usage.input_tokens > 0 && row.cost.as_pico() > 0, "{row:?}");
+    assert_eq!((row.outcome, row.usage.output_tokens), (Outcome::Completed, 4), "{row:?}");
+}
+
+#[test]
+fn a_stream_that_comes_compressed_unasked_costs_what_it_says() {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(format!("{START}{DELTA}{END}").as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        packed.len()
+    );
+    let upstream = RawServer::start(move |_| Answer::bytes(head.clone()).then(packed.clone()));
+    let house = House::before(&upstream.url());
+    house.send(&house.message(true)).until("\r\n\r\n");
+    let row = settled(&house);
+    assert_eq!((row.usage.input_tokens, row.usage.output_tokens), (10, 4), "{row:?}");
+    assert_eq!((row.cost.as_pico(), row.flags.has(RowFlags::ESTIMATED)), (COST, false), "{row:?}");
+}
+
+#[test]
 fn a_switch_of_protocols_is_never_relayed() {
     let upstream = RawServer::start(|_| {
         Answer::bytes("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")

@@ -252,3 +252,25 @@ fn counts_of_tokens_teach_what_prompts_take() {
     count(9);
     eventually("a lesson", Duration::from_secs(10), || (ask() > before).then_some(()));
 }
+
+#[test]
+fn what_was_spent_refuses_nobody_once_the_next_period_has_begun() {
+    let upstream = json_upstream();
+    let house = House::before(&upstream.url());
+    set(&house, COST, true);
+    let refused = house.send(&house.message(false)).until("request_id");
+    let most = refused.split("it can cost up to $").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let most = PicoUsd::from_usd(most).unwrap().as_pico();
+    // Enough for one call, and a pico-dollar less than enough for two.
+    set(&house, most + COST - 1, true);
+    let status = || house.send(&house.message(false)).until("\r\n\r\n")[9..12].to_owned();
+    assert_eq!(status(), "200");
+    eventually("what it cost", Duration::from_secs(20), || {
+        (standing(&house).settled == i128::from(COST)).then_some(())
+    });
+    assert_eq!((status(), status()), ("429".to_owned(), "429".to_owned()));
+    house.clock.advance(Duration::from_secs(86_400));
+    assert_eq!((standing(&house).settled, standing(&house).reserved), (0, 0));
+    assert_eq!(status(), "200");
+    assert_eq!(upstream.requests().len(), 2);
+}

@@ -23,7 +23,9 @@ impl PriceBoard {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = table;
     }
 
-    fn table(&self) -> Arc<PriceTable> {
+    /// The table in force.
+    #[must_use]
+    pub fn table(&self) -> Arc<PriceTable> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -117,13 +117,11 @@ fn a_leak_is_told_by_the_morning_job_and_once() {
         let cost = |n: &&Value| n["type"].as_str().unwrap().starts_with("cost.");
         all.as_array().unwrap().iter().filter(cost).cloned().collect::<Vec<_>>()
     };
-    let summary = || {
-        node.json(&["job", "run", "reconciliation"]);
-        let jobs = node.json(&["job", "list"]);
-        jobs.as_array().unwrap().iter().find(|j| j["name"] == "reconciliation").cloned().unwrap()
-    };
+    let summary = || node.json(&["job", "run", "reconciliation"]);
     let job = summary();
     assert!(job.to_string().contains("no Admin key is sealed"), "{job}");
+    let jobs = node.json(&["job", "list"]);
+    let job = jobs.as_array().unwrap().iter().find(|j| j["name"] == "reconciliation").unwrap();
     assert_eq!(job["schedule"], "30 6 * * * UTC");
     let add = ["credential", "add", "--upstream", "sim", "--admin", "--from-file", "-", "--json"];
     assert_eq!(node.cli_with_input(&add, &format!("{ADMIN_KEY}\n")).code, 0);

@@ -20,7 +20,7 @@ use crate::{
     ending::Endings,
     grants::Grants,
     health::Health,
-    jobs::{DiskWatch, DurableParts, durable},
+    jobs::{DiskWatch, DurableParts, Retention, durable},
     keys::{KeyDeps, Keys},
     nodes::{self, Nodes},
     notices::Notices,
@@ -238,6 +238,15 @@ pub(super) fn scheduler(
     };
     let jobs = deps.settings.schedules.clone().map(|schedules| durable(parts(schedules))).unwrap_or_default();
     Scheduler::new(Arc::clone(&deps.store), Arc::clone(&deps.clock), deps.entropy.as_ref(), node, jobs)
+}
+
+pub(super) fn retention(deps: &Deps) -> Retention {
+    Retention {
+        ledger: Arc::clone(&deps.ledger),
+        clock: Arc::clone(&deps.clock),
+        prices: Arc::clone(&deps.prices),
+        days: deps.settings.retention_days,
+    }
 }
 
 /// Drains, opens, settles, closes: in this order, each step may be the last before a crash.

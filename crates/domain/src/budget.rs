@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub use blocks::{Block, BlockWish, Ground};
-pub use book::{Ask, Book, Charge, Cover, Crossed, Holds, OverBudget, Standing};
+pub use book::{Ask, Book, Charge, Cover, Crossed, Holds, Nearest, OverBudget, Standing};
 pub use window::{Calendar, Period, Window, ZoneError};
 
 /// Shares of a budget, in per cent, at which somebody is told, once each a period.

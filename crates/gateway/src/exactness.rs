@@ -31,7 +31,7 @@ pub struct Exception {
 }
 
 /// All exceptions.
-pub const EXCEPTIONS: [Exception; 19] = [
+pub const EXCEPTIONS: [Exception; 20] = [
     Exception {
         name: "credential",
         direction: Direction::Request,
@@ -91,6 +91,12 @@ pub const EXCEPTIONS: [Exception; 19] = [
         direction: Direction::Answer,
         what: "anthropic-ratelimit-requests-, -input-tokens-, -output-tokens- and -tokens-limit, -remaining and -reset of the caller are put in",
         why: "the caller's own limits are the ones that bind",
+    },
+    Exception {
+        name: "budget",
+        direction: Direction::Answer,
+        what: "anthropic-ratelimit-unified-* tell how much is spent of the hard budget that the caller is nearest to",
+        why: "Claude Code shows it, and warns at 75 and 95 %",
     },
     Exception {
         name: "request_id",

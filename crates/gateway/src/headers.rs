@@ -3,8 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use claviger_claude_wire::headers::{
     RATELIMIT_INPUT_TOKENS, RATELIMIT_OUTPUT_TOKENS, RATELIMIT_REQUESTS, RATELIMIT_TOKENS, RateLimitNames,
+    unified,
 };
 use claviger_domain::{
+    budget::Nearest,
     clock::{MICROS_PER_SEC, Timestamp},
     limit::{Headroom, Headrooms},
 };
@@ -211,28 +213,65 @@ fn add_headroom(out: &mut HeaderMap, names: &RateLimitNames, headroom: &Headroom
 
 /// Says in Anthropic's own words that a budget is spent, so that its clients show it.
 pub fn add_cap(out: &mut HeaderMap, cap: &Cap) {
-    let period = match cap.period {
-        "day" => "daily",
-        "week" => "weekly",
-        "month" => "monthly",
-        // A life is no period that their clients know.
-        _ => "",
-    };
+    let period = period_word(cap.period).unwrap_or_default();
     for (name, value) in [
-        ("anthropic-ratelimit-unified-status", "rejected"),
-        ("anthropic-ratelimit-unified-overage-utilization", "1"),
-        ("anthropic-ratelimit-unified-overage-surpassed-threshold", "1"),
-        ("anthropic-ratelimit-unified-overage-period", period),
-        ("anthropic-ratelimit-unified-overage-disabled-reason", "org_spend_cap_reached"),
+        (unified::STATUS, "rejected"),
+        (unified::OVERAGE_UTILIZATION, "1"),
+        (unified::OVERAGE_SURPASSED_THRESHOLD, "1"),
+        (unified::OVERAGE_PERIOD, period),
+        (unified::OVERAGE_DISABLED_REASON, "org_spend_cap_reached"),
     ] {
         if !value.is_empty() {
             out.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
     }
-    if let Some(reset) = cap.reset {
+    add_reset(out, cap.reset);
+}
+
+/// Says in Anthropic's own words how much of a budget is spent, so that its clients warn in time.
+pub fn add_nearest(out: &mut HeaderMap, nearest: &Nearest) {
+    let (status, surpassed) = match nearest.percent {
+        95.. => ("allowed_warning", Some("0.95")),
+        75.. => ("allowed_warning", Some("0.75")),
+        _ => ("allowed", None),
+    };
+    for (name, value) in [
+        (unified::STATUS, Some(status)),
+        (unified::REPRESENTATIVE_CLAIM, Some("overage")),
+        (unified::OVERAGE_STATUS, Some(status)),
+        (unified::SURPASSED_THRESHOLD, surpassed),
+        (unified::OVERAGE_SURPASSED_THRESHOLD, surpassed),
+        (unified::OVERAGE_PERIOD, period_word(nearest.record.calendar.period().as_str())),
+    ] {
+        if let Some(value) = value {
+            out.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+    }
+    let share = match nearest.percent {
+        100.. => "1".to_owned(),
+        percent => format!("0.{percent:02}"),
+    };
+    if let Ok(share) = HeaderValue::from_str(&share) {
+        out.insert(HeaderName::from_static(unified::OVERAGE_UTILIZATION), share);
+    }
+    add_reset(out, nearest.resets_at);
+}
+
+/// As their clients know periods; a life is none.
+fn period_word(period: &str) -> Option<&'static str> {
+    match period {
+        "day" => Some("daily"),
+        "week" => Some("weekly"),
+        "month" => Some("monthly"),
+        _ => None,
+    }
+}
+
+fn add_reset(out: &mut HeaderMap, reset: Option<Timestamp>) {
+    if let Some(reset) = reset {
         let secs = HeaderValue::from(reset.as_micros().div_euclid(MICROS_PER_SEC));
-        out.insert(HeaderName::from_static("anthropic-ratelimit-unified-reset"), secs.clone());
-        out.insert(HeaderName::from_static("anthropic-ratelimit-unified-overage-reset"), secs);
+        out.insert(HeaderName::from_static(unified::RESET), secs.clone());
+        out.insert(HeaderName::from_static(unified::OVERAGE_RESET), secs);
     }
 }
 

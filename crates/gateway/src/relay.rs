@@ -35,7 +35,7 @@ use self::{
 use crate::{
     authorize::Permit,
     forward::{Reply, is_stream},
-    headers::{Own, REQUEST_ID, client_headers},
+    headers::{Own, REQUEST_ID, add_nearest, client_headers},
     path::{AnswerKind, Operation},
     pump::Wait,
     recall::Part,
@@ -198,6 +198,9 @@ fn own_headers(parts: &mut Parts, permit: &Permit, lease: &Lease) {
         cache: lease.part().word(),
     };
     parts.headers = client_headers(std::mem::take(&mut parts.headers), &own);
+    if let Some(nearest) = lease.nearest().filter(|_| parts.status.is_success()) {
+        add_nearest(&mut parts.headers, &nearest);
+    }
     // The framing of this connection is its own.
     parts.version = http::Version::HTTP_11;
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use claviger_claude_wire::{answers::Answer, price::Unbounded, usage::MessageSummary};
 use claviger_domain::{
-    budget::{Charge, OverBudget},
+    budget::{Charge, Nearest, OverBudget},
     clock::{EntropyError, Timestamp},
     id::IntentId,
     ledger::{Intent, Route},
@@ -219,6 +219,12 @@ impl Lease {
     #[must_use]
     pub fn room(&self) -> Option<i128> {
         self.held.as_ref().and_then(Held::room)
+    }
+
+    /// The ceiling on money that the caller is nearest to.
+    #[must_use]
+    pub fn nearest(&self) -> Option<Nearest> {
+        self.held.as_ref().and_then(Held::nearest)
     }
 
     /// Holds back as much as the call has come to, and `ahead` as far as that is left.

@@ -602,6 +602,7 @@ pub(crate) fn as_json(record: &BudgetRecord) -> Value {
 
 mod blocks;
 mod learning;
+mod nearest;
 mod telling;
 
 #[cfg(test)]

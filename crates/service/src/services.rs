@@ -33,7 +33,7 @@ use crate::{
     grants::Grants,
     health::Health,
     idempotency::Idempotency,
-    jobs::{Jobs, Retention, Schedules},
+    jobs::{Jobs, Schedules},
     keys::Keys,
     nonces::Nonces,
     notices::Notices,

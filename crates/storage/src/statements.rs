@@ -6,8 +6,8 @@ use crate::{
     certificates, chains, checkpoints, children, clients, commit, credential_days,
     engine::{Db, postgres, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nodes, nonces, notices,
-    operators, policies, proof, resources, retention, reviews, rotations, saved_days, scan, secrets, signing, tenants,
-    tokens, upstreams, usage, workload, wrappings,
+    operators, policies, proof, resources, retention, reviews, rotations, saved_days, scan, secrets, signing,
+    tenants, tokens, upstreams, usage, workload, wrappings,
 };
 
 /// By aggregate.

@@ -17,6 +17,8 @@
 //! strict mode, where B is nothing, never does. Lowering the limit raises the bound by as much as is spent and held back
 //! already.
 
+mod nearest;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -29,6 +31,7 @@ use crate::{
     ledger::Party,
     money::PicoUsd,
 };
+pub use nearest::Nearest;
 
 /// What a call can cost, before it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use claviger_domain::ledger::{Outcome, RowFlags};
 use claviger_gateway::GatewayConfig;
 use claviger_testkit::{Answer, RawServer, eventually};
 
-use super::{JSON, SSE_HEAD, START, chunk, settled};
+use super::{COST, DELTA, END, JSON, SSE_HEAD, START, chunk, settled};
 use crate::house::{House, Wish, body};
 
 #[test]

@@ -274,3 +274,56 @@ fn what_was_spent_refuses_nobody_once_the_next_period_has_begun() {
     assert_eq!(status(), "200");
     assert_eq!(upstream.requests().len(), 2);
 }
+
+#[test]
+fn answers_under_a_hard_budget_say_how_much_of_it_is_spent() {
+    let upstream = json_upstream();
+    let house = House::before(&upstream.url());
+    let head = || house.send(&house.message(false)).until("\r\n\r\n");
+    set(&house, 1_000_000 * COST, false);
+    assert!(!head().contains("-unified-"), "a soft one refuses nobody");
+    eventually("what it cost", Duration::from_secs(20), || {
+        (standing(&house).settled == i128::from(COST)).then_some(())
+    });
+    set(&house, 1_000_000 * COST, true);
+    let begun = head();
+    for part in [
+        "anthropic-ratelimit-unified-status: allowed\r\n",
+        "anthropic-ratelimit-unified-representative-claim: overage\r\n",
+        "anthropic-ratelimit-unified-overage-status: allowed\r\n",
+        "anthropic-ratelimit-unified-overage-utilization: 0.00\r\n",
+        "anthropic-ratelimit-unified-overage-period: daily\r\n",
+        "anthropic-ratelimit-unified-reset: ",
+    ] {
+        assert!(begun.contains(part), "{part}: {begun}");
+    }
+    assert!(!begun.contains("surpassed"), "{begun}");
+    // As much again is spent as makes four fifths, and then all but a hundredth.
+    let spend = |percent: i128| {
+        let held = standing(&house);
+        let limit = i128::from(held.record.limit.as_pico());
+        let party = house.control.block_on(house.services.keys.show(&house.key_id)).unwrap().0;
+        let party = claviger_domain::ledger::Party {
+            key: party.id,
+            workspace: party.workspace,
+            owner: party.owner,
+            class: party.class,
+        };
+        let cost = PicoUsd::new(limit * percent / 100 - held.settled).unwrap();
+        let ask = claviger_domain::budget::Ask::at_most(cost);
+        let now = claviger_domain::clock::Clock::now(&house.clock);
+        house.services.budgets.reserve(&party, None, ask, now).unwrap().unwrap().settle(cost);
+    };
+    spend(80);
+    let warned = head();
+    for part in [
+        "anthropic-ratelimit-unified-status: allowed_warning\r\n",
+        "anthropic-ratelimit-unified-surpassed-threshold: 0.75\r\n",
+        "anthropic-ratelimit-unified-overage-utilization: 0.80\r\n",
+    ] {
+        assert!(warned.contains(part), "{part}: {warned}");
+    }
+    spend(96);
+    let warned = head();
+    assert!(warned.contains("anthropic-ratelimit-unified-surpassed-threshold: 0.95\r\n"), "{warned}");
+}

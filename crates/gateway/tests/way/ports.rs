@@ -142,6 +142,12 @@ fn write(state: &mut State, change: Change) -> Option<(FeedKind, String)> {
             state.signing.push(*record);
             (FeedKind::Key, key)
         }
+        Change::UpdateBudget(record) => {
+            let id = record.id.to_string();
+            state.budgets.retain(|known| known.id != record.id);
+            state.budgets.push(BudgetRecord { version: record.version + 1, ..*record });
+            (FeedKind::Budget, id)
+        }
         Change::InsertBudget(new) => {
             let id = new.record.id.to_string();
             state.budgets.push(new.record);

@@ -114,7 +114,7 @@ fn a_leak_is_told_by_the_morning_job_and_once() {
     let node = Claviger::before(&sim, &[]);
     let notices = || {
         let all = node.json(&["notice", "list"]);
-        let cost = |n: &&Value| n["type"].as_str().unwrap().starts_with("cost.");
+        let cost = |n: &&Value| n["kind"].as_str().unwrap().starts_with("cost.");
         all.as_array().unwrap().iter().filter(cost).cloned().collect::<Vec<_>>()
     };
     let summary = || node.json(&["job", "run", "reconciliation"]);
@@ -138,7 +138,7 @@ fn a_leak_is_told_by_the_morning_job_and_once() {
     assert!(job.to_string().contains("$0.20012 leaked"), "{job}");
     let told = notices();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((&told[0]["type"], &told[0]["severity"]), (&json!("cost.leaked"), &json!("critical")));
+    assert_eq!((&told[0]["kind"], &told[0]["severity"]), (&json!("cost.leaked"), &json!("critical")));
     assert!(told[0].to_string().contains("0.20012") && !told[0].to_string().contains(LAPTOP_KEY), "{told:?}");
     // Neither the next morning nor whoever asks meanwhile says it again; a larger amount is said.
     summary();

@@ -25,3 +25,9 @@ CREATE TABLE budget_blocks (
     PRIMARY KEY (budget_id, window_us, node)
 ) {strict};
 CREATE INDEX budget_blocks_node ON budget_blocks (node);
+
+-- Calls that were open when their node was taken over, and are charged by its heir: should the node come back, what its own
+-- spool says of them is not booked again.
+CREATE TABLE taken_intents (
+    intent TEXT PRIMARY KEY
+) {strict};

@@ -7,7 +7,7 @@ use claviger_domain::{
     audit::AuditEvent,
     budget::{BlockWish, Charge, Ground, blocks::Answer},
     clock::Timestamp,
-    id::NodeId,
+    id::{IntentId, NodeId},
     ports::{
         StoreError,
         nodes::{Estate, SharedStore},
@@ -29,6 +29,8 @@ statements! {
     RENEW = "UPDATE node_leases SET until_us = $2 WHERE node = $1";
     END = "DELETE FROM node_leases WHERE node = $1";
     END_LAPSED = "DELETE FROM node_leases WHERE node = $1 AND until_us < $2";
+    TAKE = "INSERT INTO taken_intents (intent) VALUES ($1) ON CONFLICT (intent) DO NOTHING";
+    IS_TAKEN = "SELECT intent AS id FROM taken_intents WHERE intent = $1";
     LIVES = "SELECT node AS id FROM node_leases WHERE node = $1";
 }
 
@@ -117,6 +119,10 @@ impl SharedStore for Database {
         Ok(estate)
     }
 
+    async fn is_taken(&self, intent: &IntentId) -> Result<bool, StoreError> {
+        Ok(self.db.row(IS_TAKEN, args![intent.as_str()]).await?.is_some())
+    }
+
     async fn ask_block(&self, node: &NodeId, charge: &Charge, wish: BlockWish) -> Result<Answer, StoreError> {
         blocks::ask(&self.db, node, charge, wish).await
     }
@@ -163,6 +169,9 @@ async fn take_over(
     let open = intents::open_of(&mut tx, &chain).await?;
     if open.is_empty() {
         tx.execute(intents::DELETE_BETWEEN, args![chain.no.base(), chain.no.end()]).await?;
+    }
+    for id in open.keys() {
+        tx.execute(TAKE, args![id.as_str()]).await?;
     }
     if chain.closed_at.is_none() {
         let newest = chains::last_record(&mut tx, chain.no).await?;

@@ -7,7 +7,7 @@ use crate::{
     audit::AuditEvent,
     budget::{BlockWish, Charge, Ground, blocks::Answer},
     clock::Timestamp,
-    id::NodeId,
+    id::{IntentId, NodeId},
     ledger::Intent,
 };
 
@@ -41,6 +41,9 @@ pub trait SharedStore: Send + Sync + 'static {
         dead: &NodeId,
         event: AuditEvent,
     ) -> Result<Option<Estate>, StoreError>;
+
+    /// Whether the call was open when its node was taken over: its heir charges it.
+    async fn is_taken(&self, intent: &IntentId) -> Result<bool, StoreError>;
 
     /// Changes a node's block, and tells others what it says of itself. A question that was answered before is answered
     /// alike. A conflict: the node was taken over, or there is no such budget.

@@ -6,6 +6,7 @@ mod sim;
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -42,6 +43,18 @@ pub struct Claviger {
 pub struct Key {
     pub id: String,
     pub key: String,
+}
+
+/// Another node beside the first on its PostgreSQL database, with a data folder of its own and the same master key.
+pub fn another(first: &Claviger, database: &str, address: &str) -> Claviger {
+    let arguments = ["--listen", address, "--drain-timeout", "5s", "--database", database];
+    let mut other = Claviger::new().with_arguments(&arguments);
+    fs::DirBuilder::new().mode(0o700).create(&other.data).unwrap();
+    let path = other.data.join("master.key");
+    fs::copy(first.data.join("master.key"), &path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    other.start();
+    other
 }
 
 impl Claviger {
@@ -132,6 +145,11 @@ impl Claviger {
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.take().expect("a running process").terminate(STOP)
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.take().expect("a running process").wait(STOP)
     }
 
     /// SIGKILL.

@@ -6,7 +6,7 @@ use claviger_testkit::{Fault, FaultProxy, eventually, postgres, sql};
 use serde_json::Value;
 
 use crate::{
-    house::{Claviger, Key, Sim},
+    house::{Claviger, Key, Sim, another},
     kill::rounds::{request_ids, until_ready},
     wire::{self, Answer, say, say_streamed},
 };
@@ -81,7 +81,7 @@ struct Away {
     proxy: FaultProxy,
     node: Claviger,
     key: Key,
-    _sim: Sim,
+    sim: Sim,
 }
 
 impl Away {
@@ -95,7 +95,7 @@ impl Away {
         let sim = Sim::start();
         let node = Claviger::before(&sim, &["--database", &through]);
         let key = node.key(&[]);
-        Some(Self { proxy, node, key, _sim: sim, database })
+        Some(Self { proxy, node, key, sim, database })
     }
 
     fn cut(&self) {
@@ -154,6 +154,52 @@ fn what_postgresql_did_not_take_survives_a_kill() {
     assert!(away.lost(&ids) > 0, "PostgreSQL was not away");
     away.proxy.set(Fault::None);
     away.node.start();
+    assert_eq!(away.lost(&ids), 0, "of {ids:?}");
+    assert_eq!(away.node.json(&["audit", "verify"])["ok"], true);
+}
+
+/// Another node could spend the same money, as it cannot know of what is only in this one's spool.
+#[test]
+fn without_postgresql_nothing_is_sent_under_a_hard_budget() {
+    let Some(away) = Away::start() else { return };
+    let key = away.node.key(&["--budget", "5/day"]);
+    assert_eq!((ask(&away.node, &key).status, ask(&away.node, &away.key).status), (200, 200));
+    let billed = away.sim.log().len();
+    away.cut();
+    let refused = ask(&away.node, &key);
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(away.sim.log().len(), billed, "it was sent all the same");
+    assert_eq!(ask(&away.node, &away.key).status, 200, "no budget binds this one");
+
+    away.proxy.set(Fault::None);
+    until_ready(&away.node, true, NOTICE);
+    assert_eq!(ask(&away.node, &key).status, 200);
+    let shown = away.node.json(&["budget", "show", "--key", &key.id]);
+    eventually("nothing held back", NOTICE, || {
+        let shown = away.node.json(&["budget", "show", "--key", &key.id]);
+        shown.to_string().contains(r#""reserved_pusd":"0""#).then_some(())
+    });
+    assert!(!shown.to_string().contains(r#""settled_pusd":"0""#), "{shown}");
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_taken_over_ends_and_loses_nothing() {
+    let Some(mut away) = Away::start() else { return };
+    let key = away.node.key(&["--budget", "5/day"]);
+    let mut ids = vec![id(&ask(&away.node, &key)), id(&ask(&away.node, &away.key))];
+    let other = another(&away.node, away.database.url(), "127.0.0.1:0");
+    let leases = || sql::blobs(away.database.url(), "SELECT convert_to(node, 'UTF8') FROM node_leases").len();
+    assert_eq!(leases(), 2);
+    away.cut();
+    // Recorded in the spool alone.
+    ids.push(id(&ask(&away.node, &away.key)));
+    eventually("the other node to take this one over", NOTICE, || (leases() == 1).then_some(()));
+    assert_eq!(ask(&other, &key).status, 200);
+
+    away.proxy.set(Fault::None);
+    assert!(!away.node.wait().success());
+    away.node.start();
+    ids.push(id(&ask(&away.node, &key)));
     assert_eq!(away.lost(&ids), 0, "of {ids:?}");
     assert_eq!(away.node.json(&["audit", "verify"])["ok"], true);
 }

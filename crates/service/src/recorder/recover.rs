@@ -8,7 +8,7 @@ use claviger_domain::{
     clock::Clock,
     id::{IntentId, NodeId},
     ledger::{Group, Intent},
-    ports::{ChainHead, LedgerStore},
+    ports::{ChainHead, LedgerStore, Store},
 };
 
 use super::{
@@ -60,16 +60,17 @@ fn remove(leftover: Leftover) -> Result<(), ServiceError> {
     leftover.remove().map_err(|e| ServiceError::Unavailable(format!("the spool cannot be removed: {e}")))
 }
 
-/// Writes what was spooled by an incarnation that was taken over. Calls whose intents the store had by then were charged at
-/// their reservations, and are not booked again; those that began later are.
+/// Writes what was spooled by an incarnation that was taken over. Calls that the store knew to be open by then are charged
+/// by its heir, and are not booked again; all others are.
 pub(crate) async fn settle_salvaged(
-    target: &Target,
+    (target, store): (&Target, &dyn Store),
     clock: &dyn Clock,
     (chain, mut head): (&NodeId, ChainHead),
     salvaged: Vec<Leftover>,
 ) -> Result<ChainHead, ServiceError> {
     for mut leftover in salvaged {
-        for group in salvage(std::mem::take(&mut leftover.frames), clock, chain) {
+        for mut group in salvage(std::mem::take(&mut leftover.frames), clock, chain) {
+            leave_out_taken(store, &mut group).await?;
             let group = Group { number: head.length + 1, previous: head.head, ..group };
             head = commit_next(target, group).await?;
         }
@@ -79,14 +80,30 @@ pub(crate) async fn settle_salvaged(
     Ok(head)
 }
 
-/// The groups of a spool, without what belongs to intents that are not in it, and with a row for each intent that has none.
+async fn leave_out_taken(store: &dyn Store, group: &mut Group) -> Result<(), ServiceError> {
+    let Some(store) = store.shared() else { return Ok(()) };
+    let mut rows = Vec::with_capacity(group.rows.len());
+    for row in std::mem::take(&mut group.rows) {
+        let is_taken = match &row.intent {
+            Some(intent) => store.is_taken(intent).await?,
+            None => false,
+        };
+        if !is_taken {
+            rows.push(row);
+        }
+    }
+    group.rows = rows;
+    Ok(())
+}
+
+/// The groups of a spool, with a row for each of its intents that has none.
 fn salvage(frames: Vec<Frame>, clock: &dyn Clock, chain: &NodeId) -> Vec<Group> {
     let mut open: HashMap<IntentId, Intent> = HashMap::new();
     let mut groups: Vec<Group> = Vec::with_capacity(frames.len() + 1);
     for frame in frames {
         let mut group = frame.content.into_group(chain.clone(), ChainHead { length: 0, head: Digest::EMPTY });
         open.extend(group.intents.drain(..).map(|intent| (intent.id.clone(), intent)));
-        group.rows.retain(|row| row.intent.as_ref().is_none_or(|id| open.remove(id).is_some()));
+        group.rows.iter().filter_map(|row| row.intent.as_ref()).for_each(|id| drop(open.remove(id)));
         group.released.drain(..).for_each(|id| drop(open.remove(&id)));
         groups.push(group);
     }

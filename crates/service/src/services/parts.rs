@@ -272,7 +272,7 @@ pub(super) async fn open_chain(
         }
     }
     let head = settle_orphans(target, clock, &chain).await?;
-    let head = settle_salvaged(target, clock, (&chain, head), salvaged).await?;
+    let head = settle_salvaged((target, deps.store.as_ref()), clock, (&chain, head), salvaged).await?;
     match shared {
         // What was taken over is in the totals, and out of the blocks, before anything is spent.
         Some(shared) => shared.fold(&chain, clock.now()).await?,

@@ -187,6 +187,7 @@ async fn a_node_that_died_is_taken_over_once_and_writes_nothing_more(place: Plac
     assert_eq!(b.lapsed(&cb.chain).await.unwrap(), std::slice::from_ref(&ca.chain));
     let estate = b.take_over(&cb.chain, &ca.chain, event("audit.chain.close")).await.unwrap().unwrap();
     assert_eq!((estate.intents, estate.blocks), (vec![intent.clone()], vec![(charge(), 400)]));
+    assert!(b.is_taken(&intent.id).await.unwrap());
     // Whoever else comes is too late while the heir lives.
     assert_eq!(c.take_over(&cc.chain, &ca.chain, event("audit.chain.close")).await.unwrap(), None);
     assert_eq!(c.orphans(&cc.chain).await.unwrap(), []);

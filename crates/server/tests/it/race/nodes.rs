@@ -2,8 +2,6 @@
 //! one dies, and a dead node's part is free again once its lease has lapsed.
 
 use std::{
-    fs,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +18,7 @@ use super::{
     clients::{self, Ends, Load},
     rounds::{CALL_PUSD, FOLD, Plan, matched, rows},
 };
-use crate::house::{Claviger, Key, START, Sim};
+use crate::house::{Claviger, Key, START, Sim, another};
 
 const NODES: usize = 3;
 /// What stands in the store: limit, what is settled, what nodes may spend without asking, what is held back for batches.
@@ -76,17 +74,6 @@ struct Nodes {
 
 fn node(url: &str, address: &str) -> Claviger {
     Claviger::new().with_arguments(&["--listen", address, "--drain-timeout", "5s", "--database", url])
-}
-
-/// Another node of the same house.
-fn another(first: &Claviger, url: &str, address: &str) -> Claviger {
-    let mut other = node(url, address);
-    fs::DirBuilder::new().mode(0o700).create(other.data()).unwrap();
-    let path = other.data().join("master.key");
-    fs::copy(first.data().join("master.key"), &path).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    other.start();
-    other
 }
 
 fn address() -> String {

@@ -5,11 +5,7 @@ use claviger_domain::{
     id::{BudgetId, NodeId},
     ledger::{BatchItem, Group, LedgerRow, Outcome},
     money::PicoUsd,
-    ports::{
-        Change, LedgerStore, StoreError,
-        budgets::{BudgetStore, NewBudget},
-        nodes::SharedStore,
-    },
+    ports::{Change, LedgerStore, StoreError, budgets::NewBudget, nodes::SharedStore},
     tenancy::{BatchHold, Resource, ResourceKind},
 };
 use claviger_storage::Database;

@@ -61,6 +61,11 @@ fn midnight(day: i64) -> Timestamp {
     Timestamp::from_micros(day.saturating_mul(MICROS_PER_DAY))
 }
 
+/// The first UTC day that begins at a moment or after it.
+fn first_begun(at: Timestamp) -> i64 {
+    at.utc_day() + i64::from(midnight(at.utc_day()) < at)
+}
+
 fn date(at: Timestamp) -> String {
     at.to_rfc3339().chars().take_while(|c| *c != 'T').collect()
 }
@@ -169,9 +174,8 @@ impl Reports {
         extent: &Extent,
         (from, until): (Timestamp, Timestamp),
     ) -> Result<SavedBefore, ServiceError> {
-        let begins_from = |at: Timestamp| at.utc_day() + i64::from(midnight(at.utc_day()) < at);
         let query = SavedQuery {
-            days: (begins_from(from), begins_from(until)),
+            days: (first_begun(from), first_begun(until)),
             key: extent.key.clone(),
             workspace: extent.workspace.clone(),
         };
@@ -246,5 +250,19 @@ impl Reports {
             }
             after = page.next;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_that_is_known_whole_counts_where_it_begins() {
+        let noon = midnight(5).plus_micros(MICROS_PER_DAY / 2);
+        // From the fifth day's midnight on it is in; from its noon on it is not; until its noon it is, until its midnight not.
+        assert_eq!((first_begun(midnight(5)), first_begun(noon)), (5, 6));
+        assert_eq!(first_begun(midnight(5).plus_micros(-1)), 5);
+        assert_eq!((date(midnight(0)), date(noon)), ("1970-01-01".to_owned(), "1970-01-06".to_owned()));
     }
 }

@@ -131,6 +131,19 @@ fn an_edited_audit_record_is_found() {
 }
 
 #[test]
+fn what_was_slipped_into_an_audit_record_is_found() {
+    Past::is_found(
+        "UPDATE audit SET event = '{\"added\":1,' || substr(event, 2) WHERE number = 4",
+        "control",
+    );
+}
+
+#[test]
+fn an_edited_time_of_an_audit_record_is_found() {
+    Past::is_found("UPDATE audit SET at_us = at_us + 1 WHERE number = 4", "control");
+}
+
+#[test]
 fn an_edited_head_is_found() {
     Past::is_found(
         "UPDATE audit SET head = leaf WHERE number = (SELECT MAX(number) - 1 FROM audit)",
@@ -186,6 +199,7 @@ fn on_postgres_a_stopped_node_is_proven_and_every_kind_of_change_is_found() {
             "UPDATE audit SET event = replace(event, 'key.update', 'key.delete') WHERE event LIKE '%key.update%'",
             "control",
         ),
+        ("UPDATE audit SET at_us = at_us + 1 WHERE number = 4", "control"),
         ("DELETE FROM audit WHERE number = 4", "control"),
         ("UPDATE ledger SET cost_pusd = cost_pusd - 1 WHERE id = (SELECT MIN(id) + 3 FROM ledger)", "node"),
         ("DELETE FROM data_records WHERE id = (SELECT MIN(id) FROM data_records)", "node"),

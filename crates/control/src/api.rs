@@ -11,6 +11,7 @@ pub mod cache;
 pub mod certificates;
 pub mod channels;
 pub mod credentials;
+pub mod credit;
 pub mod direct_use;
 pub mod document;
 pub mod extent;
@@ -53,6 +54,7 @@ pub fn operations() -> Vec<Operation> {
         of_keys(),
         of_rotations(),
         of_budgets(),
+        credit::operations(),
         of_the_cache(),
         of_policies(),
         of_tenants(),

@@ -14,12 +14,17 @@ pub mod listen;
 pub mod once;
 pub mod openapi;
 pub mod operation;
+pub mod payments;
 pub mod problem;
 pub mod reach;
 pub mod state;
 pub mod trail;
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    http::StatusCode,
+    routing::{get, post},
+};
 
 use problem::Problem;
 use state::{ControlState, Process};
@@ -33,6 +38,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route(payments::PATH, post(payments::notify))
         .nest(openapi::PREFIX, api::routes(&state))
         .fallback(unknown)
         .method_not_allowed_fallback(other_method)

@@ -10,7 +10,7 @@ use claviger_domain::{
 use claviger_service::Services;
 use serde_json::Value;
 
-use crate::problem::Problem;
+use crate::{payments::Providers, problem::Problem};
 
 /// A future behind a trait object.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -47,4 +47,6 @@ pub struct ControlState {
     pub entropy: Arc<dyn Entropy>,
     /// The binary's own doings.
     pub process: Arc<dyn Process>,
+    /// Whose payment notices are taken.
+    pub payments: Providers,
 }

@@ -2,6 +2,7 @@
 //! What a call can cost is held back before it is made and settled after it; a hard budget in strict mode is never
 //! passed.
 
+pub mod aside;
 pub mod blocks;
 pub mod book;
 pub mod window;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
-    id::{BudgetId, KeyId, OwnerId, WorkspaceId},
+    id::{BudgetId, CreditAccountId, KeyId, OwnerId, WorkspaceId},
     money::PicoUsd,
 };
 
@@ -100,7 +101,7 @@ impl BudgetMode {
     }
 }
 
-/// A budget as it is kept. A subject has at most one for each period.
+/// A budget as it is kept. A subject has at most one for each period, and one more that holds its prepaid credit.
 #[derive(Debug, Clone)]
 pub struct BudgetRecord {
     /// Its id.
@@ -119,6 +120,8 @@ pub struct BudgetRecord {
     pub created_at: Timestamp,
     /// When it was dropped; it binds nobody from then on.
     pub dropped_at: Option<Timestamp>,
+    /// The account whose credit it holds: its limit follows from what was paid in.
+    pub credit: Option<CreditAccountId>,
     /// Row version, for optimistic locking.
     pub version: i64,
 }

@@ -139,6 +139,10 @@ id!(/// A report that was made and is kept.
     ReportId, "rpt_");
 id!(/// A budget.
     BudgetId, "bdg_");
+id!(/// An account of prepaid credit.
+    CreditAccountId, "acct_");
+id!(/// An entry in the book of prepaid credit.
+    CreditEntryId, "ent_");
 id!(/// An access token (`jti`).
     AccessTokenId, "atk_");
 id!(/// A family of refresh tokens.

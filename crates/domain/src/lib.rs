@@ -3,7 +3,7 @@
 //!
 //! 1. the ground: [`clock`], [`id`], [`secret`], [`token`], [`mac`], [`money`];
 //! 2. what a key is and may do: [`permission`], [`address`], [`limit`], [`proof`], [`key`], [`grant`], [`tenancy`],
-//!    [`policy`], [`budget`];
+//!    [`policy`], [`budget`], [`credit`];
 //! 3. who calls: [`jose`], [`access_token`], [`refresh`], [`signature`], [`binding`], [`dpop`], [`workload`];
 //! 4. where a call goes and what is kept of it: [`upstream`], [`direct_use`], [`ledger`], [`price`], [`savings`],
 //!    [`reconcile`], [`performance`], [`audit`];
@@ -18,6 +18,7 @@ pub mod binding;
 pub mod budget;
 pub mod certificate;
 pub mod clock;
+pub mod credit;
 pub mod direct_use;
 pub mod dpop;
 pub mod estimate;
@@ -32,6 +33,7 @@ pub mod mac;
 pub mod money;
 pub mod notice;
 pub mod operator;
+pub mod payment;
 pub mod performance;
 pub mod permission;
 pub mod policy;

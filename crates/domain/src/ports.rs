@@ -5,6 +5,7 @@
 
 pub mod budgets;
 pub mod children;
+pub mod credit;
 pub mod idempotency;
 pub mod jobs;
 pub mod ledger;
@@ -25,6 +26,7 @@ use crate::{
     audit::{AuditEvent, AuditRecord, Digest},
     budget::BudgetRecord,
     clock::Timestamp,
+    credit::AccountRecord,
     id::{ApprovalId, IssuerId, KeyId, OperatorId, OwnerId, TrustId, WorkspaceId},
     key::{KeyRecord, KeyUse},
     limit::{Limits, UsedBefore},
@@ -46,6 +48,7 @@ use crate::{
 use self::{
     budgets::{BudgetStore, NewBudget},
     children::{ChildCap, ChildStore},
+    credit::{CreditStore, NewEntry},
     idempotency::IdempotencyStore,
     jobs::{JobLease, JobStore},
     lifecycle::{CertificateRecord, LifecycleStore, OwnerCap},
@@ -223,6 +226,10 @@ pub enum Change {
     InsertBudget(Box<NewBudget>),
     /// A changed or dropped budget. Its subject, period and zone stay as they are.
     UpdateBudget(Box<BudgetRecord>),
+    /// A new account of prepaid credit; a conflict when its subject has one. Its budget is inserted beside it.
+    InsertCreditAccount(Box<AccountRecord>),
+    /// A new entry in the book of prepaid credit.
+    BookCredit(Box<NewEntry>),
     /// The rest is written only if this job still runs under this fencing token.
     HoldLease(JobLease),
 }
@@ -398,6 +405,7 @@ pub trait Store:
     + ChildStore
     + TokenStore
     + BudgetStore
+    + CreditStore
     + Send
     + Sync
     + 'static

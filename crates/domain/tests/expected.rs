@@ -215,6 +215,7 @@ impl World {
             mode: BudgetMode::Expected,
             created_at: Timestamp::from_secs(0),
             dropped_at: None,
+            credit: None,
             version: 1,
         };
         self.book.put(record, Timestamp::from_secs(0), 0);

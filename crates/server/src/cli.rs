@@ -15,6 +15,7 @@ mod channel;
 pub mod client;
 mod completions;
 mod credential;
+mod credit;
 mod env;
 mod exec;
 mod gateway;
@@ -151,6 +152,9 @@ pub enum Command {
     /// Ceilings on money: set, show, list, drop
     #[command(subcommand)]
     Budget(budget::BudgetCommand),
+    /// Prepaid credit: accounts, payments, refunds, statements
+    #[command(subcommand)]
+    Credit(credit::CreditCommand),
     /// The response cache: show, flush
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -303,6 +307,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Issuer(command) => issuer::run(&context, command),
         Command::Trust(command) => trust::run(&context, command),
         Command::Budget(command) => budget::run(&context, command),
+        Command::Credit(command) => credit::run(&context, command),
         Command::Cache(command) => cache::run(&context, command),
         Command::Calibrate(args) => calibrate::run(&context, &args),
         Command::Limits(command) => limits::run(&context, command),

@@ -149,6 +149,8 @@ pub struct Config {
     pub durability: Durability,
     /// How long single ledger rows are kept.
     pub retention: Duration,
+    /// A file of payment providers.
+    pub payments: Option<PathBuf>,
     /// Where checkpoints go.
     pub checkpoint_file: PathBuf,
     /// A mail channel for notices.
@@ -308,6 +310,7 @@ impl Config {
             dpop_require_nonce: file.dpop.require_nonce.unwrap_or(false),
             forward_trace_headers: file.forward_trace_headers.unwrap_or(false),
             prices: file.prices.clone(),
+            payments: file.payments.clone(),
             max_staleness: span(file.max_staleness, 10),
             tls: pair("tls", [&args.tls_cert, &args.tls_key], [&file.tls.cert, &file.tls.key])?,
             client_ca: args.tls_client_ca.clone().or_else(|| file.tls.client_ca.clone()),

@@ -3,6 +3,7 @@
 mod certificate;
 pub mod offline;
 mod outgoing;
+mod payments;
 pub mod prices;
 mod settings;
 mod sink;
@@ -143,8 +144,8 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         control_url: control_url.clone(),
         started_at: clock.now(),
     });
-    let state = ControlState { services: services.clone(), clock, entropy, process: running };
-    let control_stop = CancellationToken::new();
+    let (control_stop, payments) = (CancellationToken::new(), payments::load(&start.config)?);
+    let state = ControlState { services: services.clone(), clock, entropy, process: running, payments };
     let door = Door { listener: control, tls: certificate.as_ref().map(Certificate::listener).transpose()? };
     serve_control(&tasks, door, &data, state, &control_stop)?;
 

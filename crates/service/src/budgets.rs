@@ -27,6 +27,7 @@ use claviger_domain::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+pub(crate) use self::aside::SetAside;
 pub use self::blocks::Lacking;
 use self::{blocks::Blocks, learning::Learning};
 use crate::{Caller, ServiceError, digests, lock::lock};
@@ -431,6 +432,7 @@ impl Budgets {
             mode: BudgetMode::Strict,
             created_at: now,
             dropped_at: None,
+            credit: None,
             version: 1,
         };
         let charge = charge(&record, now);
@@ -494,6 +496,7 @@ impl Budgets {
             mode: wish.mode,
             created_at: now,
             dropped_at: None,
+            credit: None,
             version: 1,
         };
         let window = record.calendar.window_at(now);
@@ -564,7 +567,9 @@ impl Budgets {
         period: Period,
     ) -> Result<Option<BudgetRecord>, ServiceError> {
         let all = self.0.deps.store.budgets().await?;
-        Ok(all.into_iter().find(|r| r.subject == *subject && r.calendar.period() == period))
+        let wanted = |r: &BudgetRecord| r.subject == *subject && r.calendar.period() == period;
+        // What holds prepaid credit follows from what was paid in.
+        Ok(all.into_iter().find(|r| r.credit.is_none() && wanted(r)))
     }
 
     /// What a subject has cost in a period up to now.
@@ -600,6 +605,7 @@ pub(crate) fn as_json(record: &BudgetRecord) -> Value {
     })
 }
 
+mod aside;
 mod blocks;
 mod learning;
 mod nearest;

@@ -5,6 +5,7 @@
 mod budgets;
 mod children;
 mod courier;
+mod credit;
 mod house;
 mod idempotency;
 mod ledger;
@@ -98,6 +99,7 @@ pub(crate) struct State {
     pub(crate) tokens: tokens::TokenState,
     pub(crate) workload: WorkloadState,
     pub(crate) budgets: budgets::BudgetState,
+    pub(crate) credit: credit::CreditState,
     /// Requests of today and uses, as a store would count them.
     pub(crate) used: HashMap<KeyId, (u64, u64, u64)>,
     pub(crate) last_used: HashMap<KeyId, Timestamp>,
@@ -274,6 +276,14 @@ fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>
             let id = record.id.to_string();
             state.budgets.update(*record)?;
             (FeedKind::Budget, id)
+        }
+        Change::InsertCreditAccount(account) => {
+            state.credit.open(*account)?;
+            return Ok(None);
+        }
+        Change::BookCredit(new) => {
+            state.credit.book(*new)?;
+            return Ok(None);
         }
         Change::RaiseNotice(_)
         | Change::InsertChannel(_)

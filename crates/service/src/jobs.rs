@@ -27,6 +27,7 @@ use crate::{
     budgets::Budgets,
     certificates::Certificates,
     checkpoints::Checkpoints,
+    credit::Credit,
     deliveries::Deliveries,
     direct_use::DirectUses,
     feed::Feed,
@@ -171,6 +172,7 @@ pub struct Jobs {
     pub(crate) scheduler: Scheduler,
     pub(crate) deliveries: Deliveries,
     pub(crate) budgets: Budgets,
+    pub(crate) credit: Credit,
     pub(crate) notices: Notices,
     pub(crate) disk: DiskWatch,
     pub(crate) retention: Retention,
@@ -194,6 +196,7 @@ impl Jobs {
             scheduler,
             deliveries,
             budgets,
+            credit,
             notices,
             disk,
             retention,
@@ -219,6 +222,8 @@ impl Jobs {
         let telling = tracker.spawn(budgets.clone().tell(notices, stop.clone()));
         // What calls will likely cost is known at the next start, too.
         let learning = tracker.spawn(budgets.keep_learning(stop.clone()));
+        // What calls have settled comes into the book of prepaid credit.
+        let spending = tracker.spawn(credit.run(stop.clone()));
         // Rows older than the retention go; their totals and leaves stay.
         let retention = tracker.spawn(retention.run(stop.clone()));
         // Nonces are forgotten once nothing can be sent again with them.
@@ -236,7 +241,7 @@ impl Jobs {
         }
         let loops = [
             feed, living, lending, signing, disk, certifying, scheduler, deliveries, telling, learning,
-            retention, forgetting,
+            spending, retention, forgetting,
         ];
         for job in loops {
             if let Err(error) = job.await {

@@ -20,6 +20,7 @@ pub mod certificates;
 pub mod channels;
 pub mod checkpoints;
 pub mod children;
+pub mod credit;
 pub mod deliveries;
 pub mod direct_use;
 pub mod error;

@@ -26,6 +26,7 @@ use crate::{
     channels::Channels,
     checkpoints::{CheckpointSink, Checkpoints},
     children::Children,
+    credit::Credit,
     deliveries::Deliveries,
     direct_use::DirectUses,
     ending::Endings,
@@ -155,6 +156,8 @@ pub struct Services {
     pub routes: Routes,
     /// Ceilings on money.
     pub budgets: Budgets,
+    /// Accounts that are paid into before calls are made.
+    pub credit: Credit,
     /// Issuing and changing keys.
     pub keys: Keys,
     /// Requests with an `Idempotency-Key`.
@@ -309,6 +312,7 @@ impl Services {
             scheduler: services.scheduler.clone(),
             deliveries: services.deliveries.clone(),
             budgets: services.budgets.clone(),
+            credit: services.credit.clone(),
             notices: services.notices.clone(),
             disk,
             retention: parts::retention(&deps),
@@ -385,6 +389,7 @@ impl Services {
             grants,
             recorder,
             routes,
+            credit: parts::credit(deps, &budgets),
             budgets,
             tenants,
             health,

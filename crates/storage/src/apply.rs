@@ -7,7 +7,7 @@ use claviger_domain::{
 };
 
 use crate::{
-    approvals, audit, budgets, certificates, children,
+    approvals, audit, budgets, certificates, children, credit,
     engine::{Db, Tx},
     failure::Failure,
     idempotency, jobs, keys, notices, operators, policies, reviews, rotations, secrets, signing, tenants,
@@ -106,6 +106,8 @@ async fn write(tx: &mut Tx, change: &Change) -> Result<(), Failure> {
         Change::UseAssertion(used) => workload::use_assertion(tx, used).await,
         Change::InsertBudget(budget) => budgets::insert(tx, budget).await,
         Change::UpdateBudget(budget) => budgets::update(tx, budget).await,
+        Change::InsertCreditAccount(account) => credit::open(tx, account).await,
+        Change::BookCredit(new) => credit::book(tx, new).await,
         Change::HoldLease(lease) => jobs::hold(tx, lease).await,
     }
 }
@@ -161,6 +163,9 @@ fn entry(change: &Change) -> Option<(FeedKind, &str)> {
         | Change::UpdateTrust(_)
         | Change::DropTrust(..)
         | Change::UseAssertion(_)
+        // What running nodes must know stands in the account's budget.
+        | Change::InsertCreditAccount(_)
+        | Change::BookCredit(_)
         | Change::HoldLease(_) => return None,
     })
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use claviger_domain::{
     budget::{BudgetMode, BudgetRecord, BudgetSubject, Calendar, Charge, Period},
     clock::Timestamp,
-    id::{BudgetId, KeyId, NodeId},
+    id::{BudgetId, CreditAccountId, KeyId, NodeId},
     ledger::LedgerRow,
     money::{PICO_PER_USD, PicoUsd},
     ports::{
@@ -29,10 +29,10 @@ use crate::{
 };
 
 statements! {
-    LIST = "SELECT id, subject_kind, subject_id, period, zone, limit_pusd, hard, mode, created_us, dropped_us, version \
-            FROM budgets WHERE dropped_us IS NULL ORDER BY created_us, id";
+    LIST = "SELECT id, subject_kind, subject_id, period, zone, limit_pusd, hard, mode, created_us, dropped_us, \
+            credit_account, version FROM budgets WHERE dropped_us IS NULL ORDER BY created_us, id";
     INSERT = "INSERT INTO budgets (id, subject_kind, subject_id, period, zone, limit_pusd, hard, mode, created_us, \
-              dropped_us, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)";
+              dropped_us, credit_account, version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1)";
     UPDATE = "UPDATE budgets SET limit_pusd = $3, hard = $4, mode = $5, dropped_us = $6, version = version + 1 \
               WHERE id = $1 AND version = $2";
     TOTAL = "SELECT budget_id AS id, cost_usd, cost_rest_pusd FROM budget_totals \
@@ -222,6 +222,10 @@ fn budget(row: &Row) -> Result<BudgetRecord, Unreadable> {
         mode: row.parsed("mode", BudgetMode::parse)?,
         created_at: row.time("created_us")?,
         dropped_at: row.opt_time("dropped_us")?,
+        credit: match row.text("credit_account")? {
+            "" => None,
+            text => Some(CreditAccountId::parse(text).map_err(|_| Unreadable("credit_account"))?),
+        },
         version: row.int("version")?,
     })
 }
@@ -248,6 +252,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewBudget) -> Result<(), Failure> 
         record.mode.as_str(),
         record.created_at,
         record.dropped_at,
+        record.credit.as_ref().map_or("", CreditAccountId::as_str),
     ];
     let inserted = tx.execute(INSERT, values).await;
     inserted.map_err(|error| Failure::Store(error.conflict("budget")))?;

@@ -14,6 +14,7 @@ mod children;
 mod clients;
 mod commit;
 mod credential_days;
+mod credit;
 mod engine;
 mod failure;
 mod feed;

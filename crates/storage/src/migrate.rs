@@ -40,6 +40,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("learned", include_str!("../migrations/0022_learned.sql")),
     ("blocks", include_str!("../migrations/0023_blocks.sql")),
     ("saved", include_str!("../migrations/0021_saved.sql")),
+    ("credit", include_str!("../migrations/0025_credit.sql")),
 ];
 
 statements! {

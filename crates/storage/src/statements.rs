@@ -3,7 +3,7 @@
 use crate::{
     approvals, audit, blocks, budgets,
     bulk::Bulk,
-    certificates, chains, checkpoints, children, clients, commit, credential_days,
+    certificates, chains, checkpoints, children, clients, commit, credential_days, credit,
     engine::{Db, postgres, sqlite},
     feed, fold, idempotency, intents, jobs, keys, ledger, lockouts, migrate, nodes, nonces, notices,
     operators, policies, proof, resources, retention, reviews, rotations, saved_days, scan, secrets, signing,
@@ -22,6 +22,7 @@ const ALL_STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("children", children::STATEMENTS),
     ("clients", clients::STATEMENTS),
     ("credential_days", credential_days::STATEMENTS),
+    ("credit", credit::STATEMENTS),
     ("feed", feed::STATEMENTS),
     ("idempotency", idempotency::STATEMENTS),
     ("intents", intents::STATEMENTS),

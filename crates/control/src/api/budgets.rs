@@ -51,6 +51,9 @@ pub struct BudgetView {
     pub period_began_at: Moment,
     /// When the next period begins; `null`: never.
     pub resets_at: Option<Moment>,
+    /// The account of prepaid credit whose ceiling it is; `null`: it was set by hand.
+    #[serde(default)]
+    pub credit_account: Option<String>,
     /// Row version, for `If-Match`.
     pub version: i64,
 }
@@ -80,6 +83,7 @@ impl From<Standing> for BudgetView {
             overshoot_bound_pusd: overshoot_bound.to_string(),
             period_began_at: Moment(window.start),
             resets_at: window.end.map(Moment),
+            credit_account: record.credit.as_ref().map(ToString::to_string),
             version: record.version,
         }
     }
@@ -145,7 +149,7 @@ fn period(text: &str) -> Result<Period, Problem> {
 }
 
 /// The one subject that is named.
-async fn subject(state: &ControlState, whose: &WhoseBudget) -> Result<BudgetSubject, Problem> {
+pub(super) async fn subject(state: &ControlState, whose: &WhoseBudget) -> Result<BudgetSubject, Problem> {
     let tenants = &state.services.tenants;
     match (&whose.key, &whose.owner, &whose.workspace, whose.all) {
         (Some(key), None, None, None | Some(false)) => {

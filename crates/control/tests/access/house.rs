@@ -130,8 +130,13 @@ impl House {
             settings: Settings::default(),
         };
         let (services, _background) = Services::start(deps).await.unwrap();
-        let state =
-            ControlState { services, clock: Arc::new(clock.clone()), entropy, process: Arc::new(Nothing) };
+        let state = ControlState {
+            services,
+            clock: Arc::new(clock.clone()),
+            entropy,
+            process: Arc::new(Nothing),
+            payments: Arc::new([]),
+        };
         let step = AtomicI64::new(0);
         Self { router: router(state.clone()), state, store, clock, step, seed, _folder: folder }
     }

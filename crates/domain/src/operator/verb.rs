@@ -132,6 +132,28 @@ verbs! {
     BudgetSet = "budget.set", Change, Installation;
     /// Drop a budget: it binds nobody any more.
     BudgetDrop = "budget.drop", Destroy, Installation;
+    /// Open an account of prepaid credit: its subject spends only what is paid in.
+    CreditOpen = "credit.open", Change, Installation;
+    /// List accounts of prepaid credit.
+    CreditList = "credit.list", Read, Installation;
+    /// Show an account of prepaid credit.
+    CreditShow = "credit.show", Read, Installation;
+    /// List the entries of an account.
+    CreditStatement = "credit.statement", Read, Installation;
+    /// Book a payment.
+    CreditTopUp = "credit.top_up", Grant, Installation;
+    /// Set credit aside.
+    CreditHold = "credit.hold", Change, Installation;
+    /// Give back what was set aside.
+    CreditRelease = "credit.release", Grant, Installation;
+    /// Take what was set aside.
+    CreditCapture = "credit.capture", Grant, Installation;
+    /// Pay back.
+    CreditRefund = "credit.refund", Grant, Installation;
+    /// Correct an account.
+    CreditAdjust = "credit.adjust", Grant, Installation;
+    /// Prove that the book balances.
+    CreditVerify = "credit.verify", Read, Installation;
     /// Show what is in the response cache.
     CacheShow = "cache.show", Read, Workspace;
     /// Throw away what the response cache keeps.

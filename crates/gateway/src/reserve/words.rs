@@ -16,17 +16,26 @@ pub(super) fn over_text(over: &OverBudget, now: Timestamp) -> String {
         BudgetMode::Expected => "will cost at least",
     };
     let (which, until) = (which_budget(over), until(over, now));
-    format!("This request would exceed {which}: it {costs} ${needed}, and ${left} is left {until}.")
+    format!("This request would exceed {which}: it {costs} ${needed}, and ${left} is left{until}.")
 }
 
 /// What a caller reads whose answer is ended.
 pub(super) fn ended_text(over: &OverBudget, now: Timestamp) -> String {
     let (which, until) = (which_budget(over), until(over, now));
-    format!("The answer was ended here, because it would exceed {which}: nothing is left {until}.")
+    format!("The answer was ended here, because it would exceed {which}: nothing is left{until}.")
 }
 
 fn which_budget(over: &OverBudget) -> String {
     let record = &over.record;
+    if let Some(account) = &record.credit {
+        let whose = match &record.subject {
+            BudgetSubject::Key(_) => "your key",
+            BudgetSubject::Owner(_) => "your key's owner",
+            BudgetSubject::Workspace(_) => "your workspace",
+            BudgetSubject::All => "this gateway",
+        };
+        return format!("the prepaid credit of {whose} ({account})");
+    }
     let whose = match &record.subject {
         BudgetSubject::Key(_) => "your key's budget",
         BudgetSubject::Owner(_) => "the budget of your key's owner",
@@ -39,7 +48,8 @@ fn which_budget(over: &OverBudget) -> String {
 
 fn until(over: &OverBudget, now: Timestamp) -> String {
     match over.window.end {
-        Some(end) => format!("until it begins anew in {} s", wait_secs(now, end)),
-        None => "and it does not begin anew".to_owned(),
+        Some(end) => format!(" until it begins anew in {} s", wait_secs(now, end)),
+        None if over.record.credit.is_some() => String::new(),
+        None => " and it does not begin anew".to_owned(),
     }
 }

@@ -29,16 +29,16 @@ pub enum BudgetCommand {
 pub struct WhoseArgs {
     /// A key, by id; its children count against it, too
     #[arg(long, value_name = "ID")]
-    key: Option<String>,
+    pub(super) key: Option<String>,
     /// All keys of an owner, by id or name
     #[arg(long, value_name = "O")]
-    owner: Option<String>,
+    pub(super) owner: Option<String>,
     /// All keys of a workspace, by id or name
     #[arg(long, value_name = "W")]
-    workspace: Option<String>,
+    pub(super) workspace: Option<String>,
     /// Everything that goes through this installation
     #[arg(long)]
-    all: bool,
+    pub(super) all: bool,
 }
 
 /// `budget set`

@@ -11,13 +11,14 @@ const EXAMPLE: &str = include_str!("../../../../deploy/claviger.toml");
 pub const REFERENCE: &str = include_str!("../../../../docs/src/configuration.md");
 
 /// What has no default that could be written down; the example shows a value that one might give.
-const EXAMPLES: [&str; 26] = [
+const EXAMPLES: [&str; 27] = [
     "data",
     "database",
     "public_url",
     "trusted_proxies",
     "workers",
     "prices",
+    "payments",
     "tls.cert",
     "tls.key",
     "tls.client_ca",

@@ -40,6 +40,8 @@ pub struct FileConfig {
     pub forward_trace_headers: Option<bool>,
     /// A price file that overrides the built-in one.
     pub prices: Option<PathBuf>,
+    /// A file of payment providers whose notices are taken.
+    pub payments: Option<PathBuf>,
     /// Oldest view of the change feed that is still believed.
     pub max_staleness: Option<Span>,
     /// TLS.

@@ -49,6 +49,7 @@ impl Config {
             "insecure_plaintext": self.insecure_plaintext,
             "forward_trace_headers": self.forward_trace_headers,
             "prices": self.prices,
+            "payments": self.payments,
             "max_staleness": span(self.max_staleness),
         });
         match settings {

@@ -33,6 +33,7 @@ pub fn take_over(running: &Config, new: Config) -> (Config, Vec<&'static str>) {
         dpop_require_nonce: new.dpop_require_nonce,
         forward_trace_headers: new.forward_trace_headers,
         prices: new.prices,
+        payments: waiting.kept("payments", &running.payments, &new.payments),
         max_staleness: waiting.kept("max_staleness", &running.max_staleness, &new.max_staleness),
         tls,
         client_ca: new.client_ca,

@@ -48,6 +48,7 @@ fn the_help_names_every_command() {
       issuer       Issuers of other platforms' identities
       trust        Which of their identities buy short-lived keys
       budget       Ceilings on money: set, show, list, drop
+      credit       Prepaid credit: accounts, payments, refunds, statements
       cache        The response cache: show, flush
       calibrate    Have the provider count tokens, and say how far estimates are off
       limits       Limits and what is left of them
@@ -106,6 +107,7 @@ fn every_command_explains_itself() {
         "owner",
         "key",
         "budget",
+        "credit",
         "cache",
         "limits",
         "usage",

@@ -17,6 +17,7 @@ mod budgets;
 mod cache;
 mod cli;
 mod control;
+mod credit;
 mod direct_use;
 mod first_start;
 mod handover;

@@ -32,7 +32,7 @@ use crate::{ServiceError, lock::lock};
 /// How long a call waits at most for what other nodes do not use.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1_500);
 /// How soon it asks again.
-const AGAIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
 /// How often others' demands are looked for while there is something to give.
 const TICK: Duration = Duration::from_millis(200);
 /// How often others are told what is in use, in ticks.
@@ -55,10 +55,10 @@ pub enum Lacking {
 
 /// What has come of the questions of one round.
 #[derive(Debug, Default, Clone)]
-struct Round {
+pub(super) struct Round {
     number: u64,
-    is_away: bool,
-    answers: Arc<HashMap<Charge, Answer>>,
+    pub(super) is_away: bool,
+    pub(super) answers: Arc<HashMap<Charge, Answer>>,
 }
 
 /// What the loop and those who wait for it share.
@@ -84,7 +84,7 @@ impl Blocks {
 
 impl Inner {
     /// The store and this node's blocks, where several nodes share the budgets.
-    fn sharing(&self) -> Option<(&dyn SharedStore, &Blocks)> {
+    pub(super) fn sharing(&self) -> Option<(&dyn SharedStore, &Blocks)> {
         self.deps.store.shared().zip(self.blocks.as_ref())
     }
 }
@@ -282,7 +282,7 @@ impl Budgets {
 
 impl Blocks {
     /// Wakes the loop, and waits for the end of a round that begins after this; `None`: there was none in time.
-    async fn next_round(&self, deadline: Instant) -> Option<Round> {
+    pub(super) async fn next_round(&self, deadline: Instant) -> Option<Round> {
         let mut ended = self.ended.subscribe();
         let goal = self.begun.load(Ordering::Acquire) + 1;
         self.wake();

@@ -27,6 +27,7 @@ impl BudgetState {
             r.dropped_at.is_none()
                 && r.subject == new.record.subject
                 && r.calendar.period() == new.record.calendar.period()
+                && r.credit == new.record.credit
         };
         if self.records.iter().any(same) {
             return Err(conflict("budget"));

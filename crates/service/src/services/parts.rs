@@ -15,6 +15,7 @@ use crate::{
     certificates::{CertificateDeps, Certificates},
     channels::{ChannelDeps, Channels},
     children::{ChildDeps, Children},
+    credit::{Credit, CreditDeps},
     deliveries::{Deliveries, DeliveryDeps},
     direct_use::{DirectUseDeps, DirectUses},
     ending::Endings,
@@ -369,6 +370,16 @@ pub(super) fn nodes(deps: &Deps, node: NodeId, services: &Services) -> Nodes {
         recorder: services.recorder.clone(),
         health: services.health.clone(),
     }
+}
+
+pub(super) fn credit(deps: &Deps, budgets: &Budgets) -> Credit {
+    Credit::new(CreditDeps {
+        store: Arc::clone(&deps.store),
+        ledger: Arc::clone(&deps.ledger),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+        budgets: budgets.clone(),
+    })
 }
 
 pub(super) fn disk(deps: &Deps, health: &Health) -> DiskWatch {

@@ -34,7 +34,20 @@ pub(crate) const INSERT_RECORD: &str = "\
     INSERT INTO data_records (id, at_us, row_count, first_row, leaf, head) SELECT $1, $2, $3, $4, $5, $6 \
     FROM (SELECT no FROM data_chains WHERE no = $1 / 1099511627776 AND closed_us IS NULL FOR UPDATE) AS open";
 /// What the tokens of a migration stand for.
-pub(crate) const TOKENS: [(&str, &str); 3] = [("{int}", "BIGINT"), ("{blob}", "BYTEA"), ("{strict}", "")];
+pub(crate) const TOKENS: [(&str, &str); 4] = [
+    ("{int}", "BIGINT"),
+    ("{blob}", "BYTEA"),
+    ("{strict}", ""),
+    ("{credit_entries_stay}", CREDIT_ENTRIES_STAY),
+];
+/// Whoever changes or deletes what was booked is refused.
+const CREDIT_ENTRIES_STAY: &str = "
+    CREATE FUNCTION credit_entries_stay() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'entries are only ever added' USING ERRCODE = 'restrict_violation';
+    END $$;
+    CREATE TRIGGER credit_entries_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON credit_entries
+        FOR EACH STATEMENT EXECUTE FUNCTION credit_entries_stay();";
 
 /// Set after connecting rather than at start-up, because poolers refuse start-up options.
 const SESSION: &str = "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '5s'";

@@ -27,8 +27,20 @@ pub(crate) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 /// The store's clock, in microseconds.
 pub(crate) const CLOCK: &str = "SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS now_us";
 /// What the tokens of a migration stand for.
-pub(crate) const TOKENS: [(&str, &str); 3] =
-    [("{int}", "INTEGER"), ("{blob}", "BLOB"), ("{strict}", "STRICT")];
+pub(crate) const TOKENS: [(&str, &str); 4] = [
+    ("{int}", "INTEGER"),
+    ("{blob}", "BLOB"),
+    ("{strict}", "STRICT"),
+    ("{credit_entries_stay}", CREDIT_ENTRIES_STAY),
+];
+/// Whoever changes or deletes what was booked is refused.
+const CREDIT_ENTRIES_STAY: &str = "
+    CREATE TRIGGER credit_entries_stay BEFORE UPDATE ON credit_entries BEGIN
+        SELECT RAISE(ABORT, 'entries are only ever added');
+    END;
+    CREATE TRIGGER credit_entries_remain BEFORE DELETE ON credit_entries BEGIN
+        SELECT RAISE(ABORT, 'entries are only ever added');
+    END;";
 
 /// A group commit as one statement: one way to the writer's thread and back in place of five, and nothing left open
 /// if the caller goes away. The rows of the view are told apart by their kind: 0 a ledger row, 1 the group's record,

@@ -56,6 +56,7 @@ async fn budget(db: &Database) {
         mode: BudgetMode::Strict,
         created_at: at(0),
         dropped_at: None,
+        credit: None,
         version: 1,
     };
     let new = NewBudget { record, charge: charge(), settled: 0 };

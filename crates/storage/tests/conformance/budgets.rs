@@ -38,6 +38,7 @@ fn record(id: &str, subject: BudgetSubject) -> BudgetRecord {
         mode: BudgetMode::Expected,
         created_at: at(0),
         dropped_at: None,
+        credit: None,
         version: 1,
     }
 }

@@ -10,6 +10,7 @@ mod budgets;
 mod children;
 mod control;
 mod cost;
+mod credit;
 mod faults;
 mod feed;
 mod file;

@@ -21,6 +21,7 @@ fn record(hard: bool) -> BudgetRecord {
         mode: BudgetMode::Strict,
         created_at: Timestamp::from_micros(0),
         dropped_at: None,
+        credit: None,
         version: 1,
     }
 }

@@ -55,6 +55,7 @@ mod tests {
             mode: BudgetMode::Strict,
             created_at: Timestamp::from_secs(0),
             dropped_at: None,
+            credit: None,
             version: 1,
         }
     }

@@ -27,6 +27,7 @@ fn record(id: &str, subject: BudgetSubject, limit: i64) -> BudgetRecord {
         mode: BudgetMode::Strict,
         created_at: Timestamp::from_secs(0),
         dropped_at: None,
+        credit: None,
         version: 1,
     }
 }

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use claviger_domain::{
     audit::Digest,
     clock::Timestamp,
+    credit::{AccountRecord, Entry},
     id::{
-        ApprovalId, CertificateId, ChannelId, KeyId, NoticeId, OperatorId, OperatorTokenId, ReportId,
-        RotationId, WorkspaceId,
+        ApprovalId, CertificateId, ChannelId, CreditAccountId, CreditEntryId, KeyId, NoticeId, OperatorId,
+        OperatorTokenId, ReportId, RotationId, WorkspaceId,
     },
     key::KeyRecord,
     limit::set::UsedBefore,
@@ -19,6 +20,7 @@ use claviger_domain::{
     ports::{
         StoreError,
         children::ChildStore,
+        credit::CreditStore,
         idempotency::{IdempotencyStore, KeptAnswer, Known, Reservation},
         jobs::{JobClaim, JobEnd, JobLease, JobRecord, JobRun, JobStore},
         lifecycle::{
@@ -37,6 +39,30 @@ use claviger_domain::{
 };
 
 use super::MemoryStore;
+
+#[async_trait]
+impl CreditStore for MemoryStore {
+    async fn credit_accounts(&self) -> Result<Vec<AccountRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn credit_entry(&self, _id: &CreditEntryId) -> Result<Option<Entry>, StoreError> {
+        Ok(None)
+    }
+    async fn credit_reference(&self, _reference: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(None)
+    }
+    async fn credit_entries(
+        &self,
+        _account: &CreditAccountId,
+        _after: i64,
+        _limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn credit_taken(&self, _hold: &CreditEntryId) -> Result<i128, StoreError> {
+        Ok(0)
+    }
+}
 
 #[async_trait]
 impl ChildStore for MemoryStore {

@@ -1,0 +1,203 @@
+//! Payment providers, from the file that the settings name.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use claviger_control::payments::{Provider, Providers, Scheme};
+use claviger_domain::payment::{Decimal, alipay, rsa::ProviderKey, webhook, wechat};
+use serde::Deserialize;
+
+use crate::config::Config;
+
+/// Providers in one file, at most.
+const MAX_PROVIDERS: usize = 32;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PaymentsFile {
+    #[serde(default, rename = "provider")]
+    providers: Vec<Section>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    name: String,
+    kind: Kind,
+    currency: String,
+    usd_per_unit: String,
+    secret_file: Option<PathBuf>,
+    public_key_file: Option<PathBuf>,
+    app_id: Option<String>,
+    seller_id: Option<String>,
+    serial: Option<String>,
+    api_key_file: Option<PathBuf>,
+    mchid: Option<String>,
+    appid: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Webhook,
+    Alipay,
+    WeChatPay,
+}
+
+impl Section {
+    /// Settings of other kinds of providers are a mistake, not something to be passed over.
+    fn check(&self) -> anyhow::Result<()> {
+        let given = [
+            ("secret_file", self.secret_file.is_some()),
+            ("public_key_file", self.public_key_file.is_some()),
+            ("app_id", self.app_id.is_some()),
+            ("seller_id", self.seller_id.is_some()),
+            ("serial", self.serial.is_some()),
+            ("api_key_file", self.api_key_file.is_some()),
+            ("mchid", self.mchid.is_some()),
+            ("appid", self.appid.is_some()),
+        ];
+        let known: &[&str] = match self.kind {
+            Kind::Webhook => &["secret_file"],
+            Kind::Alipay => &["public_key_file", "app_id", "seller_id"],
+            Kind::WeChatPay => &["public_key_file", "serial", "api_key_file", "mchid", "appid"],
+        };
+        for (name, is_given) in given {
+            let is_needed = known.contains(&name) && !matches!(name, "seller_id" | "appid");
+            if is_needed && !is_given {
+                bail!("{name} is missing");
+            }
+            if is_given && !known.contains(&name) {
+                bail!("{name}: not for this kind of provider");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The providers of the file; none without one.
+///
+/// # Errors
+/// Says which file, which provider, and what is wrong. No secret is in it.
+pub fn load(config: &Config) -> anyhow::Result<Providers> {
+    let Some(path) = &config.payments else { return Ok(Arc::new([])) };
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    parse(&text, folder).with_context(|| format!("payments = {}", path.display()))
+}
+
+fn parse(text: &str, folder: &Path) -> anyhow::Result<Providers> {
+    let file: PaymentsFile = toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.message()))?;
+    if file.providers.len() > MAX_PROVIDERS {
+        bail!("expected at most {MAX_PROVIDERS} providers");
+    }
+    let mut providers: Vec<Provider> = Vec::with_capacity(file.providers.len());
+    for section in file.providers {
+        if providers.iter().any(|other| other.name == section.name) {
+            bail!("provider {}: there are two of this name", section.name);
+        }
+        let name = section.name.clone();
+        providers.push(provider(section, folder).with_context(|| format!("provider {name}"))?);
+    }
+    Ok(providers.into())
+}
+
+fn provider(section: Section, folder: &Path) -> anyhow::Result<Provider> {
+    section.check()?;
+    let Section { name, kind, currency, usd_per_unit, .. } = section;
+    let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if name.is_empty() || name.len() > 32 || !name.bytes().all(is_name) {
+        bail!("name: expected 1 to 32 lower-case letters, digits and hyphens");
+    }
+    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
+        bail!("currency: expected three capital letters, such as CNY");
+    }
+    let usd_per_unit = Decimal::rate(&usd_per_unit).context("usd_per_unit")?;
+    if usd_per_unit.is_zero() {
+        bail!("usd_per_unit: expected more than nothing");
+    }
+    let read = |file: Option<PathBuf>| {
+        let file = folder.join(file.unwrap_or_default());
+        fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+    };
+    let key = |file| ProviderKey::parse(&read(file)?).context("public_key_file");
+    let scheme = match kind {
+        Kind::Webhook => {
+            Scheme::Webhook(webhook::Secret::parse(&read(section.secret_file)?).context("secret_file")?)
+        }
+        Kind::Alipay => Scheme::Alipay(alipay::Merchant {
+            key: key(section.public_key_file)?,
+            app_id: section.app_id.unwrap_or_default(),
+            seller_id: section.seller_id,
+        }),
+        Kind::WeChatPay => Scheme::WeChatPay(Box::new(wechat::Merchant {
+            key: key(section.public_key_file)?,
+            serial: section.serial.unwrap_or_default(),
+            api_key: wechat::ApiKey::parse(&read(section.api_key_file)?).context("api_key_file")?,
+            mchid: section.mchid.unwrap_or_default(),
+            appid: section.appid,
+        })),
+    };
+    Ok(Provider { name, scheme, currency, usd_per_unit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VECTORS: &str = include_str!("../../../domain/src/payment/tests/vectors.json");
+
+    fn parsed(text: &str) -> Result<Providers, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
+        let file = |name: &str, text: &serde_json::Value| {
+            fs::write(folder.path().join(name), text.as_str().unwrap()).unwrap();
+        };
+        file("key.pem", &vectors["key"]);
+        file("secret", &vectors["webhook"]["secret"]);
+        file("v3", &vectors["wechat"]["api_key"]);
+        parse(text, folder.path()).map_err(|error| format!("{error:#}"))
+    }
+
+    fn one(name: &str, rest: &str) -> String {
+        format!("[[provider]]\nname = \"{name}\"\ncurrency = \"CNY\"\nusd_per_unit = \"0.14\"\n{rest}\n")
+    }
+
+    const WEBHOOK: &str = "kind = \"webhook\"\nsecret_file = \"secret\"";
+
+    #[test]
+    fn providers_of_each_kind_are_read() {
+        let alipay = "kind = \"alipay\"\npublic_key_file = \"key.pem\"\napp_id = \"a\"";
+        let wechat = "kind = \"wechatpay\"\npublic_key_file = \"key.pem\"\nserial = \"s\"\napi_key_file = \"v3\"\n\
+                      mchid = \"m\"\nappid = \"wx\"";
+        let all = [one("shop", WEBHOOK), one("alipay", alipay), one("wechat-pay", wechat)].concat();
+        let names: Vec<String> = parsed(&all).unwrap().iter().map(|p| p.name.clone()).collect();
+        assert_eq!(names, ["shop", "alipay", "wechat-pay"]);
+        assert!(parsed("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_a_secret() {
+        for (text, expected) in [
+            (one("Shop", WEBHOOK), "provider Shop: name: expected"),
+            ([one("shop", WEBHOOK), one("shop", WEBHOOK)].concat(), "there are two of this name"),
+            (one("shop", "kind = \"webhook\"\nsecret_file = \"v3\""), "secret_file: expected whsec_"),
+            (one("shop", "kind = \"webhook\"\nsecret_file = \"none\""), "reading "),
+            (one("shop", "kind = \"cash\""), "unknown variant `cash`"),
+            (one("shop", "kind = \"webhook\""), "secret_file is missing"),
+            (one("shop", &format!("{WEBHOOK}\nmchid = \"m\"")), "mchid: not for this kind"),
+            (one("shop", &format!("{WEBHOOK}\ncolor = 1")), "color"),
+            (one("shop", WEBHOOK).replace("0.14", "0"), "usd_per_unit: expected more than nothing"),
+            (one("shop", WEBHOOK).replace("0.14", "1e3"), "usd_per_unit"),
+            (one("shop", WEBHOOK).replace("CNY", "yuan"), "currency: expected three capital letters"),
+        ] {
+            let error = parsed(&text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains("0123456789abcdef"), "{error}");
+        }
+    }
+}

@@ -246,6 +246,7 @@ impl Services {
             entropy: Arc::clone(&entropy),
         };
         let secrets = making.run().await?;
+        parts::begin_nonces(&deps).await?;
         let aside = Aside::new(deps.settings.spool_dir.clone(), deps.settings.spool_max_bytes);
         let target = Target { ledger: Arc::clone(&ledger), aside: Arc::new(aside) };
         let (head, chain) = parts::open_chain(&deps, &target).await?;

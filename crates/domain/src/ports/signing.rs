@@ -43,6 +43,12 @@ pub trait NonceStore: Send + Sync + 'static {
     /// # Errors
     /// [`NonceError`]; nothing is known then, and nothing must be accepted.
     async fn take(&self, used: &NonceUse, now: Timestamp) -> Result<NonceVerdict, NonceError>;
+    /// Begins to remember, when the node starts; what is remembered already stays. `is_first`: nothing can have been
+    /// accepted yet, for there is no key, so that this beginning loses nothing.
+    ///
+    /// # Errors
+    /// [`NonceError::Unavailable`]; it begins when it is first asked, then.
+    async fn begin(&self, now: Timestamp, is_first: bool) -> Result<(), NonceError>;
     /// Forgets what need not be remembered any more; how many were forgotten, where that is known. To be called every
     /// few seconds.
     ///

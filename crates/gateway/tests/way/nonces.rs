@@ -44,6 +44,10 @@ impl NonceStore for Counting {
         self.inner.take(used, now).await
     }
 
+    async fn begin(&self, now: Timestamp, is_first: bool) -> Result<(), NonceError> {
+        self.inner.begin(now, is_first).await
+    }
+
     async fn forget(&self, now: Timestamp) -> Result<u64, NonceError> {
         self.inner.forget(now).await
     }

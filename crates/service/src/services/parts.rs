@@ -46,9 +46,19 @@ use crate::{
     wrapping::{WrappingDeps, Wrappings},
 };
 
-use claviger_domain::certificate::CertificateKey;
+use claviger_domain::{certificate::CertificateKey, ports::KeyFilter};
 
 use super::{Deps, Services};
+
+/// Has nonces remembered from now on. Where that cannot be, signed requests are refused until it can.
+pub(super) async fn begin_nonces(deps: &Deps) -> Result<(), ServiceError> {
+    let one = KeyFilter { limit: 1, ..KeyFilter::default() };
+    let is_first = deps.store.keys(&one).await?.is_empty();
+    if let Err(error) = deps.nonces.begin(deps.clock.now(), is_first).await {
+        tracing::warn!(%error, store = deps.nonces.name(), "nonces are not remembered yet");
+    }
+    Ok(())
+}
 
 pub(super) fn writer(
     deps: &Deps,

@@ -140,6 +140,17 @@ impl NonceStore for Database {
         self.take_nonce(used, now).await.map_err(unavailable)
     }
 
+    async fn begin(&self, now: Timestamp, is_first: bool) -> Result<(), NonceError> {
+        let begin = async {
+            if is_first && self.memory().await?.is_none() {
+                let mark = self.mark().await?;
+                self.db.execute(BEGIN, args![mark.as_str(), 0_i64]).await?;
+            }
+            self.whole_memory(now).await.map(drop)
+        };
+        begin.await.map_err(unavailable)
+    }
+
     async fn forget(&self, now: Timestamp) -> Result<u64, NonceError> {
         // Not what another node, whose clock is behind ours, can still judge.
         let minute = (now.as_secs() - 2 * MARGIN_SECS).div_euclid(MINUTE);

@@ -41,6 +41,11 @@ impl NonceStore for MemoryNonces {
         self.shard(used).take(used).ok_or(NonceError::Full)
     }
 
+    /// It began when it was made.
+    async fn begin(&self, _: Timestamp, _: bool) -> Result<(), NonceError> {
+        Ok(())
+    }
+
     async fn forget(&self, now: Timestamp) -> Result<u64, NonceError> {
         let forget =
             |shard: &Mutex<NonceMemory>| shard.lock().unwrap_or_else(PoisonError::into_inner).forget(now);

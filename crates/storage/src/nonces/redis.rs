@@ -13,8 +13,9 @@ use claviger_domain::{
     ports::signing::{NonceError, NonceStore},
     signature::{
         SKEW_SECS,
-        nonce::{Loss, NonceUse, NonceVerdict},
+        nonce::{Loss, Nonce, NonceUse, NonceVerdict},
     },
+    token::PublicId,
 };
 use redis::{Client, RedisError, Script, aio::MultiplexedConnection};
 use tokio::sync::Mutex;
@@ -132,6 +133,22 @@ impl NonceStore for RedisNonces {
     }
 
     /// Redis forgets by itself. What is looked at is whether it forgets more than it may.
+    /// Who else uses the server, and what it forgot of theirs, nobody knows: its beginning is a loss in any case. It is
+    /// one of now, and not of the first signed request.
+    async fn begin(&self, now: Timestamp, _: bool) -> Result<(), NonceError> {
+        let nobody = PublicId::parse("0000000000");
+        let nobody = nobody.ok_or_else(|| NonceError::Unavailable("no id".to_owned()))?;
+        let nonce = Nonce::from_bytes([0; 16]);
+        // By no secret that could be new: a memory that begins with it does not take it.
+        let none = NonceUse {
+            key: nobody,
+            nonce,
+            made_at_secs: now.as_secs(),
+            signer_since: Timestamp::from_secs(0),
+        };
+        self.take(&none, now).await.map(drop)
+    }
+
     async fn forget(&self, _: Timestamp) -> Result<u64, NonceError> {
         let held = self.session.lock().await.clone();
         let Some(mut session) = held else { return Ok(0) };

@@ -138,6 +138,40 @@ async fn a_beginning_is_a_loss(store: &dyn NonceStore) {
     assert_eq!(store.take(&used(KEY, 3, now.as_secs()), now).await, Ok(NonceVerdict::Fresh));
 }
 
+/// Before there is any key nothing can have been accepted: nobody waits for what was never lost.
+async fn the_first_beginning_loses_nothing(store: &Database) {
+    let now = now();
+    let old = |nonce| NonceUse { signer_since: Timestamp::default(), ..used(KEY, nonce, now.as_secs()) };
+    store.begin(now, true).await.unwrap();
+    assert_eq!(store.take(&old(1), now).await, Ok(NonceVerdict::Fresh));
+    assert_eq!(store.take(&old(1), now).await, Ok(NonceVerdict::Replayed));
+    // Whoever starts later forgets nothing of it, and makes no loss of it.
+    for is_first in [false, true] {
+        store.begin(now, is_first).await.unwrap();
+        assert_eq!(store.take(&old(1), now).await, Ok(NonceVerdict::Replayed));
+    }
+    assert_eq!(store.take(&old(2), now).await, Ok(NonceVerdict::Fresh));
+}
+
+#[tokio::test]
+async fn the_first_beginning_of_a_database_loses_nothing_and_a_later_one_does() {
+    for is_first in [true, false] {
+        let folder = data_folder();
+        let store = open(&folder.path().join("c.db").to_string_lossy()).await;
+        if is_first {
+            the_first_beginning_loses_nothing(&store).await;
+            continue;
+        }
+        let now = now();
+        store.begin(now, false).await.unwrap();
+        let old = NonceUse { signer_since: Timestamp::default(), ..used(KEY, 1, now.as_secs()) };
+        assert!(matches!(store.take(&old, now).await, Ok(NonceVerdict::Lost(_))));
+    }
+    if let Some(database) = postgres().await {
+        the_first_beginning_loses_nothing(&open(database.url()).await).await;
+    }
+}
+
 #[tokio::test]
 async fn a_database_remembers_over_a_restart() {
     let folder = data_folder();

@@ -245,8 +245,7 @@ impl Services {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
         };
-        let secrets = making.run().await?;
-        parts::begin_nonces(&deps).await?;
+        let secrets = parts::begun(&deps, making).await?;
         let aside = Aside::new(deps.settings.spool_dir.clone(), deps.settings.spool_max_bytes);
         let target = Target { ledger: Arc::clone(&ledger), aside: Arc::new(aside) };
         let (head, chain) = parts::open_chain(&deps, &target).await?;

@@ -11,6 +11,7 @@ use crate::{
     ServiceError,
     approvals::{ApprovalDeps, Approvals},
     audit::CHAIN_OPEN,
+    bootstrap::{Bootstrap, OwnSecrets},
     budgets::{BudgetDeps, Budgets},
     certificates::{CertificateDeps, Certificates},
     channels::{ChannelDeps, Channels},
@@ -50,14 +51,16 @@ use claviger_domain::{certificate::CertificateKey, ports::KeyFilter};
 
 use super::{Deps, Services};
 
-/// Has nonces remembered from now on. Where that cannot be, signed requests are refused until it can.
-pub(super) async fn begin_nonces(deps: &Deps) -> Result<(), ServiceError> {
+/// Makes what a first start makes, and has nonces remembered from now on. Where that cannot be, signed requests are
+/// refused until it can.
+pub(super) async fn begun(deps: &Deps, making: Bootstrap) -> Result<OwnSecrets, ServiceError> {
+    let secrets = making.run().await?;
     let one = KeyFilter { limit: 1, ..KeyFilter::default() };
     let is_first = deps.store.keys(&one).await?.is_empty();
     if let Err(error) = deps.nonces.begin(deps.clock.now(), is_first).await {
         tracing::warn!(%error, store = deps.nonces.name(), "nonces are not remembered yet");
     }
-    Ok(())
+    Ok(secrets)
 }
 
 pub(super) fn writer(

@@ -40,7 +40,7 @@ pub struct Provider {
 #[derive(Debug)]
 pub enum Scheme {
     /// Standard Webhooks.
-    Webhook(webhook::Secret),
+    Webhook(Box<webhook::Secret>),
     /// Alipay.
     Alipay(alipay::Merchant),
     /// WeChat Pay.

@@ -173,7 +173,7 @@ pub async fn serve(
     let pace = shared.config().body.pace;
     let body = read_whole(body, MAX_BODY, &shared.budget, pace).await?;
     let form = Form::parse(&head.headers, &body.bytes)?;
-    let mut counter = Counter { shared, head: &head, form: &form, body: &body.bytes, claim };
+    let mut counter = Counter { shared, head: &head, form: &form, body: &body.bytes, claim, yields: false };
     match route {
         AuthRoute::Token => counter.token().await,
         AuthRoute::Refresh => counter.refresh().await,
@@ -194,6 +194,8 @@ struct Counter<'a> {
     body: &'a [u8],
     /// What the request says of its signature, until that is judged.
     claim: Option<Claim>,
+    /// Whoever asks has not signed, though the key demands it: nobody else's token gives way.
+    yields: bool,
 }
 
 impl Counter<'_> {
@@ -270,7 +272,8 @@ impl Counter<'_> {
     }
 
     fn order<'a>(&'a self, issuer: &'a str, confirmation: Confirmation) -> Order<'a> {
-        Order { scope: self.form.get("scope"), confirmation, issuer, ip: Some(self.head.client_ip) }
+        let (scope, ip) = (self.form.get("scope"), Some(self.head.client_ip));
+        Order { scope, confirmation, issuer, ip, yields: self.yields }
     }
 
     fn asker(&self, live: &LiveGrant) -> Asker {

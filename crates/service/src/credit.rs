@@ -194,7 +194,11 @@ impl Credit {
             StoreError::Conflict { .. } => {
                 ServiceError::conflict("credit account", "its subject has one already")
             }
-            error => error.into(),
+            error @ (StoreError::OverCap { .. }
+            | StoreError::Unavailable(_)
+            | StoreError::Refused { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::NewerSchema { .. }) => error.into(),
         })?;
         deps.budgets.reload().await?;
         self.standing(record).await

@@ -22,7 +22,7 @@ use claviger_domain::{
     grant::{AuthFailure, Forbidden},
     limit::Exceeded,
     ports::{Sealer, Store, StoreError},
-    refresh::RefreshError,
+    refresh::{MAX_FAMILIES, RefreshError},
     secret::SecretBytes,
     token::{Brand, PublicId},
 };
@@ -165,6 +165,12 @@ pub enum BuyError {
     /// Not from here, or not now.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// The key has as many families as it can have, and whoever asks has not proved enough to end one of them.
+    #[error(
+        "this key has {} refresh tokens that can be used: sign the request to replace one of them",
+        MAX_FAMILIES
+    )]
+    TooMany,
     /// The key asks too often.
     #[error("asked too often")]
     TooOften(Exceeded),
@@ -210,6 +216,8 @@ pub struct Order<'a> {
     pub issuer: &'a str,
     /// The client's address; `None`: this machine.
     pub ip: Option<IpAddr>,
+    /// Not all that the key demands was proved: no other family gives way to the new one.
+    pub yields: bool,
 }
 
 impl Tokens {

@@ -1,5 +1,7 @@
 //! Who asks at the counter. A key that demands more than itself demands it here, too, but for an access token, which is
-//! what is bought: whoever stole the key alone buys nothing, and renews nothing.
+//! what is bought: whoever stole the key alone buys nothing, and renews nothing. Clients of OAuth cannot sign what they
+//! ask here. So a key that is used with tokens does not demand it: each call with such a token must be signed, and what
+//! is bought unsigned makes no other token give way.
 
 use std::sync::Arc;
 
@@ -93,7 +95,9 @@ impl Counter<'_> {
         let form = CredentialForm::of(&head.headers);
         let mut caller =
             Caller { live: Arc::clone(live), form, proofs, token: None, signed: Signed::default() };
-        let excused = Proofs::NONE.with(Proof::Token);
+        let token = Proofs::NONE.with(Proof::Token);
+        let excused = if demanded.contains(Proof::Token) { token.with(Proof::Signature) } else { token };
+        self.yields = demanded.contains(Proof::Signature) && self.claim.is_none();
         let proving = prove::begin(shared, head, &mut caller, self.claim.take(), excused)?;
         proving.whole(shared, self.body).await?;
         Ok(sender::confirmation(shared, head, whose).await?)

@@ -94,6 +94,9 @@ fn buy(error: BuyError, text: String) -> Refusal {
             ..Refusal::new(Answer::Unauthenticated, failure.as_str(), UNAUTHENTICATED_MESSAGE)
         },
         BuyError::Forbidden(error) => forbidden(error, text),
+        BuyError::TooMany => {
+            Refusal { retry_after_secs: Some(60), ..Refusal::new(Answer::RateLimited, "auth_too_many", text) }
+        }
         BuyError::TooOften(exceeded) => Refusal {
             // Ten a second flow back.
             retry_after_secs: Some(1),

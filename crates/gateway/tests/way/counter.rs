@@ -72,6 +72,35 @@ fn a_key_that_must_sign_buys_and_renews_with_signed_requests_only() {
     assert_eq!(code(&ask(&house, &request)), "token_revoked");
 }
 
+/// Clients of OAuth cannot sign at the counter. What they buy is of use only to whoever signs each call.
+#[test]
+fn a_key_of_token_and_signature_sells_tokens_unsigned_and_they_are_of_use_only_signed() {
+    let upstream = json_upstream();
+    let (house, secret) = signing_house(&upstream.url());
+    let require = Some(vec!["token".to_owned(), "signature".to_owned()]);
+    let patch = KeyPatch { require, ..KeyPatch::default() };
+    let caller = Caller::system();
+    house.control.block_on(house.services.keys.update(&house.key_id, patch, None, &caller)).unwrap();
+    let key = format!("x-api-key: {}\r\n", house.key);
+    let grant = "grant_type=client_credentials";
+    let bought = ask(&house, &form("/v1/auth/token", &key, grant));
+    assert_eq!(bought.status, 200, "{}", bought.json);
+    let refresh = format!("refresh_token={}", text(&bought, "refresh_token"));
+    let renewed = ask(&house, &form("/v1/auth/refresh", "", &refresh));
+    assert_eq!(renewed.status, 200, "{}", renewed.json);
+    // What is shown must hold.
+    let forged = signed(&house, b"another secret", at("/v1/auth/token", grant, Profile::V2, 1), &key);
+    assert_eq!((forged.status, code(&forged)), (401, "signature_invalid"), "{}", forged.json);
+
+    let token = text(&renewed, "access_token");
+    let message = body(false);
+    let bare = ask(&house, &post(&token, &message));
+    assert_eq!((bare.status, code(&bare)), (401, "signature_missing"), "{}", bare.json);
+    let call = Call::message(&message, Profile::V2, 2);
+    let request = call.text_of(&token, &call.headers(&house, &secret));
+    assert_eq!(ask(&house, &request).status, 200);
+}
+
 #[test]
 fn others_tokens_are_looked_at_with_signed_requests_only_and_ended_by_whoever_holds_them() {
     let upstream = json_upstream();

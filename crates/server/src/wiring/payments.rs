@@ -126,9 +126,9 @@ fn provider(section: Section, folder: &Path) -> anyhow::Result<Provider> {
     };
     let key = |file| ProviderKey::parse(&read(file)?).context("public_key_file");
     let scheme = match kind {
-        Kind::Webhook => {
-            Scheme::Webhook(webhook::Secret::parse(&read(section.secret_file)?).context("secret_file")?)
-        }
+        Kind::Webhook => Scheme::Webhook(Box::new(
+            webhook::Secret::parse(&read(section.secret_file)?).context("secret_file")?,
+        )),
         Kind::Alipay => Scheme::Alipay(alipay::Merchant {
             key: key(section.public_key_file)?,
             app_id: section.app_id.unwrap_or_default(),

@@ -25,7 +25,7 @@ impl Tokens {
     /// Sells an access token and the first refresh token of a new family to whoever has proved the key.
     ///
     /// # Errors
-    /// [`BuyError::Scope`], [`BuyError::Service`].
+    /// [`BuyError::Scope`], [`BuyError::TooMany`], [`BuyError::Service`].
     pub async fn buy(
         &self,
         live: &LiveGrant,
@@ -55,6 +55,9 @@ impl Tokens {
             Change::InsertRefreshToken(Box::new(row)),
         ];
         if let Some(oldest) = self.one_too_many(&family, now).await? {
+            if order.yields {
+                return Err(BuyError::TooMany);
+            }
             event = event.with("superseded", oldest.id.as_str());
             changes.push(Change::UpdateTokenFamily(Box::new(oldest.end(EndReason::Superseded, now))));
         }

@@ -161,6 +161,22 @@ async fn denying_a_key_ends_what_it_bought_and_nothing_that_it_buys_after() {
 }
 
 #[tokio::test]
+async fn who_has_not_proved_all_makes_nobody_give_way() {
+    let scene = scene().await;
+    let first = scene.buy().await;
+    for _ in 1..MAX_FAMILIES {
+        scene.buy().await;
+    }
+    let unproved = Order { yields: true, ..order() };
+    let live = scene.house.services.grants.verify(&scene.token).await.unwrap();
+    let bought = scene.tokens().buy(&live, &unproved, &Caller::system()).await;
+    assert!(matches!(bought, Err(BuyError::TooMany)));
+    scene.verify(&first).await.unwrap();
+    scene.buy().await;
+    assert_eq!(scene.verify(&first).await.unwrap_err(), TokenRefusal::Denied);
+}
+
+#[tokio::test]
 async fn of_many_who_renew_at_once_one_is_first_one_is_told_and_the_rest_end_it() {
     let scene = scene().await;
     let bought = scene.buy().await;

@@ -20,7 +20,6 @@ use crate::{
     admission::Admission,
     approvals::Approvals,
     audit::Audit,
-    bootstrap::Bootstrap,
     budgets::Budgets,
     certificates::Certificates,
     channels::Channels,
@@ -238,14 +237,8 @@ impl Services {
     /// [`ServiceError`] when a secret cannot be opened or the store does not answer. Nothing is left running, and the
     /// start may be repeated.
     pub async fn start(deps: Deps) -> Result<(Self, Background), ServiceError> {
-        let Deps { store, ledger, sealer, clock, entropy, .. } = deps.clone();
-        let making = Bootstrap {
-            store: Arc::clone(&store),
-            sealer: Arc::clone(&sealer),
-            clock: Arc::clone(&clock),
-            entropy: Arc::clone(&entropy),
-        };
-        let secrets = parts::begun(&deps, making).await?;
+        let Deps { store, ledger, sealer, clock, .. } = deps.clone();
+        let secrets = parts::begun(&deps).await?;
         let aside = Aside::new(deps.settings.spool_dir.clone(), deps.settings.spool_max_bytes);
         let target = Target { ledger: Arc::clone(&ledger), aside: Arc::new(aside) };
         let (head, chain) = parts::open_chain(&deps, &target).await?;

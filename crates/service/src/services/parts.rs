@@ -53,7 +53,13 @@ use super::{Deps, Services};
 
 /// Makes what a first start makes, and has nonces remembered from now on. Where that cannot be, signed requests are
 /// refused until it can.
-pub(super) async fn begun(deps: &Deps, making: Bootstrap) -> Result<OwnSecrets, ServiceError> {
+pub(super) async fn begun(deps: &Deps) -> Result<OwnSecrets, ServiceError> {
+    let making = Bootstrap {
+        store: Arc::clone(&deps.store),
+        sealer: Arc::clone(&deps.sealer),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+    };
     let secrets = making.run().await?;
     let one = KeyFilter { limit: 1, ..KeyFilter::default() };
     let is_first = deps.store.keys(&one).await?.is_empty();

@@ -8,6 +8,7 @@ use claviger_domain::{
     address::counting_block,
     audit::Actor,
     id::{ApprovalId, OperatorId, RequestId, WorkspaceId},
+    token::without_keys,
 };
 use claviger_service::{Caller, ServiceError, operators::Identity, refusals::RefusalSubject};
 
@@ -60,6 +61,12 @@ pub struct Visitor {
     pub caller: Caller,
 }
 
+/// Method and path, at most 200 characters: what records say. What was typed in a wrong place may be a key.
+fn endpoint_of(head: &Parts) -> String {
+    let endpoint = format!("{} {PREFIX}{}", head.method, head.uri.path());
+    without_keys(&endpoint).chars().take(200).collect()
+}
+
 /// What is known of a request before anything is proved.
 fn visitor(state: &ControlState, head: &Parts) -> Result<Visitor, Problem> {
     let (actor, client_ip) = match head.extensions.get::<ConnectInfo<Peer>>().map(|c| &c.0) {
@@ -84,7 +91,7 @@ fn visitor(state: &ControlState, head: &Parts) -> Result<Visitor, Problem> {
         request_id: id.to_string(),
         client_ip,
         user_agent: agent.chars().take(200).collect(),
-        api_endpoint: format!("{} {PREFIX}{}", head.method, head.uri.path()).chars().take(200).collect(),
+        api_endpoint: endpoint_of(head),
         ..Caller::system()
     };
     Ok(Visitor { caller })

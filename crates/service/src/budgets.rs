@@ -11,25 +11,20 @@ use std::{
 
 use claviger_domain::{
     budget::{
-        Ask, Book, BudgetMode, BudgetRecord, BudgetSubject, Calendar, Charge, Cover, Crossed, Holds,
-        OverBudget, Period, Standing, Window, book::Settled,
+        Ask, Book, BudgetMode, BudgetRecord, BudgetSubject, Calendar, Charge, Cover, Crossed, OverBudget,
+        Period, Standing, Window, book::Settled,
     },
     clock::{Clock, Entropy, Timestamp},
     id::{BudgetId, KeyId, NodeId},
     ledger::Party,
     money::PicoUsd,
-    ports::{
-        Change, LedgerStore, Store, UsageBy, UsageQuery,
-        budgets::{HeldBatch, NewBudget},
-    },
-    tenancy::BatchHold,
+    ports::{Change, LedgerStore, Store, UsageBy, UsageQuery, budgets::NewBudget},
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 pub(crate) use self::aside::SetAside;
-pub use self::blocks::Lacking;
-use self::{blocks::Blocks, learning::Learning};
+use self::{batches::Batch, blocks::Blocks, learning::Learning};
+pub use self::{blocks::Lacking, held::Held};
 use crate::{Caller, ServiceError, digests, lock::lock};
 
 /// Shares that were reached and not yet told, at most.
@@ -112,111 +107,9 @@ struct Inner {
     learning: Learning,
 }
 
-/// What is held back for a batch that is not billed yet.
-struct Batch {
-    holds: Holds,
-    charges: Vec<Charge>,
-    /// What was billed of it before this start: the store's totals hold it already.
-    before: i128,
-    /// The most that a reading of its results has come to.
-    seen: i128,
-    /// The most that it can cost.
-    most: i128,
-}
-
-/// What one call holds back. Dropped, it is given back: nothing was spent.
-#[must_use = "what is held back is given back when this is dropped"]
-pub struct Held {
-    budgets: Budgets,
-    holds: Option<Holds>,
-    charges: Vec<Charge>,
-    /// Since when it has come to more than this node's block has.
-    short_since: Option<Instant>,
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("charges", &self.charges).finish_non_exhaustive()
-    }
-}
-
 impl std::fmt::Debug for Budgets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Budgets")
-    }
-}
-
-impl Held {
-    /// Whether a hard budget is among them: the call's intent must be durable before it is sent.
-    #[must_use]
-    pub fn binds(&self) -> bool {
-        self.holds.as_ref().is_some_and(Holds::bind)
-    }
-
-    /// The periods of budgets that the call counts against.
-    #[must_use]
-    pub fn charges(&self) -> &[Charge] {
-        &self.charges
-    }
-
-    /// What may be spent before [`Held::stretch`] must be asked, in pico-dollars; `None`: the call cannot cost more than
-    /// is held back for it.
-    #[must_use]
-    pub fn room(&self) -> Option<i128> {
-        self.holds.as_ref().and_then(Holds::room)
-    }
-
-    /// Holds back as much as the call has come to, and `ahead` for what comes next as far as that is left. Where only this
-    /// node's block has not as much, a larger one is asked for, and the call may go on for a moment.
-    ///
-    /// # Errors
-    /// [`OverBudget`]: not as much is left as it has come to; what was held back stays.
-    pub fn stretch(&mut self, come_to: PicoUsd, ahead: PicoUsd) -> Result<(), Box<OverBudget>> {
-        let Some(holds) = &mut self.holds else { return Ok(()) };
-        let stretched = lock(&self.budgets.0.book).stretch(holds, come_to, ahead);
-        let Some(blocks) = &self.budgets.0.blocks else { return stretched.map_err(Box::new) };
-        match stretched {
-            Ok(()) => self.short_since = None,
-            Err(over) => {
-                blocks.wake();
-                let since = *self.short_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= blocks::PATIENCE {
-                    return Err(Box::new(over));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Books what the call has cost, and gives the rest back.
-    pub fn settle(mut self, cost: PicoUsd) {
-        if let Some(holds) = self.holds.take() {
-            let settled = lock(&self.budgets.0.book).settle(holds, cost);
-            self.budgets.heard(settled);
-        }
-    }
-
-    /// What must be kept with a batch that this call has made, and keeps it held back until the batch is billed.
-    pub fn keep_for(mut self, batch: &str, amount: PicoUsd) -> BatchHold {
-        let charges = std::mem::take(&mut self.charges);
-        if let Some(mut holds) = self.holds.take() {
-            if self.budgets.0.blocks.is_some() {
-                // The commit that makes the batch known moves it out of this node's block.
-                lock(&self.budgets.0.book).hand_over(std::mem::take(&mut holds));
-            }
-            let kept =
-                Batch { holds, charges: charges.clone(), before: 0, seen: 0, most: amount.as_pico().into() };
-            lock(&self.budgets.0.batches).insert(batch.to_owned(), kept);
-        }
-        BatchHold { amount, charges }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(holds) = self.holds.take() {
-            lock(&self.budgets.0.book).release(holds);
-        }
     }
 }
 
@@ -246,35 +139,6 @@ impl Budgets {
             budgets.hold_for(batch);
         }
         Ok(budgets)
-    }
-
-    /// Holds back what is left of a batch that somebody else, or an earlier start, has made. Where nodes share budgets, the
-    /// store holds it back.
-    fn hold_for(&self, batch: HeldBatch) {
-        let BatchHold { amount, charges } = batch.hold;
-        let left = PicoUsd::saturating((i128::from(amount.as_pico()) - batch.spent).max(0));
-        let holds = match self.0.blocks {
-            Some(_) => Holds::default(),
-            None => lock(&self.0.book).hold_again(&charges, left),
-        };
-        let (before, most) = (batch.spent, amount.as_pico().into());
-        let kept = Batch { holds, charges, before, seen: before, most };
-        lock(&self.0.batches).insert(batch.batch, kept);
-    }
-
-    /// Learns of a batch that another node may have made, before its results are billed.
-    ///
-    /// # Errors
-    /// [`ServiceError::Unavailable`].
-    pub async fn know_batch(&self, batch: &str) -> Result<(), ServiceError> {
-        if self.0.blocks.is_none() || lock(&self.0.batches).contains_key(batch) {
-            return Ok(());
-        }
-        let held = self.0.deps.store.held_batches().await?;
-        if let Some(held) = held.into_iter().find(|held| held.batch == batch) {
-            self.hold_for(held);
-        }
-        Ok(())
     }
 
     /// Reads what others may have changed.
@@ -348,35 +212,6 @@ impl Budgets {
     #[must_use]
     pub fn expects(&self, party: &Party, parent: Option<&KeyId>) -> bool {
         self.learns() && lock(&self.0.book).expects(party, parent)
-    }
-
-    /// The periods of budgets that a batch's results count against.
-    #[must_use]
-    pub fn charges_of_batch(&self, batch: &str) -> Vec<Charge> {
-        lock(&self.0.batches).get(batch).map(|batch| batch.charges.clone()).unwrap_or_default()
-    }
-
-    /// A reading of a batch's results broke off after this much.
-    pub fn batch_read(&self, batch: &str, cost: i128) {
-        if let Some(batch) = lock(&self.0.batches).get_mut(batch) {
-            batch.seen = batch.seen.max(cost);
-        }
-    }
-
-    /// What is still held back for a batch that is not billed to its end, and what it has come to so far.
-    #[must_use]
-    pub fn batch_left(&self, batch: &str) -> Option<(PicoUsd, i128)> {
-        let batches = lock(&self.0.batches);
-        let Batch { seen, most, .. } = batches.get(batch)?;
-        Some((PicoUsd::saturating((most - seen).max(0)), *seen))
-    }
-
-    /// A batch is billed to its end; `cost` is what its results have come to.
-    pub fn batch_done(&self, batch: &str, cost: i128) {
-        let Some(Batch { holds, before, seen, .. }) = lock(&self.0.batches).remove(batch) else { return };
-        let cost = PicoUsd::saturating((cost.max(seen) - before).max(0));
-        let settled = lock(&self.0.book).settle(holds, cost);
-        self.heard(settled);
     }
 
     fn heard(&self, settled: Settled) {
@@ -606,7 +441,9 @@ pub(crate) fn as_json(record: &BudgetRecord) -> Value {
 }
 
 mod aside;
+mod batches;
 mod blocks;
+mod held;
 mod learning;
 mod nearest;
 mod telling;

@@ -166,7 +166,12 @@ pub async fn usage(
         Some(By::Week) => Some(Grouping::Per(calendar(Period::Week)?)),
         Some(By::Month) => Some(Grouping::Per(calendar(Period::Month)?)),
     };
+    let key = query.key.clone();
     let rows = state.services.usage.report(grouping.as_ref(), query).await?;
+    if let Some(key) = key.filter(|_| rows.iter().all(|row| row.requests == 0)) {
+        // A purged key is known by what it used only.
+        state.services.keys.show(&key).await?;
+    }
     let rows: Vec<UsageView> = rows.into_iter().map(|row| UsageView::of(row, params.by)).collect();
     Page::cut(rows, &paging, |row| row.group.clone()).map(Json)
 }

@@ -72,6 +72,19 @@ async fn what_belongs_to_others_looks_like_what_is_not_there() {
 }
 
 #[tokio::test]
+async fn usage_of_a_key_that_never_was_is_not_nothing_but_an_error() {
+    let house = House::new().await;
+    house.ask(None, Method::POST, "/owners", Some(json!({"name": "o"}))).await;
+    let (_, key) = house.ask(None, Method::POST, "/keys", Some(json!({"name": "k", "owner": "o"}))).await;
+    let usage =
+        async |key: &str, by| house.ask(None, Method::GET, &format!("/usage?key={key}{by}"), None).await;
+    for by in ["", "&by=day", "&by=model"] {
+        assert_eq!(usage(key["id"].as_str().unwrap(), by).await.0, 200, "{by}");
+        assert_eq!(usage("key_0000000000", by).await.0, 404, "{by}");
+    }
+}
+
+#[tokio::test]
 async fn what_names_no_workspace_is_about_theirs() {
     let Two { house, eve, keys: [hers, _], .. } = two().await;
     let (status, listed) = house.ask(Some(&eve.token), Method::GET, "/keys", None).await;

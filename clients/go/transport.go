@@ -327,10 +327,10 @@ func (t *Transport) keyHasChanged(ctx context.Context, refused Secret) bool {
 	return err == nil && !refused.IsEmpty() && key.text != refused.text
 }
 
+// forgetSigningSecret has the source read again. Where it says the same, a successor that was fetched stays.
 func (t *Transport) forgetSigningSecret() {
 	if signer := t.config.Signer; signer != nil && signer.Secret != nil {
 		forget(signer.Secret)
-		signer.succession.forget()
 	}
 }
 
@@ -397,8 +397,8 @@ func (t *Transport) carry(request *http.Request) (*http.Response, error) {
 	response, err := t.config.Base.RoundTrip(request.WithContext(httptrace.WithClientTrace(request.Context(), trace)))
 	if err == nil {
 		t.takeNonce(response)
-		if signer := t.config.Signer; signer != nil && response.Header.Get(headerSuccessor) != "" {
-			signer.succession.announce()
+		if said := response.Header.Get(headerSuccessor); said != "" && t.config.Signer != nil {
+			t.config.Signer.succession.announce(said)
 		}
 		return response, nil
 	}

@@ -9,7 +9,7 @@ import anthropic
 import httpx2
 import pytest
 
-from claviger import Claviger, EnvKey, FileKey, HmacKey, KeyUnavailable, Limiter, ResponseCache, Retry, Secret, Signer, StaticKey, Target
+from claviger import Claviger, EnvKey, FileKey, HmacKey, KeyUnavailable, Limiter, ResponseCache, Retry, Secret, Signer, StaticKey
 from gateway import Wire, envelope, message
 from vectors import load
 
@@ -220,37 +220,3 @@ def test_the_cache_is_bounded_and_forgets():
     assert cache.get("big") is None
     clock[0] = 10
     assert cache.get("b") is None
-
-
-def test_the_successor_of_a_signing_secret_is_fetched_once_and_used_from_its_day_on(caplog):
-    clock, stored = [1_800_000_000.0], []
-    old, new = "cvg_sign_" + "o" * 43, "cvg_sign_" + "n" * 43
-
-    def answer(wire, request):
-        secret = {old: "old", new: "new"}[next(s for s in (old, new) if signed_with(request, s))]
-        signed_by.append((request.url.path, secret))
-        if request.url.path.endswith("/signing-secret"):
-            return wire.json(200, {"current": {"signing_secret": old}, "next": {"signing_secret": new, "valid_from": "2027-01-15T09:00:00.5Z"}})
-        return wire.json(200, message(), **({"x_claviger_signing_secret": "rotates-at=2027-01-15T09:00:00Z"} if secret == "old" else {}))
-
-    def signed_with(request, secret):
-        again = Signer(
-            HmacKey(Secret(secret)), "v1", clock=lambda: int(request.headers["x-request-timestamp"]),
-            nonce=lambda: request.headers["x-request-nonce"],
-        )
-        made = again.headers(Target.of(request.method, str(request.url)), "", request.content)
-        return made["x-request-signature"] == request.headers["x-request-signature"]
-
-    signed_by = []
-    wire = Wire(answer)
-    key = HmacKey(Secret(old), on_successor=lambda text, at: stored.append((text, at)), clock=lambda: clock[0])
-    claviger = Claviger(BASE, StaticKey(Secret(KEY)), signer=Signer(key, "v1"))
-    with sdk(claviger, wire) as client:
-        for _ in range(3):
-            client.messages.create(**ASK)
-        clock[0] = 1_800_003_600.0
-        client.messages.create(**ASK)
-    asked, successor = "/team-a/v1/messages", "/team-a/v1/claviger/signing-secret"
-    assert signed_by == [(asked, "old"), (successor, "old"), (asked, "old"), (asked, "old"), (asked, "new")]
-    assert stored == [(new, 1_800_003_600.0)]
-    assert claviger.summary().requests == 4

@@ -2,12 +2,15 @@
 import { DPOP_HEADER, type ProofKey, Prover } from "./dpop.js";
 import { type Bytes, utf8 } from "./encoding.js";
 import { publicId } from "./secret.js";
-import { HmacKey, type Signer, SUCCESSOR_HEADER, targetOf } from "./signing.js";
+import { HmacKey, type Signer, targetOf } from "./signing.js";
 import { CachedKey } from "./sources.js";
+import { SUCCESSOR_HEADER, SUCCESSOR_PATH } from "./succession.js";
 import { errorCode, type Grant, readGrant, TokenBox } from "./tokens.js";
 import { unlessAborted } from "./wait.js";
 
 const OWN_TIMEOUT_MS = 30_000;
+/** A call waits for it, and can do without. */
+const ASKING_TIMEOUT_MS = 5_000;
 export const NONCE_DEMANDED = "use_dpop_nonce";
 const CREDENTIALS = [
   "x-api-key", "authorization", "x-request-signature", "x-request-signature-version", "x-request-timestamp",
@@ -95,22 +98,26 @@ export class Credential {
 
   /** Looks at any answer: is the signing secret replaced soon? */
   notice(headers: Headers): void {
-    if (headers.has(SUCCESSOR_HEADER)) this.#secret?.announce();
+    const said = headers.get(SUCCESSOR_HEADER);
+    if (said !== null) this.#secret?.announce(said);
   }
 
-  /** Before a call: fetches the successor of the signing secret, if one was announced with an earlier answer. */
+  /** Before a call: fetches the successor of the signing secret, if one was announced. The call goes on without it. */
   async succeed(sdk: boolean, signal: AbortSignal | undefined): Promise<void> {
-    if (!this.#secret?.wantsSuccessor()) return;
+    const secret = this.#secret;
+    if (!secret?.wantsSuccessor()) return;
     const shown = await this.obtain(sdk, signal);
     if ("status" in shown) return;
-    const url = `${this.options.baseURL}/v1/claviger/signing-secret`;
+    const url = `${this.options.baseURL}${SUCCESSOR_PATH}`;
     const headers = new Headers({ accept: "application/json" });
     const prepare = async (): Promise<RequestInit> => {
       await this.show({ method: "GET", url, headers, body: new Uint8Array() }, shown);
       return { method: "GET", headers };
     };
-    const answer = await this.#own(url, prepare, sdk);
-    if (answer.status === 200) this.#secret.succeed(answer.text, this.options.warn);
+    // As an SDK's: it is tried once.
+    const asked = this.#own(url, prepare, true, ASKING_TIMEOUT_MS).catch(() => undefined);
+    const answer = await unlessAborted(asked, signal);
+    if (answer?.status === 200) await secret.succeed(answer.text, answer.headers.get("date"), this.options.warn);
   }
 
   get #secret(): HmacKey | undefined {
@@ -169,10 +176,11 @@ export class Credential {
   }
 
   /** Sends a request of our own, once more where its proof lacked the nonce that the answer gives. */
-  async #own(url: string, prepare: () => Promise<RequestInit>, sdk: boolean): Promise<Refusal> {
+  async #own(url: string, prepare: () => Promise<RequestInit>, sdk: boolean, limitMs = OWN_TIMEOUT_MS): Promise<Refusal> {
     for (let renewed = false; ; renewed = true) {
-      const signal = AbortSignal.timeout(OWN_TIMEOUT_MS);
-      const answer = await this.options.send(url, async () => ({ ...(await prepare()), signal }), sdk);
+      const signal = AbortSignal.timeout(limitMs);
+      // A redirect would carry the key elsewhere.
+      const answer = await this.options.send(url, async () => ({ ...(await prepare()), signal, redirect: "manual" }), sdk);
       const { status, headers } = answer;
       const text = await answer.text();
       // RFC 9449, section 8: token endpoints answer 400, others 401.

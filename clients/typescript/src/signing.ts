@@ -8,6 +8,7 @@
 import { base64, type Bytes, hex, joined, sha256, utf8 } from "./encoding.js";
 import { ConfigurationError } from "./errors.js";
 import { Secret } from "./secret.js";
+import { Succession } from "./succession.js";
 
 export type Profile = "v1" | "v2" | "rfc9421";
 export const PROFILES: readonly Profile[] = ["v1", "v2", "rfc9421"];
@@ -35,12 +36,12 @@ export function targetOf(method: string, url: string): Target {
   return { method, authority: parsed.host, path: parsed.pathname, query: parsed.search.slice(1) };
 }
 
-/** What the gateway says about the successor of a signing secret. */
-export const SUCCESSOR_HEADER = "x-claviger-signing-secret";
-
 export interface HmacKeyOptions {
-  /** Told once, with the successor and the time (milliseconds since 1970) from when it counts: store it for the next start. */
-  onSuccessor?: ((secret: string, validFromMs: number) => void) | undefined;
+  /**
+   * Told once, with the successor and the time (milliseconds since 1970) from when it counts: store it for the next start.
+   * What it throws, or rejects with, is told to `warn`, and costs no call.
+   */
+  onSuccessor?: ((secret: string, validFromMs: number) => void | Promise<void>) | undefined;
   /** Milliseconds since 1970. */
   clock?: (() => number) | undefined;
 }
@@ -49,68 +50,62 @@ export interface HmacKeyOptions {
  * The printed signing secret, as it is: its UTF-8 bytes are the key.
  *
  * Secrets are replaced every month. The gateway announces it a week before; the adapter then fetches the successor with a
- * signed request, and signs with it from its day on.
+ * signed request, and signs with it from its time on.
  */
 export class HmacKey implements SigningKey {
   readonly alg = "hmac-sha256";
-  #secret: Secret;
-  #imported: Promise<CryptoKey> | undefined;
-  #next: { secret: Secret; validFromMs: number } | undefined;
-  #announced = false;
+  readonly #succession: Succession;
+  #imported: { secret: Secret; key: Promise<CryptoKey> } | undefined;
 
   constructor(
     secret: string | Secret,
     private readonly options: HmacKeyOptions = {},
   ) {
-    this.#secret = typeof secret === "string" ? new Secret(secret) : secret;
+    const kept = typeof secret === "string" ? new Secret(secret) : secret;
+    this.#succession = new Succession(kept, options.clock ?? Date.now);
   }
 
   async sign(message: Bytes): Promise<Bytes> {
-    if (this.#next && (this.options.clock ?? Date.now)() >= this.#next.validFromMs) {
-      this.#secret = this.#next.secret;
-      this.#imported = this.#next = undefined;
+    const secret = this.#succession.current();
+    if (this.#imported?.secret !== secret) {
+      const algorithm = { name: "HMAC", hash: "SHA-256" };
+      this.#imported = { secret, key: crypto.subtle.importKey("raw", utf8(secret.reveal()), algorithm, false, ["sign"]) };
     }
-    const bytes = utf8(this.#secret.reveal());
-    this.#imported ??= crypto.subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
-    return new Uint8Array(await crypto.subtle.sign("HMAC", await this.#imported, message));
+    return new Uint8Array(await crypto.subtle.sign("HMAC", await this.#imported.key, message));
   }
 
-  /** The gateway said that there is a successor. */
-  announce(): void {
-    this.#announced = this.#next === undefined;
+  /** The gateway said that there is a successor: the value of the header. */
+  announce(said: string): void {
+    this.#succession.announce(said);
   }
 
-  /** True once after an announcement: the caller fetches, and gives the answer to `succeed`. */
+  /** Whether it is time to ask for it: the caller does, and gives the answer to `succeed`. */
   wantsSuccessor(): boolean {
-    const wants = this.#announced;
-    this.#announced = false;
-    return wants;
+    return this.#succession.wants();
   }
 
-  /** Reads the answer of `GET /v1/claviger/signing-secret`. One that says nothing changes nothing. */
-  succeed(answer: string, warn: (text: string) => void): void {
-    const next = successorIn(answer);
-    if (!next || this.#next || next.text === this.#secret.reveal()) return;
-    this.#next = { secret: new Secret(next.text), validFromMs: next.validFromMs };
-    if (this.options.onSuccessor) this.options.onSuccessor(next.text, next.validFromMs);
-    else warn("the signing secret has a successor that only this process knows: give hmacKey an onSuccessor that stores it");
+  /** Reads the answer of `GET /v1/claviger/signing-secret`, and its Date. One that says nothing changes nothing. */
+  async succeed(answer: string, date: string | null, warn: (text: string) => void): Promise<void> {
+    for (const { text, validFromMs } of this.#succession.succeed(answer, date)) {
+      const { onSuccessor } = this.options;
+      if (!onSuccessor) {
+        warn("the signing secret has a successor that only this process knows: give hmacKey an onSuccessor that stores it");
+        continue;
+      }
+      try {
+        await onSuccessor(text, validFromMs);
+      } catch (error) {
+        // Its text may hold the secret.
+        const name = error instanceof Error ? error.name : "something";
+        warn(`the signing secret's successor was not stored: onSuccessor threw ${name}`);
+      }
+    }
   }
 }
 
 /** The same, as a function. */
 export function hmacKey(secret: string | Secret, options: HmacKeyOptions = {}): HmacKey {
   return new HmacKey(secret, options);
-}
-
-function successorIn(answer: string): { text: string; validFromMs: number } | undefined {
-  try {
-    const { next } = JSON.parse(answer) as { next?: { signing_secret?: unknown; valid_from?: unknown } | null };
-    const validFromMs = Date.parse(String(next?.valid_from));
-    const text = next?.signing_secret;
-    return typeof text === "string" && !Number.isNaN(validFromMs) ? { text, validFromMs } : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** A private Ed25519 key in PEM form (PKCS #8), for `rfc9421` only. */

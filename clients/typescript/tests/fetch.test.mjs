@@ -230,32 +230,21 @@ describe("without an SDK", () => {
   });
 });
 
-test("the successor of a signing secret is fetched once and used from its day on", async () => {
-  let now = 1_800_000_000_000;
-  const [old, next] = ["o", "n"].map((c) => `cvg_sign_${c.repeat(43)}`);
-  const signedBy = ({ headers, body }) => [old, next].find((secret) => {
-    const mac = createHmac("sha256", secret).update(body);
-    mac.update(`|${headers.get("x-request-timestamp")}|${headers.get("x-request-nonce")}`);
-    return headers.get("x-request-signature") === `sha256=${mac.digest("hex")}`;
-  });
-  const by = [];
-  const stored = [];
-  const gateway = wire((request) => {
-    const secret = signedBy(request);
-    by.push([request.path.split("/").at(-1), secret === old ? "old" : "new"]);
-    if (request.path.endsWith("/signing-secret")) {
-      return json(200, { current: { signing_secret: old }, next: { signing_secret: next, valid_from: "2027-01-15T09:00:00Z" } });
-    }
-    return json(200, message(), secret === old ? { "x-claviger-signing-secret": "rotates-at=2027-01-15T09:00:00Z" } : {});
-  });
-  const key = client.hmacKey(old, { onSuccessor: (...all) => stored.push(all), clock: () => now });
-  const { client: anthropic, fetch } = sdk(gateway, { signer: new client.Signer({ key, profile: "v1" }) });
-  for (let n = 0; n < 3; n += 1) await anthropic.messages.create(ASK);
-  now = 1_800_003_600_000;
-  await anthropic.messages.create(ASK);
-  assert.deepEqual(by, [["messages", "old"], ["signing-secret", "old"], ["messages", "old"], ["messages", "old"], ["messages", "new"]]);
-  assert.deepEqual(stored, [[next, 1_800_003_600_000]]);
-  assert.equal(fetch.summary().requests, 4);
+test("no request with a credential follows a redirect", async () => {
+  const followed = [];
+  const elsewhere = "https://elsewhere.example/";
+  const fetch = async (input, init) => {
+    const request = new Request(input, init);
+    if (request.redirect !== "manual") followed.push(request.url);
+    return new Response(null, { status: 307, headers: { location: elsewhere } });
+  };
+  const key = client.hmacKey("s".repeat(40));
+  key.announce("rotates-at=2027-01-15T09:00:00Z");
+  const made = client.clavigerFetch({ baseURL: BASE, key: KEY, auth: "token", signer: new client.Signer({ key }), fetch });
+  assert.equal((await made(`${BASE}/v1/models`)).status, 307);
+  const plain = client.clavigerFetch({ baseURL: BASE, key: KEY, signer: new client.Signer({ key }), fetch });
+  assert.equal((await plain(`${BASE}/v1/models`)).status, 307);
+  assert.deepEqual(followed, []);
 });
 
 test("settings that cannot be are refused", () => {

@@ -6,6 +6,7 @@ mod retry;
 mod sealed;
 mod signing;
 mod statistics;
+mod succession;
 mod texts;
 mod tokens;
 

@@ -76,23 +76,23 @@ impl Signing {
     }
 
     /// Takes the answer to the question for a successor.
-    pub(crate) fn succeed(&self, answer: &[u8]) {
-        let Some(next) = self.succession().and_then(|succession| succession.succeed(answer)) else { return };
-        match &self.on_successor {
-            Some(told) => told(&next.secret, next.valid_from),
-            None => tracing::warn!(
-                "the signing secret has a successor that only this process knows: give Signing an on_successor that stores it"
-            ),
+    pub(crate) fn succeed(&self, headers: &HeaderMap, answer: &[u8], now: Timestamp) {
+        let news = self.succession().map(|succession| succession.succeed(headers, answer, now));
+        for next in news.unwrap_or_default() {
+            match &self.on_successor {
+                Some(told) => told(&next.secret, next.valid_from),
+                None => tracing::warn!(
+                    "the signing secret has a successor that only this process knows: give Signing an on_successor that stores it"
+                ),
+            }
         }
     }
 
-    /// The secret may have been replaced.
+    /// The secret may have been replaced: its source is read again. Where that says the same, a successor that was
+    /// fetched stays.
     pub(crate) fn forget(&self) {
         match &self.with {
-            With::Secret(source) => {
-                source.key.forget();
-                source.succession.forget();
-            }
+            With::Secret(source) => source.key.forget(),
             With::Pair(_) => {}
         }
     }
@@ -108,12 +108,12 @@ impl Signing {
         let key_id = self.key_id.as_deref().or_else(|| key.public_id()).ok_or(ClientError::NoKeyId)?;
         let target = target(headers, &call);
         let expires = self.expires.and_then(|d| i64::try_from(d.as_secs()).ok());
-        let expires_secs = expires.map(|secs| moment.at_secs.saturating_add(secs));
-        let stamp = Stamp { key_id, at_secs: moment.at_secs, nonce: &moment.nonce, expires_secs };
+        let expires_secs = expires.map(|secs| moment.at.as_secs().saturating_add(secs));
+        let stamp = Stamp { key_id, at_secs: moment.at.as_secs(), nonce: &moment.nonce, expires_secs };
         let signed = call.content.ok_or(ClientError::BodyTooLarge(0))?;
         let made = match &self.with {
             With::Secret(source) => {
-                let secret = source.succession.current(source.key.key().await?, moment.at_secs);
+                let secret = source.succession.current(source.key.key().await?, moment.at);
                 sign_content(self.profile, &Hand::Secret(secret.reveal().as_bytes()), stamp, &target, signed)
             }
             With::Pair(pair) => sign_content(self.profile, &Hand::Pair(pair), stamp, &target, signed),
@@ -158,7 +158,7 @@ fn target<'a>(headers: &'a HeaderMap, call: &Call<'a>) -> Target<'a> {
 /// What makes one signature unique.
 #[derive(Debug, Clone)]
 pub(crate) struct Moment {
-    pub(crate) at_secs: i64,
+    pub(crate) at: Timestamp,
     pub(crate) nonce: String,
 }
 
@@ -167,6 +167,6 @@ impl Moment {
     pub(crate) fn now(now: Timestamp, entropy: &dyn Entropy) -> Result<Self, ClientError> {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes)?;
-        Ok(Self { at_secs: now.as_secs(), nonce: hex::encode(bytes) })
+        Ok(Self { at: now, nonce: hex::encode(bytes) })
     }
 }

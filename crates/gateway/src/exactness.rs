@@ -143,7 +143,7 @@ pub const EXCEPTIONS: [Exception; 20] = [
     Exception {
         name: "signing_secret",
         direction: Direction::Answer,
-        what: "x-claviger-signing-secret: rotates-at=TIME while a successor of the caller's signing secret waits",
+        what: "x-claviger-signing-secret: rotates-at=TIME while a successor of the caller's signing secret waits, or the secret that signed has been replaced",
         why: "whoever signs must fetch the new secret in time",
     },
     Exception {

@@ -66,7 +66,7 @@ pub async fn serve(
     if let Some(told) = known.leaving.as_ref().and_then(|live| live.told()) {
         add_told(response.headers_mut(), told);
     }
-    if let Some(at) = known.rotating {
+    if let Some(at) = known.rotating(worker.shared.clock.now()) {
         add_rotating(response.headers_mut(), at);
     }
     response
@@ -100,15 +100,17 @@ async fn run(
     known.whose = Whose::Key(caller.live.grant.key.public_id);
     caller.proofs = caller.proofs.union(sender::prove(shared, &inbound.head, &caller).await?);
     known.leaving = caller.live.told().map(|_| Arc::clone(&caller.live));
-    known.rotating = rotating(&caller.live, inbound.head.at);
+    known.signer = signer(&caller.live);
     laps.end(Stage::Authenticate);
     if let Operation::Own(route) = inbound.head.operation.clone() {
         // A holder reads how the key stands before it can buy a token.
         let excused = Proofs::NONE.with(Proof::Token);
         let proving = prove::begin(shared, &inbound.head, &mut caller, claim, excused)?;
+        known.signed = caller.signed.clone();
         return Ok(own::serve(shared, (inbound, proving), &caller, route).await?);
     }
     let proving = prove::begin(shared, &inbound.head, &mut caller, claim, Proofs::NONE)?;
+    known.signed = caller.signed.clone();
 
     known.relayed = true;
     let permit = authorize(shared, inbound, caller, proving).await?;
@@ -205,14 +207,23 @@ struct Known {
     leaving: Option<Arc<LiveGrant>>,
     /// It goes on to an upstream, whose own time the answer tells.
     relayed: bool,
-    /// When the caller's signing secret gives way to its successor.
-    rotating: Option<Timestamp>,
+    /// A key that has signing secrets.
+    signer: Option<Arc<LiveGrant>>,
+    /// What the request's signature is found to be made with.
+    signed: prove::Signed,
+}
+
+impl Known {
+    /// When the secret that the caller signs with gives way to another, or gave way.
+    fn rotating(&self, now: Timestamp) -> Option<Timestamp> {
+        let role = self.signed.by().map(|by| by.role);
+        self.signer.as_ref()?.signers().rotates_at(role, now)
+    }
 }
 
 /// Most keys have no signing secret, and are done with at once.
-fn rotating(live: &LiveGrant, now: Timestamp) -> Option<Timestamp> {
-    let signers = live.signers();
-    if signers.is_empty() { None } else { signers.rotates_at(now) }
+fn signer(live: &Arc<LiveGrant>) -> Option<Arc<LiveGrant>> {
+    (!live.signers().is_empty()).then(|| Arc::clone(live))
 }
 
 /// Whom a refusal is counted under.

@@ -10,16 +10,20 @@ from urllib.parse import urlencode, urlsplit
 
 from ._body import is_replayable, pieces_of
 from ._effects import Call, ReadAnswer, Send, Wait
-from ._http import AuthBase, library_of
+from ._http import AuthBase, connection_failure, library_of
 from .dpop import DPOP_HEADER, ProofKey, Prover
 from .errors import ClavigerError, ConfigurationError, TokenError, WrongOrigin
 from .secret import Secret, public_id
-from .signing import SUCCESSOR_HEADER, HmacKey, Signer, Target
+from .signing import HmacKey, Signer, Target
 from .sources import CachedKey, KeySource
+from .succession import SUCCESSOR_HEADER, SUCCESSOR_PATH
 from .tokens import Grant, TokenBox, error_code
 
 Flow = Generator[Any, Any, Any]
 _OWN_TIMEOUT_SECS = 30.0
+# A call waits for it, and can do without.
+_ASKING_TIMEOUT_SECS = 5.0
+_TIMEOUTS = ("connect", "read", "write", "pool")
 _NONCE_DEMANDED = "use_dpop_nonce"
 _CREDENTIALS = (
     "x-api-key", "authorization", "x-request-signature", "x-request-signature-version", "x-request-timestamp",
@@ -154,7 +158,7 @@ class ClavigerAuth(AuthBase):
             context["may_repeat"] = replayable and not (repeated and renewed)
             response = yield Send(request)
             if SUCCESSOR_HEADER in response.headers and self._secret is not None:
-                self._secret.announce()
+                self._secret.announce(response.headers[SUCCESSOR_HEADER])
             has_nonce = self._notice(response)
             if response.status_code != 401 or not replayable:
                 return
@@ -171,16 +175,25 @@ class ClavigerAuth(AuthBase):
                 return
 
     def _succeed(self, request: Any) -> Flow:
-        """Before a call: fetches the successor of the signing secret, if one was announced with an earlier answer."""
-        if self._secret is None or not self._secret.wants_successor():
+        """Before a call: fetches the successor of the signing secret, if one was announced. The call goes on without it."""
+        secret = self._secret
+        if secret is None or not secret.wants_successor():
             return
-        asked = self._built(request, "GET", "/v1/claviger/signing-secret")
+        asked = self._built(request, "GET", SUCCESSOR_PATH)
+        asked.extensions["timeout"] = dict.fromkeys(_TIMEOUTS, _ASKING_TIMEOUT_SECS)
+        # Below, it is tried once, and a broken connection is an answer: an `Auth` is not told of failures.
+        asked.extensions["claviger"].update(sdk=True, dispensable=True)
         if (yield from self._credentials(asked)) is None:
             return
         response = yield from self._own(asked)
-        answer: bytes = yield ReadAnswer(response)
+        try:
+            answer: bytes = yield ReadAnswer(response)
+        except Exception as error:
+            if connection_failure(error) is None:
+                raise
+            return
         if response.status_code == 200:
-            self._secret.succeed(answer)
+            yield Call(lambda: secret.succeed(answer, response.headers.get("date")))
 
     def _credentials(self, request: Any) -> Flow:
         """Puts key or token and signature into a request. None: the token endpoint refused, and its answer stands."""
@@ -304,7 +317,7 @@ class ClavigerAuth(AuthBase):
             content=content,
             headers={"accept": "application/json"},
             extensions={
-                "timeout": dict.fromkeys(("connect", "read", "write", "pool"), _OWN_TIMEOUT_SECS),
+                "timeout": dict.fromkeys(_TIMEOUTS, _OWN_TIMEOUT_SECS),
                 # Below, it is treated as part of the call: an SDK repeats both or neither.
                 "claviger": {"purchase": True, "sdk": "x-stainless-retry-count" in request.headers},
             },

@@ -10,24 +10,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import logging
-import re
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 from .secret import Secret
+from .succession import Succession
 
 Profile = Literal["v1", "v2", "rfc9421"]
 PROFILES: tuple[Profile, ...] = ("v1", "v2", "rfc9421")
-SUCCESSOR_HEADER = "x-claviger-signing-secret"
 log = logging.getLogger("claviger")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -45,8 +41,9 @@ class HmacKey:
     """The printed signing secret, as it is: its UTF-8 bytes are the key.
 
     Secrets are replaced every month. The gateway announces it a week before; the adapter then fetches the successor with a
-    signed request, and signs with it from its day on. `on_successor` is called with the new secret's text and the time (in
-    seconds since 1970) from when it counts: store it, so that the next start of the program has it.
+    signed request, and signs with it from its time on. `on_successor` is called with the new secret's text and the time (in
+    seconds since 1970) from when it counts: store it, so that the next start of the program has it. What it raises is logged,
+    and costs no call.
     """
 
     alg = "hmac-sha256"
@@ -57,59 +54,35 @@ class HmacKey:
         on_successor: Callable[[str, float], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._secret = secret
+        self._succession = Succession(secret, clock)
         self._on_successor = on_successor
-        self._clock = clock
-        self._next: tuple[Secret, float] | None = None
-        self._announced = False
-        self._lock = threading.Lock()
 
     def sign(self, message: bytes) -> bytes:
         return self.start(message).digest()
 
     def start(self, message: bytes = b"") -> hmac.HMAC:
         """A MAC that takes more."""
-        with self._lock:
-            if self._next is not None and self._clock() >= self._next[1]:
-                self._secret, self._next = self._next[0], None
-            secret = self._secret
-        return hmac.new(secret.reveal().encode(), message, hashlib.sha256)
+        return hmac.new(self._succession.secret().reveal().encode(), message, hashlib.sha256)
 
-    def announce(self) -> None:
-        """The gateway said that there is a successor."""
-        with self._lock:
-            self._announced = self._next is None
+    def announce(self, said: str) -> None:
+        """The gateway said that there is a successor: the value of the header."""
+        self._succession.announce(said)
 
     def wants_successor(self) -> bool:
-        """True once after an announcement: the caller fetches, and gives the answer to `succeed`."""
-        with self._lock:
-            wants, self._announced = self._announced, False
-            return wants
+        """Whether it is time to ask for it: the caller does, and gives the answer to `succeed`."""
+        return self._succession.wants()
 
-    def succeed(self, answer: bytes) -> None:
-        """Reads the answer of `GET /v1/claviger/signing-secret`. One that says nothing changes nothing."""
-        try:
-            found = json.loads(answer)["next"]
-            text, valid_from = str(found["signing_secret"]), rfc3339(str(found["valid_from"]))
-        except (ValueError, KeyError, TypeError):
-            return
-        with self._lock:
-            if self._next is not None or text == self._secret.reveal():
-                return
-            self._next = (Secret(text), valid_from)
-        if self._on_successor is not None:
-            self._on_successor(text, valid_from)
-        else:
-            log.warning("the signing secret has a successor that only this process knows: give HmacKey an on_successor that stores it")
-
-
-def rfc3339(text: str) -> float:
-    """Seconds since 1970; raises ValueError."""
-    # `fromisoformat` reads Z and any number of digits only since Python 3.11.
-    whole = re.fullmatch(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))", text)
-    if whole is None:
-        raise ValueError("not a time of RFC 3339")
-    return datetime.fromisoformat(f"{whole[1]}T{whole[2]}{whole[3] or '+00:00'}").timestamp()
+    def succeed(self, answer: bytes, date: str | None = None) -> None:
+        """Reads the answer of `GET /v1/claviger/signing-secret`, and its Date. One that says nothing changes nothing."""
+        for successor in self._succession.succeed(answer, date):
+            if self._on_successor is None:
+                log.warning("the signing secret has a successor that only this process knows: give HmacKey an on_successor that stores it")
+                continue
+            try:
+                self._on_successor(successor.secret.reveal(), successor.valid_from)
+            except Exception as error:
+                # Its text may hold the secret.
+                log.error("the signing secret's successor was not stored: on_successor raised %s", type(error).__name__)
 
 
 class Ed25519Key:

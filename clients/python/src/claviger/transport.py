@@ -55,6 +55,10 @@ class Exchange:
             if not _is_sdks(request, context):
                 raise
             return _local_answer(request, error)
+        except Exception as error:
+            if not context.get("dispensable") or connection_failure(error) is None:
+                raise
+            return library_of(request).Response(503, request=request)
 
     def _exchange(self, request: Any, context: dict[str, Any]) -> Flow:
         key = self._cache_key(request)

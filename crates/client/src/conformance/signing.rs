@@ -1,7 +1,7 @@
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use claviger_domain::signature::Profile;
+use claviger_domain::{clock::Timestamp, signature::Profile};
 use http::{HeaderMap, Method, Uri};
 use serde::Deserialize;
 
@@ -106,7 +106,7 @@ async fn signatures_are_those_of_the_vectors() {
         let method: Method = case.method.parse().unwrap();
         let uri: Uri = case.url.parse().unwrap();
         let content = Content::Whole(Bytes::from(case.body()));
-        let moment = Moment { at_secs: file.timestamp, nonce: file.nonce.clone() };
+        let moment = Moment { at: Timestamp::from_secs(file.timestamp), nonce: file.nonce.clone() };
         let mut headers = HeaderMap::new();
         let signing = case.signing(&file);
         let call = Call { method: &method, uri: &uri, content: content.signed() };

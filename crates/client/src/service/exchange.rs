@@ -12,7 +12,7 @@ use crate::{
     health::{self, Refused},
     secret::Secret,
     signing::{Call, Moment, Signing},
-    succession::{self, Succession},
+    succession,
     token::{self, Exchange},
 };
 
@@ -49,35 +49,34 @@ impl Claviger {
     }
 
     /// Fetches the successor of the signing secret, if an earlier answer announced one. The call goes on without it
-    /// where that fails: the next answer announces it again.
+    /// where that fails.
     pub(super) async fn succeed(&self) {
-        let Some(signing) = &self.config().signing else { return };
-        if !signing.succession().is_some_and(Succession::wants) {
+        let config = self.config();
+        let Some(signing) = &config.signing else { return };
+        if !signing.succession().is_some_and(|succession| succession.wants(config.clock.now())) {
             return;
         }
-        let asked = tokio::time::timeout(token::LIMIT, self.ask_for_successor()).await;
-        if let Ok(Ok(Some(answer))) = asked {
-            signing.succeed(&answer);
+        let asked = tokio::time::timeout(succession::LIMIT, self.get(succession::PATH)).await;
+        if let Ok(Ok(answer)) = asked
+            && answer.status() == StatusCode::OK
+        {
+            signing.succeed(answer.headers(), answer.body(), config.clock.now());
         }
-    }
-
-    async fn ask_for_successor(&self) -> Result<Option<Bytes>, BoxError> {
-        let (status, text) = self.get(succession::PATH).await?;
-        Ok((status == StatusCode::OK).then_some(text))
     }
 
     /// Whether the gateway takes this client's credential.
     pub(super) async fn is_accepted(&self) -> Result<(), Refused> {
-        let (status, text) = self.get(ME_PATH).await?;
-        health::judge(status, &text)
+        let answer = self.get(ME_PATH).await?;
+        health::judge(answer.status(), answer.body())
     }
 
     /// A request of the client's own, with its credential.
-    async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), BoxError> {
+    async fn get(&self, path: &str) -> Result<Response<Bytes>, BoxError> {
         let uri = format!("{}{path}", self.config().origin.base);
         let (parts, ()) = Request::get(uri).header(ACCEPT, "application/json").body(())?.into_parts();
         let answer = self.attempt(&parts, &mut Content::Whole(Bytes::new())).await?;
-        Ok((answer.status(), read_at_most(answer.into_body(), token::MOST_BYTES).await?))
+        let (parts, body) = answer.into_parts();
+        Ok(Response::from_parts(parts, read_at_most(body, token::MOST_BYTES).await?))
     }
 
     async fn post_once(

@@ -9,7 +9,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
-use claviger_domain::{clock::Timestamp, signature::Profile};
+use claviger_domain::signature::Profile;
 use claviger_testkit::ManualClock;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
@@ -388,53 +388,33 @@ fn signed_with(saw: &Saw) -> &'static str {
 
 const NEXT: &str = "cvg_sign_Yy09Zz09Zz09Zz09Zz09Zz09Zz09Zz09Zz09Zz09abc";
 
-fn announces(at: usize, saw: &Saw) -> Response<Body> {
-    // The first time the gateway does not say it.
-    if saw.path.ends_with("/signing-secret") && at > 2 {
+/// Tells whoever signs with the first that it was replaced, and refuses the fourth request.
+fn replaces(at: usize, saw: &Saw) -> Response<Body> {
+    if saw.path.ends_with("/signing-secret") {
         return json(
             200,
-            r#"{"current":{},"next":{"signing_secret":"cvg_sign_Yy09Zz09Zz09Zz09Zz09Zz09Zz09Zz09Zz09Zz09abc","valid_from":"2027-01-15T09:00:00Z"}}"#,
+            r#"{"current":{"signing_secret":"cvg_sign_Yy09Zz09Zz09Zz09Zz09Zz09Zz09Zz09Zz09Zz09abc","valid_from":"2026-01-01T00:00:00Z"},"next":null}"#,
         );
     }
-    let mut answer = json(if saw.path.ends_with("/signing-secret") { 503 } else { 200 }, "{}");
+    if at == 4 {
+        return json(401, r#"{"type":"error","error":{"details":{"error_code":"signature_invalid"}}}"#);
+    }
+    let mut answer = json(200, "{}");
     if signed_with(saw) == SECRET {
-        let value = "rotates-at=2027-01-15T09:00:00Z".parse().unwrap();
+        let value = "rotates-at=2026-01-01T00:00:00Z".parse().unwrap();
         answer.headers_mut().insert("x-claviger-signing-secret", value);
     }
     answer
 }
 
 #[tokio::test]
-async fn the_successor_of_a_signing_secret_is_fetched_once_and_used_from_its_day_on() {
-    let day = Timestamp::parse_rfc3339("2027-01-15T09:00:00Z").unwrap();
-    let clock = ManualClock::at(Timestamp::from_secs(day.as_secs() - 3_600));
-    let stored = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&stored);
-    let signing = signing(Profile::V1).on_successor(move |next, valid_from| {
-        told.lock().unwrap().push((next.reveal().to_owned(), valid_from));
-    });
+async fn a_fetched_signing_secret_stays_when_one_signature_is_refused() {
     let server = Server::default();
-    let client = server.client(config().clock(Arc::new(clock.clone())).signing(signing), announces);
-    let call = async || {
-        let request = Request::get(format!("{BASE}/v1/models")).body(Body::empty()).unwrap();
-        assert_eq!(client.clone().oneshot(request).await.unwrap().status(), StatusCode::OK);
-    };
+    let client = server.client(config().signing(signing(Profile::V1)), replaces);
     for _ in 0..4 {
-        call().await;
+        let request = Request::get(format!("{BASE}/v1/models")).body(Body::empty()).unwrap();
+        client.clone().oneshot(request).await.unwrap();
     }
-    clock.advance(Duration::from_secs(3_600));
-    call().await;
-    let seen: Vec<_> = server.seen().iter().map(|saw| (saw.path.clone(), signed_with(saw))).collect();
-    let (models, asked) = ("/v1/models".to_owned(), "/v1/claviger/signing-secret".to_owned());
-    let expected = [
-        (models.clone(), SECRET),
-        (asked.clone(), SECRET),
-        (models.clone(), SECRET),
-        (asked, SECRET),
-        (models.clone(), SECRET),
-        (models.clone(), SECRET),
-        (models, NEXT),
-    ];
-    assert_eq!(seen, expected);
-    assert_eq!(*stored.lock().unwrap(), [(NEXT.to_owned(), day)]);
+    let seen: Vec<_> = server.seen().iter().map(signed_with).collect();
+    assert_eq!(seen, [SECRET, SECRET, NEXT, NEXT, NEXT]);
 }

@@ -176,9 +176,16 @@ impl Signers {
         if self.0.iter().any(newer) { Role::Previous } else { Role::Current }
     }
 
-    /// When the secret that is current at `now` gives way to the one that was made ahead; `None`: none was.
+    /// What whoever signed like this must be told at `now`: when the current secret gives way to the one that was made
+    /// ahead, or gave way to the one that is current, if the caller still signs with the one before. `None`: nothing.
     #[must_use]
-    pub fn rotates_at(&self, now: Timestamp) -> Option<Timestamp> {
-        self.0.iter().filter(|s| s.mac_key().is_some() && s.valid_from > now).map(|s| s.valid_from).min()
+    pub fn rotates_at(&self, role: Option<Role>, now: Timestamp) -> Option<Timestamp> {
+        let times = self.0.iter().filter(|s| s.mac_key().is_some()).map(|s| s.valid_from);
+        match role {
+            // It was fetched already.
+            Some(Role::Next) => None,
+            Some(Role::Previous) => times.filter(|from| *from <= now).max(),
+            Some(Role::Current) | None => times.filter(|from| *from > now).min(),
+        }
     }
 }

@@ -179,7 +179,12 @@ fn next_current_and_previous_secrets_verify_and_say_which_they_are() {
         Signer::new(&record(SigningKind::Hmac, NOW.plus_micros(hour), None), SECRET).unwrap(),
     ]);
     assert_eq!(Sent::signed(Profile::V2).verify(&signers).unwrap().role, Role::Next);
-    assert_eq!(signers.rotates_at(NOW), Some(NOW.plus_micros(hour)));
+    let told = |role| signers.rotates_at(role, NOW);
+    assert_eq!(told(None), Some(NOW.plus_micros(hour)));
+    assert_eq!(told(Some(Role::Current)), Some(NOW.plus_micros(hour)));
+    // Who has the successor already need not be told, and who missed it is told what took its place.
+    assert_eq!(told(Some(Role::Next)), None);
+    assert_eq!(told(Some(Role::Previous)), Some(NOW.plus_micros(-hour)));
     // From the first moment after its grace the old one is nothing.
     let over = Signers::new(vec![
         Signer::new(&record(SigningKind::Hmac, Timestamp::from_secs(1), Some(NOW)), SECRET).unwrap(),

@@ -265,6 +265,31 @@ fn the_holder_reads_its_secret_with_a_signed_request_only() {
 }
 
 #[test]
+fn whoever_signs_with_a_replaced_secret_is_told_and_given_the_current_one() {
+    let upstream = json_upstream();
+    let (house, old) = signing_house(&upstream.url());
+    let body = body(false);
+    let call = |nonce, secret: &[u8]| {
+        let call = Call::message(&body, Profile::V2, nonce);
+        house.send(&call.signed(&house, secret)).until(JSON)
+    };
+    assert!(!call(1, &old).contains("x-claviger-signing-secret"));
+    house.clock.advance(Duration::from_secs(1));
+    let caller = Caller::system();
+    let rotated = house.control.block_on(house.services.signing.rotate(&house.key_id, false, &caller));
+    let (rotated, at) = (rotated.unwrap().1, house.clock.now());
+    let announced = format!("x-claviger-signing-secret: rotates-at={}Z", &at.to_rfc3339()[..19]);
+    let answer = call(2, &old);
+    assert!(answer.contains(&announced), "{announced}: {answer}");
+    let ask =
+        Call { method: "GET", path: "/v1/claviger/signing-secret", body: "", profile: Profile::V2, nonce: 3 };
+    let given = house.send(&ask.signed(&house, &old)).until("\"next\":null}");
+    let new = rotated.text.expose();
+    assert!(given.contains(std::str::from_utf8(new).unwrap()), "{given}");
+    assert!(!call(4, new).contains("x-claviger-signing-secret"));
+}
+
+#[test]
 fn a_child_signs_with_its_parents_secret_and_with_no_other() {
     let upstream = json_upstream();
     let (house, secret) = signing_house(&upstream.url());

@@ -161,7 +161,7 @@ impl KeySet {
             Some(kid) => self.keys.get(kid).ok_or(TokenError::KeyUnknown),
         };
         // One way for all, so that a key that there is not costs what another does.
-        let claims = jws.verify(*named.as_ref().unwrap_or(&&self.decoy));
+        let claims = jws.verify(named.as_ref().unwrap_or(&&self.decoy));
         named?;
         AccessClaims::read(&claims?, issuer)
     }

@@ -3,6 +3,7 @@
 mod crowd;
 mod guarded;
 mod serve;
+mod unreadable;
 
 use std::{
     io,

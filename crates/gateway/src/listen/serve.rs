@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::guarded::Guarded;
+use super::{guarded::Guarded, unreadable::Unreadable};
 use crate::{
     connection::{ConnectionState, Watchdog},
     stack::{self, Peer},
@@ -94,7 +94,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = worker.shared.config().connection;
-    let io = TokioIo::new(Guarded::new(stream, Arc::clone(&state)));
+    let io = TokioIo::new(Guarded::new(stream, Arc::clone(&state), Unreadable::new(Arc::clone(&worker))));
     let watchdog = Watchdog::new(Arc::clone(&state), limits);
     let tracker = worker.shared.tracker.clone();
     let (served, known) = (Arc::clone(&worker), Arc::clone(&state));

@@ -5,6 +5,7 @@ mod access_tokens;
 mod broken_answers;
 mod budgets;
 mod counter;
+mod heads;
 mod house;
 mod http2;
 mod lists;

@@ -21,12 +21,16 @@ use claviger_service::{
     Caller, Deps, Services, Settings, budgets::BudgetWish, grants::LiveGrant, keys::NewKey, tokens::Order,
 };
 use claviger_storage::{Database, MemoryNonces, Options};
-use claviger_testkit::{ManualClock, NoCourier, NoKeys, PlainSealer, SeededEntropy, data_folder};
+use claviger_testkit::{FreePrices, ManualClock, NoCourier, NoKeys, PlainSealer, SeededEntropy, data_folder};
 use futures_util::FutureExt;
 use smallvec::SmallVec;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
+
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ISSUER: &str = "https://claude.example.com";
 const URL: &str = "https://claude.example.com/v1/messages";
@@ -167,9 +171,8 @@ impl Scene {
             target: &target,
             fields,
         };
-        let mut check = Check::begin(claim, against, self.now).unwrap();
-        check.update(BODY);
-        let proven = check.finish().unwrap();
+        let check = Check::begin(claim, against, self.now).unwrap();
+        let proven = check.finish_with(BODY).unwrap();
         self.services.nonces.take(&proven.used).now_or_never().unwrap().unwrap();
     }
 
@@ -266,6 +269,7 @@ async fn start(database: &Arc<Database>, clock: &ManualClock) -> Services {
         nonces: Arc::new(MemoryNonces::new(Timestamp::from_micros(0), 1_000_000)),
         account: Arc::new(NoAccount),
         key_fetcher: Arc::new(NoKeys),
+        prices: Arc::new(FreePrices),
         settings: Settings { nonces_per_key: 1_000_000, ..Settings::default() },
     };
     Services::start(deps).await.unwrap().0
@@ -276,7 +280,14 @@ fn limits(work: Work) -> LimitsPatch {
     const MUCH: Option<Option<u64>> = Some(Some(1_000_000_000));
     const NONE: Option<Option<u64>> = Some(None);
     if work == Work::Ceilings {
-        LimitsPatch { rpm: MUCH, rpd: MUCH, itpm: MUCH, otpm: MUCH, concurrency: MUCH, ..LimitsPatch::default() }
+        LimitsPatch {
+            rpm: MUCH,
+            rpd: MUCH,
+            itpm: MUCH,
+            otpm: MUCH,
+            concurrency: MUCH,
+            ..LimitsPatch::default()
+        }
     } else {
         LimitsPatch { rpm: NONE, rpd: NONE, ..LimitsPatch::default() }
     }

@@ -7,10 +7,12 @@
 //! The order is fixed: shape ([`Claim::read`]) and size, clock (there, too), key, MAC ([`Check`]), and only then the
 //! nonce ([`nonce`]): strangers can neither burn nonces nor fill their memory.
 
+mod body_hash;
 mod check;
 mod digest;
 mod error;
 mod header;
+mod lower_hex;
 mod message;
 pub mod nonce;
 pub mod secret;

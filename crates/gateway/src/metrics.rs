@@ -6,7 +6,7 @@ mod window;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicI64, AtomicU64},
     },
     time::Duration,
@@ -137,6 +137,8 @@ pub struct Metrics {
     refusals: Family<ReasonLabel, Counter>,
     outcomes: Family<ReasonLabel, Counter>,
     signed: Family<SignedLabels, Counter>,
+    /// Those of the family that were asked for, by profile and role.
+    signed_known: [[OnceLock<Counter>; 3]; 3],
     unsigned: Family<ReasonLabel, Counter>,
     errors: Arc<ErrorWindow>,
     /// `claude_api_active_keys`: set by whoever counts keys.
@@ -177,6 +179,7 @@ impl Default for Metrics {
             refusals: Family::default(),
             outcomes: Family::default(),
             signed: Family::default(),
+            signed_known: Default::default(),
             unsigned: Family::default(),
             errors: Arc::default(),
             active_keys: Gauge::default(),
@@ -278,7 +281,8 @@ impl Metrics {
     /// Counts a signed request that was accepted.
     pub fn signed(&self, profile: Profile, role: Role) {
         let labels = SignedLabels { profile: profile.as_str(), secret: role.as_str() };
-        self.signed.get_or_create(&labels).inc();
+        let made = || self.signed.get_or_create(&labels).clone();
+        self.signed_known[profile as usize][role as usize].get_or_init(made).inc();
     }
 
     /// Counts a request that was refused for its signature.

@@ -10,12 +10,12 @@ use claviger_claude_wire::answers::Answer;
 use claviger_domain::{
     proof::{Proof, Proofs},
     signature::{
-        Against, Check, Claim, Fields, Proven, Role, SignatureError, SignedBy, Target, normal_authority,
-        secret::is_late,
+        self, Against, Check, Claim, Fields, Proven, Role, SignatureError, SignedBy, Target,
+        normal_authority, secret::is_late,
     },
 };
 use claviger_service::{grants::LiveGrant, nonces::NonceRefusal};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::{
@@ -82,9 +82,24 @@ const fn missing(proof: Proof) -> &'static str {
 /// A request's headers, for the rules.
 struct HeadFields<'a>(&'a HeaderMap);
 
+/// The headers of which every request is asked, so that their names need not be read each time.
+static NAMES: [HeaderName; 7] = [
+    HeaderName::from_static(signature::SIGNATURE),
+    HeaderName::from_static(signature::VERSION),
+    HeaderName::from_static(signature::TIMESTAMP),
+    HeaderName::from_static(signature::NONCE),
+    HeaderName::from_static(signature::MESSAGE_INPUT),
+    HeaderName::from_static(signature::MESSAGE_SIGNATURE),
+    HeaderName::from_static(signature::CONTENT_DIGEST),
+];
+
 impl Fields for HeadFields<'_> {
     fn values(&self, name: &str) -> SmallVec<[&[u8]; 2]> {
-        self.0.get_all(name).iter().map(http::HeaderValue::as_bytes).collect()
+        let values = match NAMES.iter().find(|known| known.as_str() == name) {
+            Some(known) => self.0.get_all(known),
+            None => self.0.get_all(name),
+        };
+        values.iter().map(HeaderValue::as_bytes).collect()
     }
 }
 
@@ -197,9 +212,17 @@ impl Proving {
     /// # Errors
     /// [`ProveError`].
     pub async fn finish(self, shared: &Shared) -> Result<(), ProveError> {
+        self.whole(shared, b"").await
+    }
+
+    /// The rest of the body, which may be all of it, and what [`Proving::finish`] says then.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub async fn whole(self, shared: &Shared, rest: &[u8]) -> Result<(), ProveError> {
         let Some(under_way) = self.0 else { return Ok(()) };
         let UnderWay { check, live, signed } = *under_way;
-        let proven = counted(shared, check.finish().map_err(ProveError::from))?;
+        let proven = counted(shared, check.finish_with(rest).map_err(ProveError::from))?;
         counted(shared, accept(shared, &live, &proven).await)?;
         if let Some(place) = &signed.0 {
             let Proven { profile, signer, role, .. } = proven;
@@ -207,15 +230,6 @@ impl Proving {
             let _ = place.set(SignedBy { profile, secret: signer, role });
         }
         Ok(())
-    }
-
-    /// The whole body at once.
-    ///
-    /// # Errors
-    /// [`ProveError`].
-    pub async fn whole(mut self, shared: &Shared, body: &[u8]) -> Result<(), ProveError> {
-        self.update(body);
-        self.finish(shared).await
     }
 }
 
@@ -229,9 +243,8 @@ impl std::fmt::Debug for Proving {
 async fn accept(shared: &Shared, live: &LiveGrant, proven: &Proven) -> Result<(), ProveError> {
     shared.services.nonces.take(&proven.used).await?;
     shared.metrics.signed(proven.profile, proven.role);
-    let now = shared.clock.now();
     if proven.role == Role::Previous
-        && let Some(until) = proven.signer_until.filter(|until| is_late(*until, now))
+        && let Some(until) = proven.signer_until.filter(|until| is_late(*until, shared.clock.now()))
     {
         shared.services.signing.note_late(&live.grant.key.id, until);
     }

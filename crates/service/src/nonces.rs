@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -62,7 +61,6 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// What each key used up on this node, by the minute.
     used: [Mutex<HashMap<PublicId, Used>>; SHARDS],
-    hasher: RandomState,
     per_key: u32,
 }
 
@@ -96,6 +94,11 @@ impl Used {
     }
 }
 
+/// Ids are random, and ours: their own digits spread them.
+fn shard(key: PublicId) -> usize {
+    key.as_str().bytes().map(usize::from).sum::<usize>() % SHARDS
+}
+
 fn place(minute: i64) -> usize {
     usize::try_from(minute.rem_euclid(MINUTES as i64)).unwrap_or(0)
 }
@@ -105,7 +108,7 @@ impl Nonces {
     #[must_use]
     pub fn new(store: Arc<dyn NonceStore>, clock: Arc<dyn Clock>, per_key: u32) -> Self {
         let used = std::array::from_fn(|_| Mutex::default());
-        Self(Arc::new(Inner { store, clock, used, hasher: RandomState::new(), per_key: per_key.max(1) }))
+        Self(Arc::new(Inner { store, clock, used, per_key: per_key.max(1) }))
     }
 
     /// Uses a nonce up. Its signature must hold.
@@ -116,24 +119,26 @@ impl Nonces {
         let inner = &self.0;
         let now = inner.clock.now();
         used.check(now)?;
-        let shard = inner.hasher.hash_one(used.key) as usize % SHARDS;
         let minute = now.as_secs().div_euclid(60);
-        if !lock(&inner.used[shard]).entry(used.key).or_default().count(minute, inner.per_key) {
+        if !lock(&inner.used[shard(used.key)]).entry(used.key).or_default().count(minute, inner.per_key) {
             return Err(NonceRefusal::TooMany { most: inner.per_key });
         }
-        match tokio::time::timeout(TIMEOUT, inner.store.take(used, now)).await {
-            Ok(Ok(NonceVerdict::Fresh)) => Ok(()),
-            Ok(Ok(NonceVerdict::Replayed)) => Err(NonceRefusal::Replayed),
-            Ok(Ok(NonceVerdict::Lost(loss))) => {
+        let answer = match inner.store.take_at_once(used, now) {
+            Some(answer) => answer,
+            None => tokio::time::timeout(TIMEOUT, inner.store.take(used, now)).await.map_err(|_| {
+                tracing::warn!(store = inner.store.name(), "the nonce store did not answer in time");
+                NonceRefusal::Unavailable
+            })?,
+        };
+        match answer {
+            Ok(NonceVerdict::Fresh) => Ok(()),
+            Ok(NonceVerdict::Replayed) => Err(NonceRefusal::Replayed),
+            Ok(NonceVerdict::Lost(loss)) => {
                 let left = loss.over_at_secs().saturating_sub(now.as_secs()).max(1);
                 Err(NonceRefusal::Lost { retry_after_secs: left.unsigned_abs() })
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, store = inner.store.name(), "a nonce could not be judged");
-                Err(NonceRefusal::Unavailable)
-            }
-            Err(_) => {
-                tracing::warn!(store = inner.store.name(), "the nonce store did not answer in time");
                 Err(NonceRefusal::Unavailable)
             }
         }

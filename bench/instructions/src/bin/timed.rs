@@ -1,4 +1,4 @@
-//! Time of each stage: nanoseconds of one turn, the least over some rounds, one line each.
+//! Time of each stage, or of those that are named: nanoseconds of one turn, the least over some rounds, one line each.
 
 use std::time::Instant;
 
@@ -8,7 +8,11 @@ const ROUNDS: usize = 10;
 const TURNS: usize = 5_000;
 
 fn main() {
+    let named: Vec<String> = std::env::args().skip(1).collect();
     for work in Work::ALL {
+        if !(named.is_empty() || named.iter().any(|name| name == work.name())) {
+            continue;
+        }
         // Tokens are sold with a commit each, and remembered up to a bound.
         let turns = if work == Work::NewToken { TURNS / 50 } else { TURNS };
         let mut scene = Scene::new(work, ROUNDS * turns);

@@ -43,6 +43,11 @@ pub trait NonceStore: Send + Sync + 'static {
     /// # Errors
     /// [`NonceError`]; nothing is known then, and nothing must be accepted.
     async fn take(&self, used: &NonceUse, now: Timestamp) -> Result<NonceVerdict, NonceError>;
+    /// What [`NonceStore::take`] would do, done at once, by whoever need not wait for anything; `None`: nothing was done,
+    /// and it is to be asked.
+    fn take_at_once(&self, _used: &NonceUse, _now: Timestamp) -> Option<Result<NonceVerdict, NonceError>> {
+        None
+    }
     /// Begins to remember, when the node starts; what is remembered already stays. `is_first`: nothing can have been
     /// accepted yet, for there is no key, so that this beginning loses nothing.
     ///

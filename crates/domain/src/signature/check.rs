@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::{
     CONTENT_DIGEST, Claim, Fields, Profile, Proof, Role, SignatureError, Signer, Signers, Target,
+    body_hash::BodyHash,
     digest::Digest,
     header::Simple,
     message::{Algorithm, Message},
@@ -48,9 +49,9 @@ struct By {
 
 enum State {
     /// A MAC over the body under each secret that may have signed.
-    Macs { contexts: SmallVec<[(By, hmac::Context); 2]>, simple: Simple },
-    /// The body's hash, and what comes before it.
-    Hash { before: String, context: digest::Context, keys: SmallVec<[(By, hmac::Key); 2]>, simple: Simple },
+    Macs { contexts: Vec<(By, hmac::Context)>, simple: Simple },
+    /// The body's hash, what comes before it, and which of these may have signed.
+    Hash { before: String, hash: BodyHash, signers: Signers, may: SmallVec<[(By, usize); 2]>, simple: Simple },
     /// The signature holds; the body must have this digest, or there must be none.
     Held { by: By, digest: Option<Digest>, has_body: bool },
 }
@@ -88,7 +89,7 @@ impl Check {
             State::Macs { contexts, .. } => {
                 contexts.iter_mut().for_each(|(_, context)| context.update(bytes))
             }
-            State::Hash { context, .. } => context.update(bytes),
+            State::Hash { hash, .. } => hash.update(bytes),
             State::Held { digest, has_body, .. } => {
                 *has_body |= !bytes.is_empty();
                 if let Some(digest) = digest {
@@ -102,7 +103,10 @@ impl Check {
     #[must_use]
     pub fn held(&self) -> Option<Proven> {
         match &self.state {
-            State::Held { by, .. } => Some(self.proven(by.clone())),
+            State::Held { by, .. } => {
+                let Self { profile, key, made_at_secs, nonce, .. } = *self;
+                Some(Use { profile, key, made_at_secs, nonce }.proven(by.clone()))
+            }
             State::Macs { .. } | State::Hash { .. } => None,
         }
     }
@@ -111,46 +115,70 @@ impl Check {
     ///
     /// # Errors
     /// [`SignatureError::Mismatch`], [`SignatureError::DigestMismatch`], [`SignatureError::Uncovered`].
-    pub fn finish(mut self) -> Result<Proven, SignatureError> {
-        let nothing = State::Macs { contexts: SmallVec::new(), simple: Simple::NOTHING };
-        match std::mem::replace(&mut self.state, nothing) {
+    pub fn finish(self) -> Result<Proven, SignatureError> {
+        self.finish_with(b"")
+    }
+
+    /// The last bytes of the body, after which it has ended. One that comes whole with them is hashed in one go.
+    ///
+    /// # Errors
+    /// As for [`Check::finish`].
+    pub fn finish_with(self, last: &[u8]) -> Result<Proven, SignatureError> {
+        let Self { profile, key, made_at_secs, nonce, state } = self;
+        let of = Use { profile, key, made_at_secs, nonce };
+        match state {
             State::Macs { contexts, simple } => {
-                let found =
-                    contexts.into_iter().find_map(|(by, context)| ends(context, &simple).then_some(by));
-                found.map(|by| self.proven(by)).ok_or(SignatureError::Mismatch)
-            }
-            State::Hash { mut before, context, keys, simple } => {
-                before.push_str(&hex::encode(context.finish()));
-                let of = |key: &hmac::Key| {
-                    let mut context = hmac::Context::with_key(key);
-                    context.update(before.as_bytes());
-                    ends(context, &simple)
+                let of_these = |mut context: hmac::Context| {
+                    context.update(last);
+                    context.update(&simple.ending());
+                    context.sign()
                 };
-                let found = keys.into_iter().find_map(|(by, key)| of(&key).then_some(by));
-                found.map(|by| self.proven(by)).ok_or(SignatureError::Mismatch)
+                let found = contexts
+                    .into_iter()
+                    .find_map(|(by, context)| is_same(&of_these(context), &simple).then_some(by));
+                found.map(|by| of.proven(by)).ok_or(SignatureError::Mismatch)
             }
-            State::Held { digest: None, has_body: true, .. } => {
+            State::Hash { before, hash, signers, may, simple } => {
+                let mut text = before.into_bytes();
+                let hashed = text.len();
+                text.resize(hashed + 64, 0);
+                // The place is as long as the digits of the hash.
+                let _ = hex::encode_to_slice(hash.finish(last), &mut text[hashed..]);
+                text.extend_from_slice(&simple.ending());
+                let signed = |at: usize| {
+                    signers.mac_key(at).is_some_and(|key| is_same(&hmac::sign(key, &text), &simple))
+                };
+                let found = may.into_iter().find_map(|(by, at)| signed(at).then_some(by));
+                found.map(|by| of.proven(by)).ok_or(SignatureError::Mismatch)
+            }
+            State::Held { digest: None, has_body, .. } if has_body || !last.is_empty() => {
                 Err(SignatureError::Uncovered(CONTENT_DIGEST))
             }
             State::Held { by, digest, .. } => {
-                if digest.is_none_or(Digest::matches) {
-                    Ok(self.proven(by))
+                if digest.is_none_or(|digest| digest.matches(last)) {
+                    Ok(of.proven(by))
                 } else {
                     Err(SignatureError::DigestMismatch)
                 }
             }
         }
     }
+}
 
-    fn proven(&self, by: By) -> Proven {
+/// What is proved once the signature holds.
+struct Use {
+    profile: Profile,
+    key: PublicId,
+    made_at_secs: i64,
+    nonce: Nonce,
+}
+
+impl Use {
+    fn proven(self, by: By) -> Proven {
+        let Self { profile, key, made_at_secs, nonce } = self;
         let By { id, role, created_at, until } = by;
-        let used = NonceUse {
-            key: self.key,
-            nonce: self.nonce,
-            made_at_secs: self.made_at_secs,
-            signer_since: created_at,
-        };
-        Proven { profile: self.profile, signer: id, role, signer_until: until, used }
+        let used = NonceUse { key, nonce, made_at_secs, signer_since: created_at };
+        Proven { profile, signer: id, role, signer_until: until, used }
     }
 }
 
@@ -160,13 +188,9 @@ impl std::fmt::Debug for Check {
     }
 }
 
-/// Ends a MAC with time and nonce and compares it, in constant time.
-fn ends(mut context: hmac::Context, simple: &Simple) -> bool {
-    context.update(b"|");
-    context.update(&simple.timestamp);
-    context.update(b"|");
-    context.update(&simple.nonce);
-    bool::from(subtle::ConstantTimeEq::ct_eq(context.sign().as_ref(), simple.mac.as_slice()))
+/// Whether a MAC is the one that was sent, in constant time.
+fn is_same(mac: &hmac::Tag, simple: &Simple) -> bool {
+    bool::from(subtle::ConstantTimeEq::ct_eq(mac.as_ref(), simple.mac.as_slice()))
 }
 
 fn by(signer: &Signer, signers: &Signers, now: Timestamp) -> By {
@@ -185,20 +209,21 @@ fn by_mac(
     now: Timestamp,
 ) -> Result<State, SignatureError> {
     let Against { key, signers, target, .. } = against;
-    let keyed =
-        || signers.accepted(now).filter_map(|s| s.mac_key().map(|mac_key| (by(s, signers, now), mac_key)));
-    if keyed().next().is_none() {
+    let mut may =
+        signers.mac_keys(now).map(|(at, signer, key)| (by(signer, signers, now), at, key)).peekable();
+    if may.peek().is_none() {
         return Err(SignatureError::NoSigner);
     }
     Ok(match profile {
         Profile::V1 | Profile::Rfc9421 => State::Macs {
-            contexts: keyed().map(|(by, key)| (by, hmac::Context::with_key(key))).collect(),
+            contexts: may.map(|(by, _, key)| (by, hmac::Context::with_key(key))).collect(),
             simple,
         },
         Profile::V2 => State::Hash {
             before: before_hash(key.as_str(), target),
-            context: digest::Context::new(&digest::SHA256),
-            keys: keyed().map(|(by, key)| (by, key.clone())).collect(),
+            hash: BodyHash::new(&digest::SHA256),
+            may: may.map(|(by, at, _)| (by, at)).collect(),
+            signers: (*signers).clone(),
             simple,
         },
     })
@@ -207,12 +232,19 @@ fn by_mac(
 /// The payload of v2 up to the body's hash.
 pub(super) fn before_hash(key_id: &str, target: &Target<'_>) -> String {
     let Target { method, authority, path, query, .. } = target;
-    format!("cvg-sig-v2\n{key_id}\n{method}\n{authority}\n{path}\n{}\n", query.unwrap_or_default())
+    let parts = ["cvg-sig-v2", key_id, method, authority, path, query.unwrap_or_default()];
+    // With room for the hash, the time and the nonce.
+    let mut text = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum::<usize>() + 108);
+    for part in parts {
+        text.push_str(part);
+        text.push('\n');
+    }
+    text
 }
 
 fn by_message(message: &Message, against: &Against<'_>, now: Timestamp) -> Result<State, SignatureError> {
     let Against { key, signers, target, fields } = *against;
-    if message.key_id != key.as_str() {
+    if message.key != Some(key) {
         return Err(SignatureError::OtherKey);
     }
     let digest = if message.covers_digest() {

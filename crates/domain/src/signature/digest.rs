@@ -1,10 +1,14 @@
 //! `Content-Digest` (RFC 9530): a hash of the body as it was sent.
 
-use aws_lc_rs::digest::{Context, SHA256, SHA512};
+use aws_lc_rs::digest::{SHA256, SHA512};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use smallvec::SmallVec;
 use subtle::ConstantTimeEq;
 
-use super::structured::{Bare, Member, StructuredError, dictionary};
+use super::{
+    body_hash::BodyHash,
+    structured::{Bare, Member, StructuredError, dictionary},
+};
 
 const MOST_BYTES: usize = 1_024;
 
@@ -23,15 +27,14 @@ pub enum DigestError {
 }
 
 /// The hashes that a body must have, while it is read.
-#[derive(Clone)]
-pub(super) struct Digest(Vec<(Vec<u8>, Context)>);
+pub(super) struct Digest(SmallVec<[(Vec<u8>, BodyHash); 1]>);
 
 impl Digest {
     /// Reads the field. Hashes that are not known, or broken, count for nothing.
     pub(super) fn read(text: &[u8]) -> Result<Self, DigestError> {
-        let mut expected = Vec::new();
+        let mut expected = SmallVec::new();
         for (name, member) in dictionary(text, MOST_BYTES)? {
-            let algorithm = match name.as_str() {
+            let algorithm = match name {
                 "sha-256" => &SHA256,
                 "sha-512" => &SHA512,
                 _ => continue,
@@ -41,20 +44,18 @@ impl Digest {
             if hash.len() != algorithm.output_len() {
                 return Err(DigestError::Length);
             }
-            expected.push((hash, Context::new(algorithm)));
+            expected.push((hash, BodyHash::new(algorithm)));
         }
         if expected.is_empty() { Err(DigestError::Weak) } else { Ok(Self(expected)) }
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        for (_, context) in &mut self.0 {
-            context.update(bytes);
-        }
+        self.0.iter_mut().for_each(|(_, body)| body.update(bytes));
     }
 
-    /// Whether the body had all of them.
-    pub(super) fn matches(self) -> bool {
-        self.0.into_iter().all(|(hash, context)| bool::from(context.finish().as_ref().ct_eq(&hash)))
+    /// Whether the body, which ends with these bytes, has all of them.
+    pub(super) fn matches(self, last: &[u8]) -> bool {
+        self.0.into_iter().all(|(hash, body)| bool::from(body.finish(last).as_ref().ct_eq(&hash)))
     }
 }
 
@@ -86,8 +87,11 @@ mod tests {
 
     fn holds(field: &str, body: &[u8]) -> Result<bool, DigestError> {
         let mut digest = Digest::read(field.as_bytes())?;
+        let at_once = Digest::read(field.as_bytes())?.matches(body);
         body.chunks(5).for_each(|piece| digest.update(piece));
-        Ok(digest.matches())
+        let in_pieces = digest.matches(b"");
+        assert_eq!(in_pieces, at_once);
+        Ok(in_pieces)
     }
 
     #[test]

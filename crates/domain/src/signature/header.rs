@@ -1,7 +1,8 @@
 //! The headers of v1 and v2, in both forms.
 
 use super::{
-    Claim, Fields, NONCE, Profile, Proof, SIGNATURE, SignatureError, TIMESTAMP, VERSION, nonce::Nonce, once,
+    Claim, Fields, NONCE, Profile, Proof, SIGNATURE, SignatureError, TIMESTAMP, VERSION, lower_hex,
+    nonce::Nonce, once,
 };
 
 const SIGNATURE_SHAPE: &str =
@@ -18,8 +19,13 @@ pub(super) struct Simple {
 }
 
 impl Simple {
-    /// Takes the place of one that is used up.
-    pub(super) const NOTHING: Self = Self { timestamp: [0; 10], nonce: [0; 32], mac: [0; 32] };
+    /// What ends the text that is signed: time and nonce.
+    pub(super) fn ending(&self) -> [u8; 44] {
+        let mut ending = [b'|'; 44];
+        ending[1..11].copy_from_slice(&self.timestamp);
+        ending[12..].copy_from_slice(&self.nonce);
+        ending
+    }
 }
 
 pub(super) fn read(fields: &dyn Fields, text: &[u8]) -> Result<Claim, SignatureError> {
@@ -42,16 +48,12 @@ pub(super) fn read(fields: &dyn Fields, text: &[u8]) -> Result<Claim, SignatureE
         }
         parts
     };
-    let simple = Simple {
-        timestamp: digits(timestamp).ok_or(SignatureError::Shape(TIMESTAMP, TIMESTAMP_SHAPE))?,
-        nonce: lower_hex(nonce).ok_or(SignatureError::Shape(NONCE, NONCE_SHAPE))?,
-        mac: lower_hex::<64>(mac)
-            .and_then(|text| decoded(&text))
-            .ok_or(SignatureError::Shape(SIGNATURE, SIGNATURE_SHAPE))?,
-    };
-    let made_at_secs = simple.timestamp.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    let nonce = decoded(&simple.nonce).map(Nonce::from_bytes);
-    let nonce = nonce.ok_or(SignatureError::Shape(NONCE, NONCE_SHAPE))?;
+    let timestamp = digits(timestamp).ok_or(SignatureError::Shape(TIMESTAMP, TIMESTAMP_SHAPE))?;
+    let read = nonce.try_into().ok().zip(lower_hex::decoded(nonce));
+    let (text, nonce) = read.ok_or(SignatureError::Shape(NONCE, NONCE_SHAPE))?;
+    let mac = lower_hex::decoded(mac).ok_or(SignatureError::Shape(SIGNATURE, SIGNATURE_SHAPE))?;
+    let made_at_secs = timestamp.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    let (simple, nonce) = (Simple { timestamp, nonce: text, mac }, Nonce::from_bytes(nonce));
     Ok(Claim { profile, made_at_secs, nonce, proof: Proof::Simple(simple) })
 }
 
@@ -67,15 +69,4 @@ fn one_string(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 fn digits(text: &[u8]) -> Option<[u8; 10]> {
     let text: [u8; 10] = text.try_into().ok()?;
     text.iter().all(u8::is_ascii_digit).then_some(text)
-}
-
-fn lower_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let text: [u8; N] = text.try_into().ok()?;
-    text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).then_some(text)
-}
-
-fn decoded<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    hex::decode_to_slice(text, &mut bytes).ok()?;
-    Some(bytes)
 }

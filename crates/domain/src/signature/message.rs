@@ -1,16 +1,19 @@
 //! HTTP message signatures (RFC 9421): what the two headers say, and the text that is signed.
 
+use smallvec::SmallVec;
+
 use super::{
     CONTENT_DIGEST, Claim, Fields, MESSAGE_INPUT, MESSAGE_SIGNATURE, Profile, Proof, SignatureError, Target,
     nonce::Nonce,
     structured::{Bare, Item, Member, Params, dictionary, write_list},
 };
+use crate::token::PublicId;
 
 /// The longest of the two headers.
 const MOST_BYTES: usize = 4_096;
 const MOST_COMPONENTS: usize = 32;
 /// What every signature must cover here. The digest, too, as soon as there is a body.
-const MUST_COVER: [(&str, Component<'static>); 4] = [
+const MUST_COVER: [(&str, Component); 4] = [
     ("@method", Component::Method),
     ("@authority", Component::Authority),
     ("@path", Component::Path),
@@ -19,7 +22,7 @@ const MUST_COVER: [(&str, Component<'static>); 4] = [
 
 /// What is signed of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Component<'a> {
+pub(super) enum Component {
     Method,
     TargetUri,
     Authority,
@@ -27,11 +30,15 @@ pub(super) enum Component<'a> {
     RequestTarget,
     Path,
     Query,
-    Field(&'a str),
+    Digest,
+    Field(Box<str>),
 }
 
-impl<'a> Component<'a> {
-    fn read(name: &'a str) -> Result<Self, SignatureError> {
+/// What is covered, in its order.
+pub(super) type Components = SmallVec<[Component; 6]>;
+
+impl Component {
+    pub(super) fn read(name: &str) -> Result<Self, SignatureError> {
         let refused = |why| Err(SignatureError::Component(name.into(), why));
         match name {
             "@method" => Ok(Self::Method),
@@ -44,10 +51,25 @@ impl<'a> Component<'a> {
             "@query-param" => refused("cover `@query` as a whole"),
             "@status" => refused("a request has no status"),
             "@signature-params" => refused("it is covered anyway"),
+            CONTENT_DIGEST => Ok(Self::Digest),
             MESSAGE_INPUT | MESSAGE_SIGNATURE => refused("it cannot cover itself"),
             _ if name.starts_with('@') => refused("no such component is known"),
             _ if !is_field_name(name) => refused("field names are tokens in lower case"),
-            _ => Ok(Self::Field(name)),
+            _ => Ok(Self::Field(name.into())),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Method => "@method",
+            Self::TargetUri => "@target-uri",
+            Self::Authority => "@authority",
+            Self::Scheme => "@scheme",
+            Self::RequestTarget => "@request-target",
+            Self::Path => "@path",
+            Self::Query => "@query",
+            Self::Digest => CONTENT_DIGEST,
+            Self::Field(name) => name,
         }
     }
 }
@@ -67,16 +89,20 @@ pub(super) enum Algorithm {
 /// What the headers say.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
-    items: Vec<Item>,
-    params: Params,
+    components: Components,
+    /// The components and parameters as they are signed: the value of `@signature-params`.
+    params: String,
     pub(super) expires: Option<i64>,
-    pub(super) key_id: String,
+    /// `None`: it names no key that there could be.
+    pub(super) key: Option<PublicId>,
     pub(super) algorithm: Option<Algorithm>,
     pub(super) signature: Vec<u8>,
 }
 
 /// Reads the two headers.
 pub(super) fn read(input: &[u8], signature: &[u8]) -> Result<Claim, SignatureError> {
+    // Mostly it is written as it is signed.
+    let most = input.len();
     let structured = |name| move |error| SignatureError::Structured(name, error);
     let mut inputs = dictionary(input, MOST_BYTES).map_err(structured(MESSAGE_INPUT))?;
     let mut signatures = dictionary(signature, MOST_BYTES).map_err(structured(MESSAGE_SIGNATURE))?;
@@ -92,34 +118,36 @@ pub(super) fn read(input: &[u8], signature: &[u8]) -> Result<Claim, SignatureErr
     let Member::Item(Item { value: Bare::Bytes(signature), .. }) = signature else {
         return Err(SignatureError::Shape(MESSAGE_SIGNATURE, "bytes between colons"));
     };
-    check_components(&items)?;
+    let components = components(&items)?;
     let Read { created: made_at_secs, expires, nonce, key_id, algorithm } = Read::of(&params)?;
-    let key_id = key_id.to_owned();
-    let message = Message { expires, key_id, algorithm, signature, items, params };
+    let key = PublicId::parse(key_id);
+    let mut written = String::with_capacity(most);
+    write_list(&mut written, &items, &params);
+    let message = Message { components, params: written, expires, key, algorithm, signature };
     Ok(Claim { profile: Profile::Rfc9421, made_at_secs, nonce, proof: Proof::Message(Box::new(message)) })
 }
 
-fn check_components(items: &[Item]) -> Result<(), SignatureError> {
+fn components(items: &[Item<'_>]) -> Result<Components, SignatureError> {
     if items.len() > MOST_COMPONENTS {
         return Err(SignatureError::Shape(MESSAGE_INPUT, "at most 32 components"));
     }
-    let mut seen = Vec::with_capacity(items.len());
+    let mut seen = Components::new();
     for item in items {
         let Bare::Text(name) = &item.value else {
             return Err(SignatureError::Shape(MESSAGE_INPUT, "names of components in double quotes"));
         };
         let component = Component::read(name)?;
         if let Some((param, _)) = item.params.first() {
-            return Err(SignatureError::Component(name.as_str().into(), why_no_param(param)));
+            return Err(SignatureError::Component((&**name).into(), why_no_param(param)));
         }
         if seen.contains(&component) {
-            return Err(SignatureError::ComponentTwice(name.as_str().into()));
+            return Err(SignatureError::ComponentTwice((&**name).into()));
         }
         seen.push(component);
     }
     match MUST_COVER.iter().find(|(_, must)| !seen.contains(must)) {
         Some((name, _)) => Err(SignatureError::Uncovered(name)),
-        None => Ok(()),
+        None => Ok(seen),
     }
 }
 
@@ -142,11 +170,11 @@ struct Read<'a> {
 }
 
 impl<'a> Read<'a> {
-    fn of(params: &'a Params) -> Result<Self, SignatureError> {
-        let find = |name: &str| params.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+    fn of(params: &'a Params<'_>) -> Result<Self, SignatureError> {
+        let find = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
         let known = ["created", "expires", "nonce", "keyid", "alg", "tag"];
-        if let Some((name, _)) = params.iter().find(|(key, _)| !known.contains(&key.as_str())) {
-            return Err(SignatureError::Parameter(name.as_str().into()));
+        if let Some((name, _)) = params.iter().find(|(key, _)| !known.contains(key)) {
+            return Err(SignatureError::Parameter((*name).into()));
         }
         let shape = SignatureError::ParameterShape;
         let Some(Bare::Integer(created @ 1_000_000_000..=9_999_999_999)) = find("created") else {
@@ -184,41 +212,38 @@ impl<'a> Read<'a> {
 impl Message {
     /// Whether the body's digest is covered.
     pub(super) fn covers_digest(&self) -> bool {
-        self.items.iter().any(|item| item.value == Bare::Text(CONTENT_DIGEST.to_owned()))
+        self.components.contains(&Component::Digest)
     }
 
     /// The signature base (section 2.5).
     pub(super) fn base(&self, target: &Target<'_>, fields: &dyn Fields) -> Result<Vec<u8>, SignatureError> {
-        base(&self.items, &self.params, target, fields)
+        base(&self.components, &self.params, target, fields)
     }
 }
 
-/// The text that is signed, for any list of components.
+/// The text that is signed, for any list of components and what `@signature-params` says of it.
 pub(super) fn base(
-    items: &[Item],
-    params: &Params,
+    components: &[Component],
+    params: &str,
     target: &Target<'_>,
     fields: &dyn Fields,
 ) -> Result<Vec<u8>, SignatureError> {
-    let mut out = Vec::with_capacity(512);
-    for item in items {
-        let Bare::Text(name) = &item.value else { continue };
+    let mut out = Vec::with_capacity(512 + params.len());
+    for component in components {
         out.push(b'"');
-        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(component.name().as_bytes());
         out.extend_from_slice(b"\": ");
-        add_value(&mut out, &Component::read(name)?, target, fields)?;
+        add_value(&mut out, component, target, fields)?;
         out.push(b'\n');
     }
-    let mut last = String::with_capacity(256);
-    write_list(&mut last, items, params);
     out.extend_from_slice(b"\"@signature-params\": ");
-    out.extend_from_slice(last.as_bytes());
+    out.extend_from_slice(params.as_bytes());
     Ok(out)
 }
 
 fn add_value(
     out: &mut Vec<u8>,
-    component: &Component<'_>,
+    component: &Component,
     target: &Target<'_>,
     fields: &dyn Fields,
 ) -> Result<(), SignatureError> {
@@ -233,10 +258,10 @@ fn add_value(
         Component::RequestTarget => add(&[target.path, mark, query]),
         Component::Path => add(&[target.path]),
         Component::Query => add(&["?", query]),
-        Component::Field(name) => {
-            let values = fields.values(name);
+        Component::Digest | Component::Field(_) => {
+            let values = fields.values(component.name());
             if values.is_empty() {
-                return Err(SignatureError::FieldAbsent((*name).into()));
+                return Err(SignatureError::FieldAbsent(component.name().into()));
             }
             for (n, value) in values.iter().enumerate() {
                 out.extend_from_slice(if n > 0 { b", " } else { b"" });

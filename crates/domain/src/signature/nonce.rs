@@ -12,7 +12,7 @@ use std::fmt;
 
 pub use memory::NonceMemory;
 
-use super::{SKEW_SECS, SignatureError};
+use super::{SKEW_SECS, SignatureError, lower_hex};
 use crate::{clock::Timestamp, token::PublicId};
 
 /// How long after a request's own time its nonce is remembered, in seconds: twice the skew, so that a body may take as
@@ -44,13 +44,13 @@ impl Nonce {
         if !TEXT_LENGTH.contains(&text.len()) {
             return None;
         }
-        let mut bytes = [0; 16];
-        let is_hex = text.len() == 32 && !text.bytes().any(|b| b.is_ascii_uppercase());
-        if !is_hex || hex::decode_to_slice(text, &mut bytes).is_err() {
+        let hashed = || {
             let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+            let mut bytes = [0; 16];
             bytes.copy_from_slice(&hash.as_ref()[..16]);
-        }
-        Some(Self(bytes))
+            bytes
+        };
+        Some(Self(lower_hex::decoded(text.as_bytes()).unwrap_or_else(hashed)))
     }
 }
 

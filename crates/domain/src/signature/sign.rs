@@ -1,5 +1,7 @@
 //! The other side: what a client sends. `claviger sign` and the Rust adapter sign with it, and tests.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::{
     digest, hmac,
     signature::{Ed25519KeyPair, KeyPair},
@@ -9,7 +11,8 @@ use super::{
     CONTENT_DIGEST, Fields, MESSAGE_INPUT, MESSAGE_SIGNATURE, NONCE, Profile, SIGNATURE, TIMESTAMP, Target,
     VERSION,
     check::before_hash,
-    digest as body_digest, message,
+    digest as body_digest,
+    message::{self, Component, Components},
     structured::{Bare, Item, Params, write_bare, write_list},
 };
 
@@ -160,31 +163,30 @@ fn signed_message(
     let digest = (!content.is_empty()).then(|| body_digest::write(&content.sha256()));
     let covered = ["@method", "@authority", "@path", "@query"].into_iter();
     let covered = covered.chain(digest.is_some().then_some(CONTENT_DIGEST));
-    let item = |name: &str| Item { value: Bare::Text(name.to_owned()), params: Params::new() };
-    let items: Vec<Item> = covered.map(item).collect();
+    // All of them are known.
+    let components: Components = covered.clone().filter_map(|name| Component::read(name).ok()).collect();
+    let item = |name| Item { value: Bare::Text(Cow::Borrowed(name)), params: Params::new() };
+    let items: Vec<Item<'_>> = covered.map(item).collect();
     let algorithm = match hand {
         Hand::Secret(_) => "hmac-sha256",
         Hand::Pair(_) => "ed25519",
     };
-    let text = |text: &str| Bare::Text(text.to_owned());
-    let mut params: Params = vec![("created".to_owned(), Bare::Integer(stamp.at_secs))];
-    params.extend(stamp.expires_secs.map(|secs| ("expires".to_owned(), Bare::Integer(secs))));
-    params.extend([
-        ("nonce".to_owned(), text(stamp.nonce)),
-        ("keyid".to_owned(), text(stamp.key_id)),
-        ("alg".to_owned(), text(algorithm)),
-    ]);
+    let text = |text| Bare::Text(Cow::Borrowed(text));
+    let mut params: Params<'_> = vec![("created", Bare::Integer(stamp.at_secs))];
+    params.extend(stamp.expires_secs.map(|secs| ("expires", Bare::Integer(secs))));
+    params.extend([("nonce", text(stamp.nonce)), ("keyid", text(stamp.key_id)), ("alg", text(algorithm))]);
+    let mut written = String::with_capacity(256);
+    write_list(&mut written, &items, &params);
     let fields = DigestOnly(digest);
     // Nothing is covered that is not there.
-    let base = message::base(&items, &params, target, &fields).unwrap_or_default();
+    let base = message::base(&components, &written, target, &fields).unwrap_or_default();
     let signature = match hand {
         Hand::Secret(secret) => {
             hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &base).as_ref().to_vec()
         }
         Hand::Pair(pair) => pair.sign(&base).as_ref().to_vec(),
     };
-    let mut input = String::from("cvg=");
-    write_list(&mut input, &items, &params);
+    let input = format!("cvg={written}");
     let mut signed = String::from("cvg=");
     write_bare(&mut signed, &Bare::Bytes(signature));
     let mut headers = vec![(MESSAGE_INPUT, input), (MESSAGE_SIGNATURE, signed)];

@@ -161,6 +161,17 @@ impl Signers {
         self.0.iter().filter(move |signer| signer.is_accepted(now))
     }
 
+    /// Those with a key for MACs that are accepted at `now`, and at which place each is.
+    pub(super) fn mac_keys(&self, now: Timestamp) -> impl Iterator<Item = (usize, &Signer, &hmac::Key)> {
+        let accepted = self.0.iter().enumerate().filter(move |(_, signer)| signer.is_accepted(now));
+        accepted.filter_map(|(at, signer)| Some((at, signer, signer.mac_key()?)))
+    }
+
+    /// The key for MACs of the one at a place.
+    pub(super) fn mac_key(&self, at: usize) -> Option<&hmac::Key> {
+        self.0.get(at)?.mac_key()
+    }
+
     /// What part one of them plays at `now`.
     #[must_use]
     pub fn role(&self, signer: &Signer, now: Timestamp) -> Role {

@@ -2,10 +2,15 @@
 //! lists, with parameters. What the RFC reads generously is refused here: a key that comes twice, numbers with a
 //! fraction, base64 that is not canonical.
 
+use std::{borrow::Cow, fmt::Write};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
+use smallvec::SmallVec;
 
 /// More than this is in no field that means well.
 const MOST_MEMBERS: usize = 64;
+/// So many members a list mostly has at most.
+const FEW: usize = 6;
 
 /// Why a field cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,43 +29,47 @@ pub enum StructuredError {
     Twice(usize),
 }
 
-/// A value.
+/// A value; what is text lies where it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Bare {
+pub(super) enum Bare<'a> {
     Integer(i64),
-    Text(String),
-    Token(String),
+    Text(Cow<'a, str>),
+    Token(&'a str),
     Bytes(Vec<u8>),
     Bool(bool),
 }
 
 /// A value with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) value: Bare,
-    pub(super) params: Params,
+pub(super) struct Item<'a> {
+    pub(super) value: Bare<'a>,
+    pub(super) params: Params<'a>,
 }
 
-pub(super) type Params = Vec<(String, Bare)>;
+pub(super) type Params<'a> = Vec<(&'a str, Bare<'a>)>;
 
 /// What stands behind a key of a dictionary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Member {
-    Item(Item),
-    List { items: Vec<Item>, params: Params },
+pub(super) enum Member<'a> {
+    Item(Item<'a>),
+    List { items: Vec<Item<'a>>, params: Params<'a> },
 }
 
+/// Keys and what stands behind them; mostly there is one.
+pub(super) type Members<'a> = SmallVec<[(&'a str, Member<'a>); 1]>;
+
 /// Reads a dictionary of at most `most` bytes.
-pub(super) fn dictionary(text: &[u8], most: usize) -> Result<Vec<(String, Member)>, StructuredError> {
+pub(super) fn dictionary(text: &[u8], most: usize) -> Result<Members<'_>, StructuredError> {
     if text.len() > most {
         return Err(StructuredError::TooLong);
     }
     let text = std::str::from_utf8(text).map_err(|_| StructuredError::NotText)?;
-    if !text.bytes().all(|b| matches!(b, b' ' | b'\t' | 0x21..=0x7e)) {
+    // Each byte is looked at, whatever the others are: that takes several in one step.
+    if !text.bytes().fold(true, |fits, b| fits & matches!(b, b' ' | b'\t' | 0x21..=0x7e)) {
         return Err(StructuredError::NotText);
     }
-    let mut reader = Reader { text: text.as_bytes(), at: 0 };
-    let mut members: Vec<(String, Member)> = Vec::new();
+    let mut reader = Reader { text, at: 0 };
+    let mut members = Members::new();
     reader.spaces();
     while reader.at < reader.text.len() {
         if members.len() == MOST_MEMBERS {
@@ -87,7 +96,7 @@ pub(super) fn dictionary(text: &[u8], most: usize) -> Result<Vec<(String, Member
 }
 
 /// Writes a list of items with its parameters: what a signature is made over.
-pub(super) fn write_list(out: &mut String, items: &[Item], params: &Params) {
+pub(super) fn write_list(out: &mut String, items: &[Item<'_>], params: &Params<'_>) {
     out.push('(');
     for (n, item) in items.iter().enumerate() {
         if n > 0 {
@@ -100,7 +109,7 @@ pub(super) fn write_list(out: &mut String, items: &[Item], params: &Params) {
     write_params(out, params);
 }
 
-pub(super) fn write_params(out: &mut String, params: &Params) {
+pub(super) fn write_params(out: &mut String, params: &Params<'_>) {
     for (key, value) in params {
         out.push(';');
         out.push_str(key);
@@ -111,19 +120,23 @@ pub(super) fn write_params(out: &mut String, params: &Params) {
     }
 }
 
-pub(super) fn write_bare(out: &mut String, value: &Bare) {
+pub(super) fn write_bare(out: &mut String, value: &Bare<'_>) {
     match value {
-        Bare::Integer(number) => out.push_str(&number.to_string()),
+        // A string takes whatever is written.
+        Bare::Integer(number) => drop(write!(out, "{number}")),
         Bare::Token(token) => out.push_str(token),
         Bare::Bool(yes) => out.push_str(if *yes { "?1" } else { "?0" }),
         Bare::Text(text) => {
             out.push('"');
-            for c in text.chars() {
-                if matches!(c, '"' | '\\') {
-                    out.push('\\');
-                }
-                out.push(c);
+            let mut rest = &**text;
+            while let Some(at) = rest.find(['"', '\\']) {
+                let (plain, escaped) = rest.split_at(at);
+                out.push_str(plain);
+                out.push('\\');
+                out.push_str(&escaped[..1]);
+                rest = &escaped[1..];
             }
+            out.push_str(rest);
             out.push('"');
         }
         Bare::Bytes(bytes) => {
@@ -135,17 +148,17 @@ pub(super) fn write_bare(out: &mut String, value: &Bare) {
 }
 
 struct Reader<'a> {
-    text: &'a [u8],
+    text: &'a str,
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     const fn wrong(&self) -> StructuredError {
         StructuredError::Syntax(self.at)
     }
 
     fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.text.as_bytes().get(self.at).copied()
     }
 
     fn eat(&mut self, byte: u8) -> bool {
@@ -166,25 +179,24 @@ impl Reader<'_> {
         while self.eat(b' ') || self.eat(b'\t') {}
     }
 
-    fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> &str {
-        let began = self.at;
-        while self.peek().is_some_and(&fits) {
-            self.at += 1;
-        }
+    fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> &'a str {
         // Only ASCII is let in.
-        std::str::from_utf8(&self.text[began..self.at]).unwrap_or_default()
+        let rest = &self.text[self.at..];
+        let (taken, _) = rest.split_at(rest.bytes().position(|b| !fits(b)).unwrap_or(rest.len()));
+        self.at += taken.len();
+        taken
     }
 
-    fn key(&mut self) -> Result<String, StructuredError> {
+    fn key(&mut self) -> Result<&'a str, StructuredError> {
         if !self.peek().is_some_and(|b| b.is_ascii_lowercase() || b == b'*') {
             return Err(self.wrong());
         }
         let fits =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'*');
-        Ok(self.take_while(fits).to_owned())
+        Ok(self.take_while(fits))
     }
 
-    fn member(&mut self) -> Result<Member, StructuredError> {
+    fn member(&mut self) -> Result<Member<'a>, StructuredError> {
         if !self.eat(b'=') {
             let params = self.params()?;
             return Ok(Member::Item(Item { value: Bare::Bool(true), params }));
@@ -192,9 +204,9 @@ impl Reader<'_> {
         if self.peek() == Some(b'(') { self.list() } else { self.item().map(Member::Item) }
     }
 
-    fn list(&mut self) -> Result<Member, StructuredError> {
+    fn list(&mut self) -> Result<Member<'a>, StructuredError> {
         self.expect(b'(')?;
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(FEW);
         loop {
             self.spaces();
             if self.eat(b')') {
@@ -211,12 +223,12 @@ impl Reader<'_> {
         }
     }
 
-    fn item(&mut self) -> Result<Item, StructuredError> {
+    fn item(&mut self) -> Result<Item<'a>, StructuredError> {
         let value = self.bare()?;
         Ok(Item { value, params: self.params()? })
     }
 
-    fn params(&mut self) -> Result<Params, StructuredError> {
+    fn params(&mut self) -> Result<Params<'a>, StructuredError> {
         let mut params = Params::new();
         while self.eat(b';') {
             self.spaces();
@@ -228,13 +240,16 @@ impl Reader<'_> {
             if params.len() == MOST_MEMBERS {
                 return Err(StructuredError::TooLong);
             }
+            if params.is_empty() {
+                params.reserve(FEW);
+            }
             let value = if self.eat(b'=') { self.bare()? } else { Bare::Bool(true) };
             params.push((key, value));
         }
         Ok(params)
     }
 
-    fn bare(&mut self) -> Result<Bare, StructuredError> {
+    fn bare(&mut self) -> Result<Bare<'a>, StructuredError> {
         match self.peek() {
             Some(b'-' | b'0'..=b'9') => self.integer(),
             Some(b'"') => self.string(),
@@ -242,13 +257,13 @@ impl Reader<'_> {
             Some(b'?') => self.boolean(),
             Some(b) if b.is_ascii_alphabetic() || b == b'*' => {
                 let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b);
-                Ok(Bare::Token(self.take_while(fits).to_owned()))
+                Ok(Bare::Token(self.take_while(fits)))
             }
             Some(_) | None => Err(self.wrong()),
         }
     }
 
-    fn integer(&mut self) -> Result<Bare, StructuredError> {
+    fn integer(&mut self) -> Result<Bare<'a>, StructuredError> {
         let negative = self.eat(b'-');
         let began = self.at;
         let digits = self.take_while(|b| b.is_ascii_digit());
@@ -261,14 +276,18 @@ impl Reader<'_> {
         }
     }
 
-    fn string(&mut self) -> Result<Bare, StructuredError> {
+    fn string(&mut self) -> Result<Bare<'a>, StructuredError> {
         self.expect(b'"')?;
-        let mut text = String::new();
+        let plain = self.take_while(|b| !matches!(b, b'"' | b'\\' | b'\t'));
+        if self.eat(b'"') {
+            return Ok(Bare::Text(Cow::Borrowed(plain)));
+        }
+        let mut text = plain.to_owned();
         loop {
             let byte = self.peek().ok_or(StructuredError::Syntax(self.at))?;
             self.at += 1;
             match byte {
-                b'"' => return Ok(Bare::Text(text)),
+                b'"' => return Ok(Bare::Text(Cow::Owned(text))),
                 b'\\' => {
                     let escaped = self.peek().filter(|b| matches!(b, b'"' | b'\\')).ok_or(self.wrong())?;
                     self.at += 1;
@@ -280,7 +299,7 @@ impl Reader<'_> {
         }
     }
 
-    fn bytes(&mut self) -> Result<Bare, StructuredError> {
+    fn bytes(&mut self) -> Result<Bare<'a>, StructuredError> {
         self.expect(b':')?;
         let began = self.at;
         let text = self.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
@@ -289,7 +308,7 @@ impl Reader<'_> {
         Ok(Bare::Bytes(bytes))
     }
 
-    fn boolean(&mut self) -> Result<Bare, StructuredError> {
+    fn boolean(&mut self) -> Result<Bare<'a>, StructuredError> {
         self.expect(b'?')?;
         if self.eat(b'1') {
             Ok(Bare::Bool(true))
@@ -310,7 +329,7 @@ mod tests {
         let mut out = String::new();
         for (n, (key, member)) in dictionary(text.as_bytes(), 4_096).unwrap().into_iter().enumerate() {
             out.push_str(if n > 0 { ", " } else { "" });
-            out.push_str(&key);
+            out.push_str(key);
             match member {
                 Member::List { items, params } => {
                     out.push('=');
@@ -364,7 +383,7 @@ mod tests {
             assert!(dictionary(bad.as_bytes(), 4_096).is_err(), "{bad}");
         }
         assert_eq!(dictionary(b"a=1", 2), Err(StructuredError::TooLong));
-        assert_eq!(dictionary(b"", 2), Ok(Vec::new()));
+        assert_eq!(dictionary(b"", 2), Ok(Members::new()));
     }
 
     proptest! {

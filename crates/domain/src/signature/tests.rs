@@ -88,9 +88,12 @@ impl Sent {
         let target = Target::of_url(self.method, &self.url).unwrap();
         let against =
             Against { key: PublicId::parse(self.key).unwrap(), signers, target: &target, fields: &self.head };
+        let at_once = Check::begin(claim.clone(), against, self.now)?.finish_with(&self.body);
         let mut check = Check::begin(claim, against, self.now)?;
         self.body.chunks(7).for_each(|piece| check.update(piece));
-        check.finish()
+        let in_pieces = check.finish();
+        assert_eq!(in_pieces, at_once, "a body is the same in pieces and whole");
+        in_pieces
     }
 }
 

@@ -28,6 +28,10 @@ impl MemoryNonces {
         Self { shards: std::array::from_fn(shard), hasher: RandomState::new() }
     }
 
+    fn remember(&self, used: &NonceUse) -> Result<NonceVerdict, NonceError> {
+        self.shard(used).take(used).ok_or(NonceError::Full)
+    }
+
     fn shard(&self, used: &NonceUse) -> MutexGuard<'_, NonceMemory> {
         let place =
             usize::try_from(self.hasher.hash_one((used.key, used.nonce)) % SHARDS as u64).unwrap_or(0);
@@ -38,7 +42,11 @@ impl MemoryNonces {
 #[async_trait]
 impl NonceStore for MemoryNonces {
     async fn take(&self, used: &NonceUse, _: Timestamp) -> Result<NonceVerdict, NonceError> {
-        self.shard(used).take(used).ok_or(NonceError::Full)
+        self.remember(used)
+    }
+
+    fn take_at_once(&self, used: &NonceUse, _: Timestamp) -> Option<Result<NonceVerdict, NonceError>> {
+        Some(self.remember(used))
     }
 
     /// It began when it was made.

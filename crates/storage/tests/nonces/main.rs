@@ -90,7 +90,13 @@ macro_rules! on_all {
     };
 }
 
-on_all!(a_nonce_passes_once, of_many_at_once_one_passes, what_is_over_is_forgotten, a_beginning_is_a_loss);
+on_all!(
+    a_nonce_passes_once,
+    what_is_said_at_once_is_said_of_the_same_memory,
+    of_many_at_once_one_passes,
+    what_is_over_is_forgotten,
+    a_beginning_is_a_loss,
+);
 
 async fn a_nonce_passes_once(store: &dyn NonceStore) {
     let now = now();
@@ -104,6 +110,20 @@ async fn a_nonce_passes_once(store: &dyn NonceStore) {
         let other = used("9876543210", nonce, made_at);
         assert_eq!(store.take(&other, now).await, Ok(NonceVerdict::Fresh));
     }
+}
+
+async fn what_is_said_at_once_is_said_of_the_same_memory(store: &dyn NonceStore) {
+    let now = now();
+    let [one, other] = [5, 6].map(|nonce| used(KEY, nonce, now.as_secs()));
+    let in_memory = store.name() == "memory";
+    // Whoever must be waited for has done nothing.
+    let [first, again] = [NonceVerdict::Fresh, NonceVerdict::Replayed].map(|v| in_memory.then_some(Ok(v)));
+    assert_eq!(store.take_at_once(&one, now), first);
+    assert_eq!(store.take_at_once(&one, now), again);
+    let verdict = if in_memory { NonceVerdict::Replayed } else { NonceVerdict::Fresh };
+    assert_eq!(store.take(&one, now).await, Ok(verdict));
+    assert_eq!(store.take(&other, now).await, Ok(NonceVerdict::Fresh));
+    assert_eq!(store.take_at_once(&other, now), again);
 }
 
 async fn of_many_at_once_one_passes(store: &dyn NonceStore) {

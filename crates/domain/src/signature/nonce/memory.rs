@@ -1,12 +1,14 @@
 //! Nonces in memory: what one process remembers, and what it knows to have forgotten.
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+use std::{
+    collections::{BTreeMap, HashSet},
+    hash::{Hash, Hasher},
+};
 
-use super::{KEPT_SECS, Loss, Nonce, NonceUse, NonceVerdict};
+use super::{KEPT_SECS, Loss, NonceUse, NonceVerdict};
 use crate::{
     clock::{MICROS_PER_SEC, Timestamp},
     signature::SKEW_SECS,
-    token::PublicId,
 };
 
 /// Nonces are forgotten by the minute.
@@ -15,12 +17,36 @@ const MINUTE: i64 = 60;
 /// clock before.
 const SET_BACK_SECS: i64 = 5;
 
+/// A key and its nonce, in one piece: quick to hash, and small, for there are many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known([u8; KEY + 16]);
+
+/// Bytes of a key's public id.
+const KEY: usize = 10;
+
+impl Known {
+    fn of(used: &NonceUse) -> Self {
+        let mut bytes = [0; KEY + 16];
+        let (key, nonce) = bytes.split_at_mut(KEY);
+        key.copy_from_slice(used.key.as_str().as_bytes());
+        nonce.copy_from_slice(used.nonce.as_bytes());
+        Self(bytes)
+    }
+}
+
+impl Hash for Known {
+    /// All have one length, which need not be hashed.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
+
 /// What is remembered. It begins with a loss: nobody knows what the process before it accepted.
 #[derive(Debug)]
 pub struct NonceMemory {
-    known: HashMap<(PublicId, Nonce), i64>,
+    known: HashSet<Known>,
     /// By the minute at whose end they may be forgotten.
-    ends: BTreeMap<i64, Vec<(PublicId, Nonce)>>,
+    ends: BTreeMap<i64, Vec<Known>>,
     loss: Loss,
     /// Whatever was to be kept until then or earlier is gone.
     forgotten_secs: i64,
@@ -32,7 +58,7 @@ impl NonceMemory {
     #[must_use]
     pub fn new(now: Timestamp, most: usize) -> Self {
         Self {
-            known: HashMap::new(),
+            known: HashSet::new(),
             ends: BTreeMap::new(),
             loss: Loss { at: now },
             forgotten_secs: i64::MIN,
@@ -51,17 +77,15 @@ impl NonceMemory {
             let at_secs = self.forgotten_secs.saturating_sub(KEPT_SECS + SKEW_SECS + 1);
             return Some(NonceVerdict::Lost(Loss { at: Timestamp::from_secs(at_secs) }));
         }
-        let room = self.known.len() < self.most;
-        match self.known.entry((used.key, used.nonce)) {
-            Entry::Occupied(_) => Some(NonceVerdict::Replayed),
-            Entry::Vacant(_) if !room => None,
-            Entry::Vacant(place) => {
-                place.insert(until);
-                let minute = until.div_euclid(MINUTE) + 1;
-                self.ends.entry(minute).or_default().push((used.key, used.nonce));
-                Some(NonceVerdict::Fresh)
-            }
+        let known = Known::of(used);
+        if self.known.len() >= self.most {
+            return self.known.contains(&known).then_some(NonceVerdict::Replayed);
         }
+        if !self.known.insert(known) {
+            return Some(NonceVerdict::Replayed);
+        }
+        self.ends.entry(until.div_euclid(MINUTE) + 1).or_default().push(known);
+        Some(NonceVerdict::Fresh)
     }
 
     /// The beginning, if a use could have been accepted before it. A secret that was made since had signed nothing.
@@ -78,7 +102,7 @@ impl NonceMemory {
         let over = std::mem::replace(&mut self.ends, later);
         let mut count = 0;
         for key in over.into_values().flatten() {
-            count += u64::from(self.known.remove(&key).is_some());
+            count += u64::from(self.known.remove(&key));
         }
         if count > 0 {
             self.forgotten_secs = self.forgotten_secs.max(minute.saturating_mul(MINUTE));

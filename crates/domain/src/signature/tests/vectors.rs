@@ -5,8 +5,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::*;
 use crate::signature::{
-    message,
-    structured::{Bare, Member, dictionary},
+    message::{self, Component},
+    structured::{Bare, Item, Member, dictionary, write_list},
 };
 
 /// As in the project's `vectors/signature.json`.
@@ -78,9 +78,20 @@ fn test_request() -> (Target<'static>, Head) {
 
 fn base_of(input: &str) -> Vec<u8> {
     let (target, head) = test_request();
+    base_for(input, &target, &head)
+}
+
+fn base_for(input: &str, target: &Target<'_>, head: &Head) -> Vec<u8> {
     let (_, member) = dictionary(input.as_bytes(), 4_096).unwrap().remove(0);
     let Member::List { items, params } = member else { panic!("no list") };
-    message::base(&items, &params, &target, &head).unwrap()
+    let read = |item: &Item<'_>| {
+        let Bare::Text(name) = &item.value else { panic!("no name") };
+        Component::read(name).unwrap()
+    };
+    let components: Vec<Component> = items.iter().map(read).collect();
+    let mut written = String::new();
+    write_list(&mut written, &items, &params);
+    message::base(&components, &written, target, head).unwrap()
 }
 
 fn bytes_of(signature: &str) -> Vec<u8> {
@@ -143,9 +154,7 @@ fn derived_components_are_those_of_the_standard() {
     head.add("x-a", "");
     head.add("x-a", "two");
     let target = Target::of_url("GET", "http://a").unwrap();
-    let (_, member) = dictionary(br#"x=("x-a" "@query" "@path")"#, 99).unwrap().remove(0);
-    let Member::List { items, params } = member else { panic!("no list") };
-    let base = message::base(&items, &params, &target, &head).unwrap();
+    let base = base_for(r#"x=("x-a" "@query" "@path")"#, &target, &head);
     insta::assert_snapshot!(String::from_utf8(base).unwrap(), @r#"
     "x-a": one, , two
     "@query": ?

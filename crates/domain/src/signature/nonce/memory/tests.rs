@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::Nonce, *};
+use crate::token::PublicId;
 
 const START: i64 = 1_000_000;
 

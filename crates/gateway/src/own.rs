@@ -145,8 +145,11 @@ pub async fn serve(
     }
     match route {
         OwnRoute::Me => {
-            let standing = children.standing(live).await?;
-            Ok(answer(&head, StatusCode::OK, &view::standing(&standing, head.client_ip, head.at)))
+            let mut standing = view::standing(&children.standing(live).await?, head.client_ip, head.at);
+            let budgets =
+                shared.services.budgets.standings_of_holder(live).await.map_err(ChildrenError::from)?;
+            standing["budgets"] = budgets.iter().map(view::budget).collect();
+            Ok(answer(&head, StatusCode::OK, &standing))
         }
         OwnRoute::Mint => {
             if is_encoded(&head) {

@@ -196,7 +196,7 @@ pub enum Command {
     /// Many requests from a file
     #[command(subcommand)]
     Batch(batch::BatchCommand),
-    /// Say what a key may do and what is left of its limits
+    /// Say what a key may do and what is left of its limits and budgets
     Whoami(whoami::WhoamiArgs),
     /// Write a key into a program's .env file, or check what the program misses
     Env(Box<env::EnvArgs>),

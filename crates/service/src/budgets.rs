@@ -444,6 +444,7 @@ mod aside;
 mod batches;
 mod blocks;
 mod held;
+mod holders;
 mod learning;
 mod nearest;
 mod telling;

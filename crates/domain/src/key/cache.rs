@@ -41,10 +41,11 @@ impl CacheTtl {
             "on" => return Ok(Some(Self::USUAL)),
             _ => {}
         }
-        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or(CacheTtlError)?;
+        // A number alone is seconds, as of every time to live.
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let unit: u64 = match unit {
-            "s" => 1,
+            "s" | "" => 1,
             "m" => 60,
             "h" => 3_600,
             "d" => 86_400,
@@ -96,12 +97,24 @@ mod tests {
     fn spans_on_and_off_are_read_and_nothing_else() {
         let secs = |text| CacheTtl::parse(text).map(|ttl| ttl.map(CacheTtl::secs));
         assert_eq!(
-            [secs("on"), secs("off"), secs("300s"), secs("5m"), secs("1h"), secs("7d"), secs("1s")],
-            [Some(300), None, Some(300), Some(300), Some(3_600), Some(604_800), Some(1)].map(Ok)
+            ["on", "off", "300s", "300", "5m", "1h", "7d", "1s"].map(secs),
+            [Some(300), None, Some(300), Some(300), Some(300), Some(3_600), Some(604_800), Some(1)].map(Ok)
         );
-        for bad in
-            ["", "300", "0s", "8d", "604801s", "5 m", "-1s", "1w", "s", "99999999999999999999s", "ON", "1é"]
-        {
+        for bad in [
+            "",
+            "0",
+            "604801",
+            "0s",
+            "8d",
+            "604801s",
+            "5 m",
+            "-1s",
+            "1w",
+            "s",
+            "99999999999999999999s",
+            "ON",
+            "1é",
+        ] {
             assert_eq!(CacheTtl::parse(bad), Err(CacheTtlError), "{bad}");
         }
     }

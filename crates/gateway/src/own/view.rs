@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use claviger_domain::{
+    budget::Standing as BudgetStanding,
     clock::{MICROS_PER_SEC, Timestamp},
     key::{KeyRecord, child::HEARTBEAT_SECS},
     limit::{Bucket, LimitSubject},
+    money::usd_text,
     token::Token,
 };
 use claviger_service::{
@@ -82,6 +84,27 @@ pub fn signing(held: &HolderSecrets) -> Value {
         })
     };
     json!({ "current": held.current.as_ref().map(one), "next": held.next.as_ref().map(one) })
+}
+
+/// How a budget stands that the holder's calls count against. Whose it is is said, not by which id.
+pub fn budget(standing: &BudgetStanding) -> Value {
+    let BudgetStanding { record, window, settled, reserved, left, overshoot_bound } = standing;
+    json!({
+        "subject": record.subject.kind(),
+        "period": record.calendar.period().as_str(),
+        "tz": record.calendar.zone(),
+        "hard": record.hard,
+        "mode": record.mode.as_str(),
+        "limit_pusd": record.limit.to_string(),
+        "limit_usd": usd_text(i128::from(record.limit.as_pico())),
+        "settled_pusd": settled.to_string(),
+        "reserved_pusd": reserved.to_string(),
+        "left_pusd": left.to_string(),
+        "left_usd": usd_text(*left),
+        "overshoot_bound_pusd": overshoot_bound.to_string(),
+        "resets_at": window.end.map(Timestamp::to_rfc3339),
+        "prepaid": record.credit.is_some(),
+    })
 }
 
 fn limit(counter: &Counter) -> Value {

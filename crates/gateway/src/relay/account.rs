@@ -148,6 +148,13 @@ impl Account {
         self.facts.status
     }
 
+    /// The id by which the client knows the answer, until its end is booked: the upstream's, else ours.
+    #[must_use]
+    pub fn answered_as(&self) -> Option<&str> {
+        let own = self.lease.as_ref()?.particulars().request_id.as_str();
+        Some(self.facts.upstream_request_id.as_deref().unwrap_or(own))
+    }
+
     /// Whether the end was booked.
     #[must_use]
     pub const fn is_settled(&self) -> bool {

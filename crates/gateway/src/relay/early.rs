@@ -31,6 +31,8 @@ pub struct EarlyRelay {
     phase: Phase,
     silence: Silence,
     ping_after: Duration,
+    /// As the head of the answer has it.
+    request_id: Box<str>,
 }
 
 enum Phase {
@@ -49,7 +51,8 @@ pub fn open(answering: Answering, own: &Own<'_>, ping_after: Duration) -> Respon
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let relay = EarlyRelay { phase: Phase::Waiting(answering), silence: Silence::begins(), ping_after };
+    let (phase, silence) = (Phase::Waiting(answering), Silence::begins());
+    let relay = EarlyRelay { phase, silence, ping_after, request_id: own.request_id.into() };
     let mut response = Response::new(ReplyBody::early(relay));
     *response.headers_mut() = client_headers(headers, own);
     response
@@ -62,13 +65,17 @@ impl EarlyRelay {
             match &mut self.phase {
                 Phase::Waiting(_) if cut => {
                     self.phase = Phase::Over;
-                    return event(ErrorType::Permission, "The stream was cut off by the gateway.");
+                    return event(
+                        ErrorType::Permission,
+                        "The stream was cut off by the gateway.",
+                        &self.request_id,
+                    );
                 }
                 Phase::Waiting(answering) => match answering.as_mut().poll(cx) {
                     Poll::Ready(Ok(response)) => self.phase = Phase::of(response),
                     Poll::Ready(Err(refusal)) => {
                         self.phase = Phase::Over;
-                        return event(refusal.answer.row().kind, &refusal.message);
+                        return event(refusal.answer.row().kind, &refusal.message, &self.request_id);
                     }
                     Poll::Pending => {
                         ready!(self.silence.poll(cx, self.ping_after));
@@ -80,7 +87,7 @@ impl EarlyRelay {
                 Phase::Failing(body, status, read) => match ready!(body.poll_data(cx, cut)) {
                     Some(Ok(data)) if read.len() + data.len() <= MOST => read.extend_from_slice(&data),
                     Some(Ok(_)) | Some(Err(_)) | None => {
-                        let told = failed(*status, read);
+                        let told = failed(*status, read, &self.request_id);
                         self.phase = Phase::Over;
                         return told;
                     }
@@ -113,16 +120,17 @@ impl Phase {
 }
 
 /// The upstream's error as an event: its own envelope where that fits on one line.
-fn failed(status: StatusCode, body: &[u8]) -> Poll<Option<Result<Bytes, Aborted>>> {
+fn failed(status: StatusCode, body: &[u8], request_id: &str) -> Poll<Option<Result<Bytes, Aborted>>> {
     let is_envelope = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
     if is_envelope && !body.contains(&b'\n') && !body.contains(&b'\r') {
         let event = [b"event: error\ndata: ", body, b"\n\n"].concat();
         return Poll::Ready(Some(Ok(Bytes::from(event))));
     }
-    event(ErrorType::Api, &format!("The upstream answered {}.", status.as_u16()))
+    event(ErrorType::Api, &format!("The upstream answered {}.", status.as_u16()), request_id)
 }
 
-fn event(kind: ErrorType, message: &str) -> Poll<Option<Result<Bytes, Aborted>>> {
-    let event = ErrorBody { kind, message, error_code: None, oauth_error: None, request_id: None }.to_sse();
+fn event(kind: ErrorType, message: &str, id: &str) -> Poll<Option<Result<Bytes, Aborted>>> {
+    let request_id = Some(id);
+    let event = ErrorBody { kind, message, error_code: None, oauth_error: None, request_id }.to_sse();
     Poll::Ready(Some(Ok(Bytes::from(event))))
 }

@@ -55,8 +55,8 @@ pub struct StreamRelay {
 const BUDGET: &str = "budget";
 
 /// An event of ours that ends a stream.
-fn event(kind: ErrorType, message: &str) -> Bytes {
-    let error = ErrorBody { kind, message, error_code: None, oauth_error: None, request_id: None };
+fn event(kind: ErrorType, message: &str, request_id: Option<&str>) -> Bytes {
+    let error = ErrorBody { kind, message, error_code: None, oauth_error: None, request_id };
     Bytes::from(error.to_sse())
 }
 
@@ -265,7 +265,7 @@ impl StreamRelay {
         let message = lease.ended_by(&over);
         let drains = lease.live().grant.key.policy.on_disconnect == OnDisconnect::Drain;
         self.gone = Some(Outcome::Cut);
-        let event = event(ErrorType::Billing, &message);
+        let event = event(ErrorType::Billing, &message, self.account.answered_as());
         if self.settings.length.is_some() {
             // Nothing can be put in.
             self.settle(Outcome::Cut, BUDGET);
@@ -312,19 +312,20 @@ impl StreamRelay {
     /// Ends a stream that cannot be finished: with an event of ours where one fits, else by an error.
     fn break_off(&mut self, outcome: Outcome, why: Aborted) -> Result<(), Aborted> {
         let fits = self.settings.length.is_none() && self.is_at_border();
-        self.held.clear();
-        self.settle(outcome, if outcome == Outcome::Cut { "cut" } else { "upstream_cut" });
-        if !fits {
-            self.phase = Phase::Over;
-            return Err(why);
-        }
         let (kind, message) = match why {
             Aborted::Cut => (ErrorType::Permission, "The stream was cut off by the gateway."),
             Aborted::Upstream(_) | Aborted::Record(_) => {
                 (ErrorType::Api, "The upstream broke the stream off.")
             }
         };
-        self.held.push_back(event(kind, message));
+        let event = event(kind, message, self.account.answered_as());
+        self.held.clear();
+        self.settle(outcome, if outcome == Outcome::Cut { "cut" } else { "upstream_cut" });
+        if !fits {
+            self.phase = Phase::Over;
+            return Err(why);
+        }
+        self.held.push_back(event);
         self.phase = Phase::Closing;
         Ok(())
     }

@@ -154,6 +154,8 @@ fn a_stream_is_ended_with_an_event_when_nothing_is_left_of_an_expected_budget() 
     );
     assert_eq!(answer.matches("12345678").count(), 8, "what had come before it has passed");
     let row = settled(&house);
+    let named = format!(",\"request_id\":\"{}\"}}\n\n", row.request_id);
+    assert!(answer.contains(&named), "it says which request: {answer}");
     assert_eq!((row.outcome, row.detail.as_str(), row.usage.output_tokens), (Outcome::Cut, "budget", 16));
     assert_eq!(row.cost.as_pico(), INPUT + 16 * OUTPUT);
     assert!(row.flags.has(RowFlags::ESTIMATED));

@@ -156,6 +156,8 @@ fn streams_of_a_revoked_key_are_cut_with_an_event_at_a_border() {
     let rest = connection.until("0\r\n\r\n");
     assert!(rest.contains("event: error\ndata: {\"type\":\"error\""), "{rest}");
     let row = settled(&house);
+    let named = format!(",\"request_id\":\"{}\"}}\n\n", row.request_id);
+    assert!(rest.contains(&named), "the id that the head of the answer has: {rest}");
     assert_eq!((row.outcome, row.usage.output_tokens), (Outcome::Cut, 2));
     assert!(row.flags.has(RowFlags::ESTIMATED));
     let refused = house.send(&house.message(false)).until("request_id\":\"req_");

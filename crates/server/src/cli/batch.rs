@@ -56,8 +56,8 @@ pub enum BatchCommand {
 #[command(after_help = "\
 The input has one request a line: `{\"custom_id\":…,\"params\":{…}}` as of Message Batches, or a Messages request alone, which \
 is then known as `line-N`. The output has the lines of Message Batches' results, and what the answer cost and how it was \
-tried under `claviger`. Until all is answered, answers are kept in OUTPUT.journal: the same command goes on where it was \
-ended, however it was ended.
+tried under `claviger`. Each answer is kept in OUTPUT.journal at once, and comes into OUTPUT at the end, or when the run \
+stops at a ceiling: the same command goes on where it was ended, however it was ended.
 
 Exit codes: 0 all succeeded, 1 some did not, 2 wrong usage, 3 no gateway answers, 4 refused, 7 a ceiling was reached, \
 130 interrupted.")]
@@ -190,7 +190,13 @@ fn run_all(context: &Context, args: &RunArgs) -> Result<ExitCode, CliError> {
     go(context, args, &going, (workers, held.portions))?;
     match pace.stopped() {
         Some(_) if board.left().is_empty() => conclude(context, args, files, (&board, begun)),
-        Some(stop) => Err(cut_short(context, args, &board, (stop, begun))),
+        Some(stop) => {
+            // What failed before and is being asked again keeps its place until it is answered.
+            if !args.retry_errors && !board.is_unchanged() {
+                files.publish(&board.answered())?;
+            }
+            Err(cut_short(context, args, &board, (stop, begun)))
+        }
         None => conclude(context, args, files, (&board, begun)),
     }
 }

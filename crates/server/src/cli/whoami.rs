@@ -27,7 +27,16 @@ const LIMITS: Columns = &[
     ("WHOLE AGAIN", "reset"),
 ];
 
-/// Says which key this is, what it may do, what is left of its limits, and whether it is on its way out.
+const BUDGETS: Columns = &[
+    ("BUDGET OF", "subject"),
+    ("PER", "period"),
+    ("HARD", "hard"),
+    ("LIMIT $", "limit_usd"),
+    ("LEFT $", "left_usd"),
+    ("RESETS", "resets_at"),
+];
+
+/// Says which key this is, what it may do, what is left of its limits and budgets, and whether it is on its way out.
 ///
 /// # Errors
 /// [`CliError`].
@@ -39,10 +48,14 @@ pub fn run(context: &Context, args: &WhoamiArgs) -> Result<(), CliError> {
         return Ok(());
     }
     let limits = me["limits"].take();
+    let budgets = me["budgets"].take();
     let rotation = me["rotation"].take();
     context.out.object(&me);
     if limits.as_array().is_some_and(|list| !list.is_empty()) {
         context.out.rows(LIMITS, &limits);
+    }
+    if budgets.as_array().is_some_and(|list| !list.is_empty()) {
+        context.out.rows(BUDGETS, &budgets);
     }
     if !rotation.is_null() {
         context.out.note(&leaving(&rotation));

@@ -1,7 +1,9 @@
 //! Payment providers, from the file that the settings name.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -120,14 +122,15 @@ fn provider(section: Section, folder: &Path) -> anyhow::Result<Provider> {
     if usd_per_unit.is_zero() {
         bail!("usd_per_unit: expected more than nothing");
     }
+    let at = |file: Option<PathBuf>| folder.join(file.unwrap_or_default());
     let read = |file: Option<PathBuf>| {
-        let file = folder.join(file.unwrap_or_default());
+        let file = at(file);
         fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
     };
     let key = |file| ProviderKey::parse(&read(file)?).context("public_key_file");
     let scheme = match kind {
         Kind::Webhook => Scheme::Webhook(Box::new(
-            webhook::Secret::parse(&read(section.secret_file)?).context("secret_file")?,
+            webhook::Secret::parse(&secret(&at(section.secret_file))?).context("secret_file")?,
         )),
         Kind::Alipay => Scheme::Alipay(alipay::Merchant {
             key: key(section.public_key_file)?,
@@ -137,7 +140,7 @@ fn provider(section: Section, folder: &Path) -> anyhow::Result<Provider> {
         Kind::WeChatPay => Scheme::WeChatPay(Box::new(wechat::Merchant {
             key: key(section.public_key_file)?,
             serial: section.serial.unwrap_or_default(),
-            api_key: wechat::ApiKey::parse(&read(section.api_key_file)?).context("api_key_file")?,
+            api_key: wechat::ApiKey::parse(&secret(&at(section.api_key_file))?).context("api_key_file")?,
             mchid: section.mchid.unwrap_or_default(),
             appid: section.appid,
         })),
@@ -145,21 +148,46 @@ fn provider(section: Section, folder: &Path) -> anyhow::Result<Provider> {
     Ok(Provider { name, scheme, currency, usd_per_unit })
 }
 
+/// The text of a file that nobody but us may read or write: whoever has it can make payments up.
+fn secret(path: &Path) -> anyhow::Result<String> {
+    let reading = || format!("reading {}", path.display());
+    let mut file = File::open(path).with_context(reading)?;
+    let mode = file.metadata().with_context(reading)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!(
+            "{0} has mode {mode:o}, so that others can read or write it: run `chmod 600 {0}`",
+            path.display()
+        );
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).with_context(reading)?;
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const VECTORS: &str = include_str!("../../../domain/src/payment/tests/vectors.json");
 
     fn parsed(text: &str) -> Result<Providers, String> {
+        with_modes(text, 0o600)
+    }
+
+    /// Secrets have this mode; public keys may be read by everybody.
+    fn with_modes(text: &str, mode: u32) -> Result<Providers, String> {
         let folder = tempfile::tempdir().unwrap();
         let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
-        let file = |name: &str, text: &serde_json::Value| {
-            fs::write(folder.path().join(name), text.as_str().unwrap()).unwrap();
+        let file = |name: &str, text: &serde_json::Value, mode: u32| {
+            let path = folder.path().join(name);
+            fs::write(&path, text.as_str().unwrap()).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         };
-        file("key.pem", &vectors["key"]);
-        file("secret", &vectors["webhook"]["secret"]);
-        file("v3", &vectors["wechat"]["api_key"]);
+        file("key.pem", &vectors["key"], 0o644);
+        file("secret", &vectors["webhook"]["secret"], mode);
+        file("v3", &vectors["wechat"]["api_key"], mode);
         parse(text, folder.path()).map_err(|error| format!("{error:#}"))
     }
 
@@ -169,12 +197,28 @@ mod tests {
 
     const WEBHOOK: &str = "kind = \"webhook\"\nsecret_file = \"secret\"";
 
+    const WECHAT: &str = "kind = \"wechatpay\"\npublic_key_file = \"key.pem\"\nserial = \"s\"\napi_key_file = \"v3\"\n\
+                          mchid = \"m\"\nappid = \"wx\"";
+
+    #[test]
+    fn secrets_that_others_could_read_or_write_are_refused() {
+        for (text, file) in [(one("shop", WEBHOOK), "secret"), (one("wechat", WECHAT), "v3")] {
+            for mode in [0o640, 0o604, 0o660, 0o666, 0o620] {
+                let error = with_modes(&text, mode).unwrap_err();
+                let said =
+                    format!("{file} has mode {mode:o}, so that others can read or write it: run `chmod 600 ");
+                assert!(error.contains(&said), "{error}");
+            }
+            for mode in [0o600, 0o400] {
+                assert_eq!(with_modes(&text, mode).unwrap().len(), 1);
+            }
+        }
+    }
+
     #[test]
     fn providers_of_each_kind_are_read() {
         let alipay = "kind = \"alipay\"\npublic_key_file = \"key.pem\"\napp_id = \"a\"";
-        let wechat = "kind = \"wechatpay\"\npublic_key_file = \"key.pem\"\nserial = \"s\"\napi_key_file = \"v3\"\n\
-                      mchid = \"m\"\nappid = \"wx\"";
-        let all = [one("shop", WEBHOOK), one("alipay", alipay), one("wechat-pay", wechat)].concat();
+        let all = [one("shop", WEBHOOK), one("alipay", alipay), one("wechat-pay", WECHAT)].concat();
         let names: Vec<String> = parsed(&all).unwrap().iter().map(|p| p.name.clone()).collect();
         assert_eq!(names, ["shop", "alipay", "wechat-pay"]);
         assert!(parsed("").unwrap().is_empty());

@@ -1,6 +1,7 @@
 //! The command line as scripts see it: names, JSON shapes, exit codes.
 
 mod backup;
+mod money;
 mod shapes;
 
 use std::time::Duration;
@@ -65,7 +66,7 @@ fn the_help_names_every_command() {
       exec         Run a command with a short-lived key of its own
       token        Print a short-lived key, for programs that ask a helper for one
       batch        Many requests from a file
-      whoami       Say what a key may do and what is left of its limits
+      whoami       Say what a key may do and what is left of its limits and budgets
       env          Write a key into a program's .env file, or check what the program misses
       sign         Print the headers that sign a request, without asking anyone
       seal-key     Seal a key so that only a key management service opens it

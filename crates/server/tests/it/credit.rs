@@ -1,6 +1,8 @@
 //! Prepaid credit, as operators keep it and callers meet it.
 
 use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
     process::Command,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
@@ -173,7 +175,8 @@ fn notice(node: &Claviger, body: &Value, sent: &str) -> wire::Answer {
 fn a_payment_notice_is_booked_once_and_only_if_its_provider_has_signed_it() {
     let mut node = Claviger::new();
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
-    node.write("shop.secret", SECRET);
+    let secret = node.write("shop.secret", SECRET);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     node.write("alipay.pem", vectors["key"].as_str().unwrap());
     let providers = node.write(
         "payments.toml",

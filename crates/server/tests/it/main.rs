@@ -37,4 +37,5 @@ mod rotation;
 mod rust_client;
 mod streams;
 mod tls;
+mod two_nodes;
 mod wire;

@@ -110,6 +110,11 @@ impl Board {
         self.slots.borrow().iter().map(|slot| slot.map(|slot| slot.place)).collect()
     }
 
+    /// The same of those that are answered.
+    pub fn answered(&self) -> Vec<Place> {
+        self.slots.borrow().iter().flatten().map(|slot| slot.place).collect()
+    }
+
     /// Whether nothing was answered that is not in the output already.
     pub fn is_unchanged(&self) -> bool {
         self.slots.borrow().iter().flatten().all(|slot| slot.place.source == Source::Output)

@@ -58,6 +58,15 @@ impl Files {
     /// # Errors
     /// [`JournalError`]: what was there before is still there.
     pub fn finish(self, places: &[Place]) -> Result<(), JournalError> {
+        self.publish(places)?;
+        self.journal.remove()
+    }
+
+    /// Writes the output in this order; the journal stays, for there is more to come.
+    ///
+    /// # Errors
+    /// As [`Files::finish`].
+    pub fn publish(&self, places: &[Place]) -> Result<(), JournalError> {
         let partial = beside(&self.output, "partial");
         let disk = |why| JournalError::Disk { path: partial.clone(), why };
         let mut writer = BufWriter::with_capacity(1 << 20, File::create(&partial).map_err(disk)?);
@@ -72,8 +81,7 @@ impl Files {
         let file = writer.into_inner().map_err(|error| disk(error.into_error()))?;
         file.sync_all().map_err(disk)?;
         fs::rename(&partial, &self.output).map_err(disk)?;
-        sync_folder(&self.output).map_err(disk)?;
-        self.journal.remove()
+        sync_folder(&self.output).map_err(disk)
     }
 
     /// Nothing is new: only the journal goes.

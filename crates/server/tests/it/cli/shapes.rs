@@ -29,7 +29,9 @@ fn named(text: &str) -> String {
     if text.ends_with('…') {
         return "HINT".to_owned();
     }
-    for prefix in ["cvg_live_", "cvg_test_", "key_", "ws_", "own_", "up_", "cred_", "node_"] {
+    for prefix in
+        ["cvg_live_", "cvg_test_", "key_", "ws_", "own_", "up_", "cred_", "node_", "bdg_", "acct_", "ent_"]
+    {
         let rest = text.strip_prefix(prefix);
         if rest.is_some_and(|r| r.len() >= 2 && r.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')) {
             return format!("{prefix}…");
@@ -38,7 +40,7 @@ fn named(text: &str) -> String {
     text.to_owned()
 }
 
-fn pretty(value: &Value) -> String {
+pub fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(&shape(value)).unwrap()
 }
 

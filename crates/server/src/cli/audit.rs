@@ -2,20 +2,20 @@
 
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
 use claviger_control::api::audit::VerifyAudit;
 use claviger_domain::audit::checkpoint::Checkpoint;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Context,
     client::query,
     output::{CliError, Columns},
 };
+use crate::dotenv;
 
 /// What can be done with the audit log.
 #[derive(Debug, Subcommand)]
@@ -133,6 +133,13 @@ fn export(context: &Context, to: &Path) -> Result<(), CliError> {
         context.out.raw(&text);
         return Ok(());
     }
-    let written = fs::File::create(to).and_then(|mut f| f.write_all(text.as_bytes()));
-    written.map_err(|e| CliError::failed(format!("{}: {e}", to.display())))
+    // A pipe or a device is written into; a file is put in place whole.
+    let is_special = fs::metadata(to).is_ok_and(|known| !known.is_file());
+    let written = match is_special {
+        true => fs::write(to, &text),
+        false => dotenv::write_private(to, text.as_bytes()),
+    };
+    written.map_err(|e| CliError::failed(format!("{}: {e}", to.display())))?;
+    context.out.object(&json!({ "file": to, "lines": text.lines().count(), "bytes": text.len() }));
+    Ok(())
 }

@@ -262,8 +262,11 @@ fn an_export_is_proof_without_the_database() {
     past.node.start();
     let export = past.node.folder().join("export.jsonl");
     let path = export.to_str().unwrap().to_owned();
-    let done = past.node.cli(&["audit", "export", "--to", &path]);
+    let done = past.node.cli(&["audit", "export", "--to", &path, "--json"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
+    let said: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let length = fs::metadata(&export).unwrap().len();
+    assert_eq!((said["file"].as_str(), said["bytes"].as_u64()), (Some(&*path), Some(length)));
     past.node.kill();
     fs::remove_dir_all(past.node.data()).unwrap();
 

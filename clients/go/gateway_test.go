@@ -6,11 +6,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -284,4 +286,68 @@ func TestBoundCaller(t *testing.T) {
 	}
 	call.counts()
 	fmt.Println("bound: passed")
+}
+
+// TestRotatingHolder is a holder for a suite that has the gateway: it reads `calls N` or `secs N`, four at once, and
+// says `N calls` when so many were answered. What follows its signing secret it writes into a file.
+func TestRotatingHolder(t *testing.T) {
+	store, offset := os.Getenv("STORE"), os.Getenv("CLOCK")
+	if store == "" || offset == "" {
+		t.Skip("STORE and CLOCK name no files")
+	}
+	base := os.Getenv(EnvBaseURL)
+	transport, err := New(Config{
+		BaseURL: base, Key: EnvKey(EnvAPIKey), Auth: AuthToken,
+		Signer: &Signer{
+			Profile: Profile(os.Getenv(EnvSigningProfile)), Secret: EnvKey(EnvSigningSecret),
+			OnSuccessor: func(next Secret, _ time.Time) {
+				if err := os.WriteFile(store, []byte(next.Reveal()), 0o600); err != nil {
+					fmt.Println("failed:", err)
+				}
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport.now = func() time.Time {
+		text, _ := os.ReadFile(offset)
+		secs, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+		return time.Now().Add(time.Duration(secs) * time.Second)
+	}
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var unit string
+		var number int
+		_, _ = fmt.Sscan(lines.Text(), &unit, &number)
+		end := time.Now().Add(time.Duration(number) * time.Second)
+		results := RunBatch(t.Context(), make([]int, 4), BatchOptions{}, func(ctx context.Context, _ int) (int, error) {
+			count := 0
+			for (unit == "secs" && time.Now().Before(end)) || (unit == "calls" && count < number/4) {
+				request, _ := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/messages", strings.NewReader(message(false)))
+				request.Header.Set("Anthropic-Version", "2023-06-01")
+				request.Header.Set("Content-Type", "application/json")
+				response, err := client.Do(request)
+				if err != nil {
+					return count, err
+				}
+				text, _ := io.ReadAll(response.Body)
+				_ = response.Body.Close()
+				if response.StatusCode != http.StatusOK {
+					return count, fmt.Errorf("%d: %s", response.StatusCode, text)
+				}
+				count++
+			}
+			return count, nil
+		})
+		sum, failed := 0, error(nil)
+		for _, result := range results {
+			sum, failed = sum+result.Value, errors.Join(failed, result.Err)
+		}
+		if failed != nil {
+			fmt.Printf("failed: %q\n", failed)
+			continue
+		}
+		fmt.Println(sum, "calls")
+	}
 }

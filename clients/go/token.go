@@ -22,6 +22,8 @@ const (
 	renewMargin   = time.Minute
 	renewFraction = 10
 	renewPause    = 10 * time.Second
+	// The gateway repeats an answer that was lost for ten seconds; a later repetition it takes for theft.
+	repeatedFor   = 8 * time.Second
 	maxTokenBytes = 64 << 10
 	tokenLimit    = 30 * time.Second
 )
@@ -141,9 +143,10 @@ type grant struct {
 // the refresh token is still good after an error.
 func (t *tokens) fetch(ctx context.Context, refresh Secret) (granted grant, keepRefresh bool, err error) {
 	if !refresh.IsEmpty() {
+		sent := t.now()
 		granted, err = t.refreshOnce(ctx, refresh)
 		wasLost := err != nil && isLost(err)
-		if wasLost {
+		if wasLost && t.now().Sub(sent) < repeatedFor {
 			granted, err = t.refreshOnce(ctx, refresh)
 		}
 		var refused *refusal

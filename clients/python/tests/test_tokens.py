@@ -215,3 +215,85 @@ def test_purchases_are_signed_when_calls_are():
 def test_a_secret_is_in_no_text():
     auth = ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token")
     assert KEY not in repr(StaticKey(Secret(KEY))) + repr(vars(auth)) + str(Secret(KEY)) + f"{Secret(KEY)!r}"
+
+
+class Losing:
+    """A gateway that loses answers of the refresh endpoint, and takes a late repetition for theft as the real one does."""
+
+    def __init__(self, losses):
+        self.losses, self.asked, self.now, self.first = losses, [], 0.0, None
+
+    def __call__(self, wire, request):
+        if request.url.path == "/v1/models":
+            return wire.json(200, {})
+        name = request.url.path.rsplit("/", 1)[1]
+        self.asked.append(name)
+        if name == "refresh":
+            self.first = self.now if self.first is None else self.first
+            assert self.now - self.first <= 10, "that is theft"
+            if self.losses:
+                self.losses -= 1
+                raise wire.library.ReadError("lost")
+        number = len(self.asked)
+        return wire.json(200, {"access_token": f"A{number}", "token_type": "Bearer", "expires_in": 600, "refresh_token": f"R{number}"})
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda l: l.__name__)
+@pytest.mark.parametrize("losses, calls, asked", [
+    (1, [0, 545], ["token", "refresh", "refresh"]),
+    # Both lost: the token still holds for the call, and a minute later the key buys.
+    (2, [0, 545, 560], ["token", "refresh", "refresh", "token"]),
+    (2, [0, 545, 546, 556], ["token", "refresh", "refresh", "token"]),
+], ids=["one", "two, then nothing for a while", "two, and calls go on"])
+def test_an_answer_to_a_refresh_that_is_lost_is_no_theft(library, losses, calls, asked):
+    from claviger import ClavigerTransport, Exchange
+
+    gateway = Losing(losses)
+    wire = Wire(gateway, library)
+    auth = ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token", monotonic=lambda: gateway.now)
+    exchange = Exchange(monotonic=lambda: gateway.now)
+    with library.Client(transport=ClavigerTransport(exchange, wire.sync), auth=auth) as client:
+        for gateway.now in calls:
+            assert client.get(f"{BASE}/v1/models", headers={"x-stainless-retry-count": "0"}).status_code == 200
+    assert gateway.asked == asked
+
+
+def test_fifty_tasks_buy_one_token_though_the_first_goes_away():
+    answer, bought = slow_gateway(0)
+    wire = Wire(answer)
+
+    async def go():
+        from claviger import AsyncClavigerTransport
+
+        auth = ClavigerAuth(BASE, StaticKey(Secret(KEY)), auth="token")
+        async with wire.library.AsyncClient(transport=AsyncClavigerTransport(inner=SlowTransport(answer, wire)), auth=auth) as client:
+            tasks = [asyncio.create_task(client.get(f"{BASE}/v1/models")) for _ in range(50)]
+            await asyncio.sleep(0.01)
+            tasks[0].cancel()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(go())
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert [answer.status_code for answer in answers[1:]] == [200] * 49
+    # The purchase that was broken off may have arrived; one other was made for all.
+    assert len(bought) <= 2
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda l: l.__name__)
+def test_a_client_that_follows_redirects_takes_no_credential_along(library):
+    from claviger import Claviger, WrongOrigin
+
+    def answer(wire, request):
+        assert request.url.host == "gw.example", "the key went elsewhere"
+        return wire.library.Response(307, headers={"location": "https://elsewhere.example/v1/models"})
+
+    wire = Wire(answer, library)
+    caller = Claviger(BASE, StaticKey(Secret(KEY)))
+    from claviger import ClavigerTransport
+
+    with library.Client(auth=caller.auth, transport=ClavigerTransport(caller.exchange, wire.sync), follow_redirects=True) as client:
+        with pytest.raises(WrongOrigin):
+            client.get(f"{BASE}/v1/models")
+    # What this library makes follows none at all.
+    with Claviger(BASE, StaticKey(Secret(KEY))).http_client(transport=Wire(answer).sync) as client:
+        assert client.get(f"{BASE}/v1/models").status_code == 307

@@ -5,7 +5,7 @@ import { publicId } from "./secret.js";
 import { HmacKey, type Signer, targetOf } from "./signing.js";
 import { CachedKey } from "./sources.js";
 import { SUCCESSOR_HEADER, SUCCESSOR_PATH } from "./succession.js";
-import { errorCode, type Grant, readGrant, TokenBox } from "./tokens.js";
+import { errorCode, type Grant, readGrant, REPEATED_MS, TokenBox } from "./tokens.js";
 import { unlessAborted } from "./wait.js";
 
 const OWN_TIMEOUT_MS = 30_000;
@@ -146,14 +146,27 @@ export class Credential {
   }
 
   async #buy(key: string, sdk: boolean): Promise<Grant | Refusal> {
-    const refresh = this.#tokens.refreshToken;
+    const now = this.options.monotonic();
+    const refresh = this.#tokens.refreshToken(now);
     if (refresh) {
       const form = { grant_type: "refresh_token", refresh_token: refresh.reveal() };
-      const answer = await this.#ask("refresh", form, key, false, sdk);
-      if (answer.status === 200) return this.#keep(answer.text);
-      const held = this.#tokens.refreshFailed(answer.status, this.options.monotonic());
+      const ask = (): Promise<Refusal> => this.#ask("refresh", form, key, false, sdk);
+      let answer: Refusal | undefined;
+      let raised: unknown;
+      try {
+        // One whose answer was lost is repeated at once: the gateway gives the same one again, for a while.
+        answer = await ask().catch((error: unknown) => {
+          if (!(error instanceof TypeError) || this.options.monotonic() - now >= REPEATED_MS) throw error;
+          return ask();
+        });
+      } catch (error) {
+        raised = error;
+      }
+      if (answer?.status === 200) return this.#keep(answer.text);
+      const { held, mayBuy } = this.#tokens.refreshFailed(answer?.status, this.options.monotonic());
       if (held) return held;
-      if (this.#tokens.refreshToken) return answer;
+      if (!answer) throw raised;
+      if (!mayBuy) return answer;
     }
     const scope = this.options.scope === undefined ? {} : { scope: this.options.scope };
     const answer = await this.#ask("token", { grant_type: "client_credentials", ...scope }, key, true, sdk);

@@ -132,7 +132,7 @@ class Exchange {
     if (new URL(request.url).origin !== this.#origin) {
       throw new WrongOrigin(`no credential is sent to ${new URL(request.url).host}: the gateway is ${this.#origin}`);
     }
-    const signal = init.signal ?? undefined;
+    const signal = init.signal ?? (input instanceof Request ? input.signal : undefined);
     const max = this.#options.maxBodyBytes ?? 512 * 1024 * 1024;
     const body = await bodyOf(request, init.body, this.credential.keepsBodies, max);
     const outgoing: Outgoing = { method: request.method, url: request.url, headers: new Headers(request.headers), body: body.bytes };
@@ -193,7 +193,7 @@ class Exchange {
       if ("status" in shown) return answerOf(shown);
       const prepare = async (): Promise<RequestInit> => {
         await this.credential.show(outgoing, shown);
-        return { ...init, method: outgoing.method, headers: outgoing.headers, redirect: "manual" };
+        return { ...init, method: outgoing.method, headers: outgoing.headers, redirect: "manual", ...(signal ? { signal } : {}) };
       };
       const response = await this.#attempts(outgoing.url, prepare, { sdk, replayable, signal });
       const hasNonce = this.credential.takesNonce(response.headers);

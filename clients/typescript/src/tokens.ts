@@ -4,6 +4,8 @@ import { Secret } from "./secret.js";
 
 const MAX_MARGIN_MS = 60_000;
 const RETRY_REFRESH_MS = 10_000;
+/** The gateway repeats an answer that was lost for ten seconds; a later repetition it takes for theft. */
+export const REPEATED_MS = 8_000;
 
 /** What one answer of the token endpoint gave. Times are on the monotonic clock. */
 export interface Grant {
@@ -43,6 +45,8 @@ export function readGrant(text: string, now: number, wanted: "bearer" | "dpop" =
 export class TokenBox {
   #grant: Grant | undefined;
   #noRefreshBefore = -Infinity;
+  /** When a refresh was sent whose answer is still to come, or was lost. */
+  #unansweredSince: number | undefined;
 
   /** A grant that may be used now. */
   usable(now: number): Grant | undefined {
@@ -50,25 +54,37 @@ export class TokenBox {
     return grant && now < grant.endsAt && (now < grant.staleAt || now < this.#noRefreshBefore) ? grant : undefined;
   }
 
-  /** What a purchase may use instead of the key. */
-  get refreshToken(): Secret | undefined {
-    return this.#grant?.refresh;
+  /** What a purchase may use instead of the key: it is sent now. One whose answer was lost is not sent again later. */
+  refreshToken(now: number): Secret | undefined {
+    if (!this.#grant?.refresh) return undefined;
+    if (this.#unansweredSince !== undefined && now - this.#unansweredSince > REPEATED_MS) {
+      this.#grant = { ...this.#grant, refresh: undefined };
+      this.#unansweredSince = undefined;
+      return undefined;
+    }
+    this.#unansweredSince ??= now;
+    return this.#grant.refresh;
   }
 
   put(grant: Grant): void {
     this.#grant = grant;
     this.#noRefreshBefore = -Infinity;
+    this.#unansweredSince = undefined;
   }
 
-  /** After a failed refresh: the grant that still holds, if it does. A refused refresh token is dropped. */
-  refreshFailed(status: number, now: number): Grant | undefined {
-    if (!this.#grant) return undefined;
-    if (status < 500 && status !== 429) {
+  /**
+   * After no grant was had (`status` undefined: no answer): the one that still holds, if it does, and whether the key may buy. A
+   * refused refresh token is dropped.
+   */
+  refreshFailed(status: number | undefined, now: number): { held: Grant | undefined; mayBuy: boolean } {
+    if (status !== undefined) this.#unansweredSince = undefined;
+    if (!this.#grant) return { held: undefined, mayBuy: true };
+    if (status !== undefined && status < 500 && status !== 408 && status !== 429) {
       this.#grant = { ...this.#grant, refresh: undefined };
-      return undefined;
+      return { held: undefined, mayBuy: true };
     }
     this.#noRefreshBefore = now + RETRY_REFRESH_MS;
-    return this.usable(now);
+    return { held: this.usable(now), mayBuy: false };
   }
 
   /** After a 401 to a call made with `access`. True: get another token and repeat the call once. */
@@ -84,7 +100,7 @@ export class TokenBox {
   }
 
   clear(): void {
-    this.#grant = undefined;
+    this.#grant = this.#unansweredSince = undefined;
   }
 }
 

@@ -230,6 +230,71 @@ describe("without an SDK", () => {
   });
 });
 
+describe("an answer to a refresh that is lost is no theft", () => {
+  for (const [name, losses, times, expected] of [
+    ["one", 1, [0, 545], ["token", "refresh", "refresh"]],
+    ["two, then nothing for a while", 2, [0, 545, 560], ["token", "refresh", "refresh", "token"]],
+    ["two, and calls go on", 2, [0, 545, 546, 556], ["token", "refresh", "refresh", "token"]],
+  ]) {
+    test(name, async () => {
+      let now = 0;
+      let left = losses;
+      let first;
+      const asked = [];
+      const gateway = wire((request) => {
+        if (request.path.endsWith("/v1/models")) return json(200, {});
+        asked.push(request.path.split("/").at(-1));
+        if (asked.at(-1) === "refresh") {
+          first ??= now;
+          assert.ok(now - first <= 10, "that is theft");
+          left -= 1;
+          if (left >= 0) throw new TypeError("fetch failed", { cause: { code: "ECONNRESET" } });
+        }
+        const number = asked.length;
+        return json(200, { access_token: `A${number}`, token_type: "Bearer", expires_in: 600, refresh_token: `R${number}` });
+      });
+      const made = client.clavigerFetch({ baseURL: BASE, key: KEY, auth: "token", fetch: gateway.fetch, monotonic: () => now * 1000 });
+      for (now of times) {
+        assert.equal((await made(`${BASE}/v1/models`, { headers: { "x-stainless-retry-count": "0" } })).status, 200);
+      }
+      assert.deepEqual(asked, expected);
+    });
+  }
+});
+
+test("fifty calls at once buy one token, though the first of them goes away", async () => {
+  const bought = [];
+  const fetch = async (input, init) => {
+    const request = new Request(input, init);
+    if (!request.url.includes("/v1/auth/")) return json(200, {});
+    bought.push(request.url);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return json(200, { access_token: "A", token_type: "Bearer", expires_in: 600, refresh_token: "R" });
+  };
+  const made = client.clavigerFetch({ baseURL: BASE, key: KEY, auth: "token", fetch });
+  const away = new AbortController();
+  const calls = Array.from({ length: 50 }, (_, n) => made(`${BASE}/v1/models`, n === 0 ? { signal: away.signal } : {}));
+  setTimeout(() => away.abort(), 5);
+  const ended = await Promise.allSettled(calls);
+  assert.equal(ended[0].status, "rejected");
+  assert.ok(ended.slice(1).every((one) => one.value?.status === 200));
+  assert.equal(bought.length, 1);
+});
+
+test("a request that is given whole is stopped by its own signal", async () => {
+  const away = new AbortController();
+  const seen = [];
+  const fetch = (input, init) => new Promise((_, reject) => {
+    seen.push(init.signal);
+    init.signal.addEventListener("abort", () => reject(init.signal.reason), { once: true });
+  });
+  const made = client.clavigerFetch({ baseURL: BASE, key: KEY, fetch });
+  const call = made(new Request(`${BASE}/v1/models`, { signal: away.signal }));
+  setTimeout(() => away.abort(new Error("enough")), 10);
+  await assert.rejects(call, /enough/);
+  assert.equal(seen.length, 1);
+});
+
 test("no request with a credential follows a redirect", async () => {
   const followed = [];
   const elsewhere = "https://elsewhere.example/";

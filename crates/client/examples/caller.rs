@@ -2,8 +2,11 @@
 //! `tests/adapters` run it: it prints `passed`, or the code of the first refusal.
 //!
 //! The key is what `Config::from_env` finds, or a blob (`SEALED`, `CLAVIGER_KMS`), or what a store has (`STORED`, `WRAPPED_FILE`,
-//! `VAULT_ADDR`). `CALLER_CERT`, `CALLER_KEY` and `CALLER_CA` are PEM files.
+//! `VAULT_ADDR`). `CALLER_CERT`, `CALLER_KEY` and `CALLER_CA` are PEM files. With the argument `follow` it goes on sending
+//! while its signing secret is replaced.
 
+#[path = "caller/follow.rs"]
+mod follow;
 #[path = "caller/wire.rs"]
 mod wire;
 
@@ -26,6 +29,9 @@ use wire::Wire;
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let wire = Wire::from_env()?;
+    if env::args().nth(1).as_deref() == Some("follow") {
+        return follow::run(&wire).await;
+    }
     let caller = Caller {
         client: ClavigerLayer::new(config(&wire)?).layer(wire.service()),
         base: set("ANTHROPIC_BASE_URL")?,

@@ -35,6 +35,7 @@ const COMMAND_TTL: Duration = Duration::from_secs(300);
 /// How long what was unsealed is kept.
 const SEALED_TTL: Duration = Duration::from_secs(3_600);
 const SEALED: &str = "CLAVIGER_SEALED_KEY_FILE";
+const CERTIFICATE: &str = "CLAVIGER_CLIENT_CERT";
 
 /// What a request proves itself with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,6 +99,19 @@ impl Config {
     /// [`ClientError`] for what is missing or not understood.
     pub fn from_env() -> Result<Self, ClientError> {
         Self::from_variables(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
+    }
+
+    /// The same, and the TLS configuration that shows the certificate of `CLAVIGER_CLIENT_CERT`, for your HTTP client; `None`:
+    /// it is not set. See [`ClientCertificate`](crate::ClientCertificate).
+    ///
+    /// # Errors
+    /// [`ClientError`] for what is missing or not understood.
+    #[cfg(feature = "rustls")]
+    pub fn from_env_with_tls() -> Result<(Self, Option<rustls::ClientConfig>), ClientError> {
+        let read = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let shown =
+            crate::ClientCertificate::from_env().map(|certificate| certificate.config()).transpose()?;
+        Ok((Self::from_variables(without_certificate(read))?, shown))
     }
 
     /// The same, and before every other key the one that `CLAVIGER_SEALED_KEY_FILE` holds: `claviger seal-key` sealed it,
@@ -171,9 +185,9 @@ impl Config {
             config = config.proof_key(key);
         }
         // Without it, calls would be made that prove less than was asked for.
-        if read("CLAVIGER_CLIENT_CERT").is_some() {
+        if read(CERTIFICATE).is_some() {
             return Err(ClientError::Config(
-                "CLAVIGER_CLIENT_CERT: this client brings no TLS of its own; give the certificate to your HTTP client",
+                "CLAVIGER_CLIENT_CERT: this client brings no TLS of its own; use `Config::from_env_with_tls` or `reqwest::Client::from_env` with the feature `reqwest-rustls`",
             ));
         }
         if read("CLAVIGER_SIGNING_SECRET").is_some() {
@@ -280,6 +294,12 @@ fn proof_key_from(read: &impl Fn(&str) -> Option<String>) -> Result<Option<Proof
     let algorithm = Algorithm::parse(&named).filter(|algorithm| *algorithm != Algorithm::Rs256);
     let unknown = ClientError::Config("CLAVIGER_DPOP must be ES256 or EdDSA");
     ProofKey::generate_for(algorithm.ok_or(unknown)?, &SystemEntropy).map(Some)
+}
+
+/// What the environment says for whoever shows its certificate by other means.
+#[cfg(feature = "rustls")]
+pub(crate) fn without_certificate(read: impl Fn(&str) -> Option<String>) -> impl Fn(&str) -> Option<String> {
+    move |name| if name == CERTIFICATE { None } else { read(name) }
 }
 
 /// The first that is set.

@@ -6,11 +6,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use aws_lc_rs::{
-    encoding::{AsBigEndian, Curve25519SeedBin, EcPrivateKeyBin},
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
-};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use claviger_domain::{
     clock::{Entropy, Timestamp},
     jose::{Algorithm, SigningKey, sha256_base64url},
@@ -26,8 +21,6 @@ const HEADER: HeaderName = HeaderName::from_static("dpop");
 const NONCE_HEADER: HeaderName = HeaderName::from_static("dpop-nonce");
 const NONCE_DEMANDED: &str = "use_dpop_nonce";
 const TYPE: &str = "dpop+jwt";
-const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
-const END: &str = "-----END PRIVATE KEY-----";
 
 /// Makes proofs. Clones share the key.
 #[derive(Clone)]
@@ -58,19 +51,8 @@ impl ProofKey {
     /// # Errors
     /// [`ClientError::ProofKey`] for anything else.
     pub fn from_pem(text: &str) -> Result<Self, ClientError> {
-        let inner = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
-        let (lines, _) = inner.ok_or(ClientError::ProofKey)?;
-        let packed: String = lines.split_ascii_whitespace().collect();
-        let der = SecretBytes::new(STANDARD.decode(packed).map_err(|_| ClientError::ProofKey)?);
-        if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.expose()) {
-            let scalar: EcPrivateKeyBin<'_> =
-                pair.private_key().as_be_bytes().map_err(|_| ClientError::ProofKey)?;
-            return Self::of(Algorithm::Es256, &SecretBytes::new(scalar.as_ref().to_vec()));
-        }
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.expose());
-        let seed = pair.map_err(|_| ClientError::ProofKey)?.seed().map_err(|_| ClientError::ProofKey)?;
-        let seed: Curve25519SeedBin<'_> = seed.as_be_bytes().map_err(|_| ClientError::ProofKey)?;
-        Self::of(Algorithm::EdDsa, &SecretBytes::new(seed.as_ref().to_vec()))
+        let key = SigningKey::from_pem(text).ok_or(ClientError::ProofKey)?;
+        Ok(Self(Arc::new(key)))
     }
 
     fn of(algorithm: Algorithm, secret: &SecretBytes) -> Result<Self, ClientError> {
@@ -196,7 +178,12 @@ mod tests {
 
     #[test]
     fn keys_that_can_make_no_proofs_are_refused() {
-        for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", BEGIN, "AAAA"] {
+        for text in [
+            "",
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            "-----BEGIN PRIVATE KEY-----",
+            "AAAA",
+        ] {
             assert!(matches!(ProofKey::from_pem(text), Err(ClientError::ProofKey)), "{text}");
         }
         let rsa = ProofKey::generate_for(Algorithm::Rs256, &SystemEntropy);

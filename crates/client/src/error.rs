@@ -58,6 +58,9 @@ pub enum ClientError {
         #[source]
         source: BoxError,
     },
+    /// A client certificate cannot be used: the file, and why.
+    #[error("client certificate: {0}")]
+    Certificate(String),
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Http(#[source] BoxError),

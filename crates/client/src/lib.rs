@@ -26,6 +26,8 @@ pub mod service;
 pub mod signing;
 pub mod stats;
 mod succession;
+#[cfg(feature = "rustls")]
+pub mod tls;
 mod token;
 pub mod usage;
 mod watch;
@@ -38,6 +40,8 @@ pub use error::ClientError;
 pub use secret::Secret;
 pub use service::{Claviger, ClavigerLayer};
 pub use signing::Signing;
+#[cfg(feature = "rustls")]
+pub use tls::ClientCertificate;
 
 #[cfg(test)]
 mod conformance;

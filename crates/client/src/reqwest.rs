@@ -1,5 +1,7 @@
 //! The client as `reqwest` has it: its requests in, its answers out.
 
+use std::sync::Arc;
+
 use ::reqwest as upstream;
 use http::{
     HeaderValue, Request, Response,
@@ -11,6 +13,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::{
     body::{Body, ContentDigest},
+    clock::SystemClock,
     config::Config,
     error::{BoxError, ClientError, Unsent},
     service::{Claviger, ClavigerLayer},
@@ -32,15 +35,20 @@ impl Client {
         Ok(Self::over(bare(builder)?, config))
     }
 
-    /// The same with [`Config::from_env_through`] this client: a sealed key is opened, too. `CLAVIGER_CLIENT_CERT` is
-    /// refused: a certificate is the builder's.
+    /// The same with [`Config::from_env_through`] this client: a sealed key is opened, too. With the feature `reqwest-rustls`
+    /// the certificate of `CLAVIGER_CLIENT_CERT` is shown, in place of any TLS that the builder was given; without it, one
+    /// that is set is refused.
     ///
     /// # Errors
     /// [`ClientError`] for what is missing or not understood, [`ClientError::Http`] for what the builder says.
     pub fn from_env(builder: upstream::ClientBuilder) -> Result<Self, ClientError> {
+        let read = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        #[cfg(feature = "reqwest-rustls")]
+        let (builder, read) = (shown(builder)?, crate::config::without_certificate(read));
         let http = bare(builder).map_err(|error| ClientError::Http(error.without_url().into()))?;
         let inner = http.clone();
-        let config = Config::from_env_through(service_fn(move |request| send(inner.clone(), request)))?;
+        let service = service_fn(move |request| send(inner.clone(), request));
+        let config = Config::from_variables_through(read, service, Arc::new(SystemClock))?;
         Ok(Self::over(http, config))
     }
 
@@ -95,6 +103,13 @@ impl Client {
     pub fn claviger(&self) -> &Claviger {
         &self.claviger
     }
+}
+
+/// With the certificate that the environment names.
+#[cfg(feature = "reqwest-rustls")]
+fn shown(builder: upstream::ClientBuilder) -> Result<upstream::ClientBuilder, ClientError> {
+    let Some(certificate) = crate::ClientCertificate::from_env() else { return Ok(builder) };
+    Ok(builder.tls_backend_preconfigured(certificate.config()?))
 }
 
 fn bare(builder: upstream::ClientBuilder) -> upstream::Result<upstream::Client> {

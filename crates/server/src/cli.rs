@@ -41,6 +41,7 @@ mod rotation;
 mod savings;
 mod scan;
 mod seal_key;
+mod sender;
 mod serve;
 mod settings;
 mod sign;

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from typing import Any, Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from ._body import is_replayable, pieces_of
 from ._effects import Call, ReadAnswer, Send, Wait
@@ -14,10 +14,10 @@ from ._http import AuthBase, connection_failure, library_of
 from .dpop import DPOP_HEADER, ProofKey, Prover
 from .errors import ClavigerError, ConfigurationError, TokenError, WrongOrigin
 from .secret import Secret, public_id
-from .signing import HmacKey, Signer, Target
+from .signing import HmacKey, Signer, Target, origin_of
 from .sources import CachedKey, KeySource
 from .succession import SUCCESSOR_HEADER, SUCCESSOR_PATH
-from .tokens import Grant, TokenBox, error_code
+from .tokens import LOST_HEADER, Grant, TokenBox, error_code
 
 Flow = Generator[Any, Any, Any]
 _OWN_TIMEOUT_SECS = 30.0
@@ -40,6 +40,9 @@ class ClavigerAuth(AuthBase):
     of its own (DPoP); a nonce that the gateway demands is put in, and the call repeated once for it. A refusal of the token endpoint is the answer to the call, so that the
     SDK shows it like any other. `answers_locally`: there is a `ClavigerTransport` below, which turns an error of this side into
     an answer for an SDK.
+
+    Give it to a client that follows no redirects (`follow_redirects=False`, which is not the default of the SDK's own clients): a
+    redirect would carry the key elsewhere. The clients that `Claviger` makes follow none, and stop what was led elsewhere.
     """
 
     # Bodies are read by the flow itself, which keeps long ones out of memory.
@@ -64,7 +67,7 @@ class ClavigerAuth(AuthBase):
         if proof_key is not None and auth != "token":
             raise ConfigurationError("a proof key binds access tokens: it needs auth = token")
         self._base_url = base_url.rstrip("/")
-        self._origin = _origin(base_url)
+        self._origin = origin_of(base_url)
         self._key = key if isinstance(key, CachedKey) else CachedKey(key)
         self._uses_tokens = auth == "token"
         self._signer = signer
@@ -142,7 +145,7 @@ class ClavigerAuth(AuthBase):
             yield Send(request)
 
     def _call(self, request: Any) -> Flow:
-        if _origin(str(request.url)) != self._origin:
+        if origin_of(str(request.url)) != self._origin:
             raise WrongOrigin(f"no credential is sent to {request.url.host}: the gateway is {self._origin}")
         yield from self._succeed(request)
         repeated = renewed = False
@@ -154,6 +157,8 @@ class ClavigerAuth(AuthBase):
             # Asked before sending: a stream that was sent may look like a body in memory.
             replayable = is_replayable(request)
             context = request.extensions.setdefault("claviger", {})
+            # Below, what a redirect led elsewhere is stopped.
+            context["origin"] = self._origin
             # A 401 that is repeated is no call of its own: it is counted once it is clear that it stands.
             context["may_repeat"] = replayable and not (repeated and renewed)
             response = yield Send(request)
@@ -281,15 +286,17 @@ class ClavigerAuth(AuthBase):
                 self._tokens.land()
 
     def _buy(self, request: Any, key: str) -> Flow:
-        refresh = self._tokens.refresh_token()
+        refresh = self._tokens.refresh_token(self._monotonic())
         if refresh is not None:
             response = yield from self._ask(request, "refresh", {"grant_type": "refresh_token", "refresh_token": refresh.reveal()})
             if response.status_code == 200:
                 return self._keep((yield ReadAnswer(response)))
-            if self._tokens.refresh_failed(response.status_code, self._monotonic()):
+            answered = LOST_HEADER not in response.headers
+            holds, may_buy = self._tokens.refresh_failed(response.status_code, self._monotonic(), answered)
+            if holds:
                 found = self._tokens.look(self._monotonic())
                 return found if isinstance(found, Grant) else None
-            if self._tokens.refresh_token() is not None:
+            if not may_buy:
                 return None
         form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
         response = yield from self._ask(request, "token", form, key)
@@ -302,6 +309,9 @@ class ClavigerAuth(AuthBase):
     def _ask(self, request: Any, name: str, form: dict[str, str], key: str | None = None) -> Flow:
         asked = self._built(request, "POST", f"/v1/auth/{name}", urlencode(form).encode())
         asked.headers["content-type"] = "application/x-www-form-urlencoded"
+        # Below, one whose answer was lost is repeated at once: the gateway gives the same one again, for a while.
+        asked.extensions["claviger"]["refresh"] = name == "refresh"
+        asked.extensions["claviger"]["dispensable"] = name == "refresh" and self._tokens.holds(self._monotonic())
         if key is not None:
             asked.headers["x-api-key"] = key
         signed_by = key or ((yield Call(self._key.get)) if self._signer is not None else "")
@@ -319,7 +329,7 @@ class ClavigerAuth(AuthBase):
             extensions={
                 "timeout": dict.fromkeys(_TIMEOUTS, _OWN_TIMEOUT_SECS),
                 # Below, it is treated as part of the call: an SDK repeats both or neither.
-                "claviger": {"purchase": True, "sdk": "x-stainless-retry-count" in request.headers},
+                "claviger": {"purchase": True, "origin": self._origin, "sdk": "x-stainless-retry-count" in request.headers},
             },
         )
 
@@ -327,11 +337,3 @@ class ClavigerAuth(AuthBase):
         grant = Grant.read(body, self._monotonic(), "bearer" if self._prover is None else "dpop")
         self._tokens.put(grant)
         return grant
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError("the base URL begins with http:// or https:// and names a host")
-    return f"{parts.scheme}://{Target.of('GET', url).authority}"
-

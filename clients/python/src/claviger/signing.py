@@ -130,6 +130,14 @@ class Target:
         return cls(method, shown, parts.path or "/", parts.query)
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port; raises ConfigurationError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError("the base URL begins with http:// or https:// and names a host")
+    return f"{parts.scheme}://{Target.of('GET', url).authority}"
+
+
 @dataclass(frozen=True)
 class Signer:
     """Signs requests with one key in one profile."""

@@ -14,6 +14,10 @@ from .secret import Secret
 
 _MAX_MARGIN_SECS = 60.0
 _RETRY_REFRESH_SECS = 10.0
+# The gateway repeats an answer that was lost for ten seconds; a later repetition it takes for theft.
+REPEATED_SECS = 8.0
+# In place of an answer that was lost, on something that a call can do without.
+LOST_HEADER = "x-claviger-lost"
 # RFC 6750, section 2.1.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
@@ -54,6 +58,8 @@ class TokenBox:
         self._grant: Grant | None = None
         self._flight: Future[None] | None = None
         self._no_refresh_before = 0.0
+        # When a refresh was sent whose answer is still to come, or was lost.
+        self._unanswered: float | None = None
 
     def look(self, now: float) -> Grant | Future[None] | None:
         """A grant to use; else the purchase to wait for; else None: the caller makes the purchase and must `land` it."""
@@ -73,27 +79,44 @@ class TokenBox:
         if flight is not None:
             flight.set_result(None)
 
-    def refresh_token(self) -> Secret | None:
-        """What the purchase may use instead of the key."""
+    def refresh_token(self, now: float) -> Secret | None:
+        """What the purchase may use instead of the key: it is sent now. One whose answer was lost is not sent again later."""
         with self._lock:
-            return self._grant.refresh if self._grant is not None else None
+            if self._grant is None or self._grant.refresh is None:
+                return None
+            if self._unanswered is not None and now - self._unanswered > REPEATED_SECS:
+                self._grant, self._unanswered = replace(self._grant, refresh=None), None
+                return None
+            self._unanswered = now if self._unanswered is None else self._unanswered
+            return self._grant.refresh
 
     def put(self, grant: Grant) -> None:
         """Keeps a new grant."""
         with self._lock:
             self._grant = grant
             self._no_refresh_before = 0.0
+            self._unanswered = None
 
-    def refresh_failed(self, status: int, now: float) -> bool:
-        """After a failed refresh. True: the grant that is there still holds, use it. A refused refresh token is dropped."""
+    def holds(self, now: float) -> bool:
+        """Whether the grant that is there can still be shown, however stale."""
         with self._lock:
+            return self._grant is not None and now < self._grant.ends_at
+
+    def refresh_failed(self, status: int, now: float, answered: bool = True) -> tuple[bool, bool]:
+        """After no grant was had: whether the one that is there still holds, and else whether the key may buy.
+
+        A refused refresh token is dropped.
+        """
+        with self._lock:
+            if answered:
+                self._unanswered = None
             if self._grant is None:
-                return False
-            if status < 500 and status != 429:
+                return False, True
+            if status < 500 and status not in (408, 429):
                 self._grant = replace(self._grant, refresh=None)
-                return False
+                return False, True
             self._no_refresh_before = now + _RETRY_REFRESH_SECS
-            return now < self._grant.ends_at
+            return now < self._grant.ends_at, False
 
     def refused(self, access: Secret, code: str | None) -> bool:
         """After a 401 to a call made with `access`. True: get another token and repeat the call once."""
@@ -112,7 +135,7 @@ class TokenBox:
     def clear(self) -> None:
         """Forgets everything; the next call buys by the key."""
         with self._lock:
-            self._grant = None
+            self._grant = self._unanswered = None
 
 
 def error_code(body: bytes) -> str | None:

@@ -12,10 +12,12 @@ from ._body import is_replayable, whole_body
 from ._effects import CloseAnswer, Send, Sleep
 from ._http import AsyncStreamBase, AsyncTransportBase, SyncStreamBase, TransportBase, connection_failure, httpx, library_of
 from .cache import Kept, ResponseCache
-from .errors import ClavigerError
+from .errors import ClavigerError, WrongOrigin
 from .limiter import Limiter
 from .retry import Decision, Failed, Retry, decide
+from .signing import origin_of
 from .statistics import Statistics
+from .tokens import LOST_HEADER, REPEATED_SECS
 from .usage import Decoded, reader_for
 
 Flow = Generator[Any, Any, Any]
@@ -50,6 +52,7 @@ class Exchange:
         if isinstance(context.get("refused"), ClavigerError):
             return _local_answer(request, context["refused"])
         try:
+            _stay(request, context)
             return (yield from self._exchange(request, context))
         except ClavigerError as error:
             if not _is_sdks(request, context):
@@ -58,7 +61,7 @@ class Exchange:
         except Exception as error:
             if not context.get("dispensable") or connection_failure(error) is None:
                 raise
-            return library_of(request).Response(503, request=request)
+            return library_of(request).Response(503, headers={LOST_HEADER: "1"}, request=request)
 
     def _exchange(self, request: Any, context: dict[str, Any]) -> Flow:
         key = self._cache_key(request)
@@ -91,7 +94,7 @@ class Exchange:
     def _attempts(self, request: Any, context: dict[str, Any]) -> Flow:
         sdk = _is_sdks(request, context)
         replayable = is_replayable(request)
-        attempt = 0
+        attempt, begun = 0, self._monotonic()
         while True:
             response, error = None, None
             try:
@@ -100,6 +103,10 @@ class Exchange:
                 if connection_failure(raised) is None:
                     raise
                 error = raised
+            is_young = self._monotonic() - begun < REPEATED_SECS
+            if error is not None and connection_failure(error) == "lost" and context.pop("refresh", False) and is_young:
+                context.get("resign", lambda: None)()
+                continue
             decision = self._decide(request, replayable, (sdk, attempt), response, error)
             if decision.forbid and response is not None:
                 response.headers["x-should-retry"] = "false"
@@ -295,6 +302,13 @@ class AsyncClavigerTransport(AsyncTransportBase):
 def _limits() -> Any:
     # Those of the SDK's own client.
     return httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+
+
+def _stay(request: Any, context: dict[str, Any]) -> None:
+    """A client that follows redirects takes the credential along."""
+    meant = context.get("origin")
+    if meant is not None and origin_of(str(request.url)) != meant:
+        raise WrongOrigin(f"no credential is sent to {request.url.host}: the gateway is {meant}")
 
 
 def _is_sdks(request: Any, context: dict[str, Any]) -> bool:

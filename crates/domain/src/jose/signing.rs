@@ -2,9 +2,11 @@
 
 use aws_lc_rs::{
     agreement::{ECDH_P256, PrivateKey},
+    encoding::{AsBigEndian, Curve25519SeedBin, EcPrivateKeyBin},
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -72,6 +74,22 @@ impl SigningKey {
         };
         let kid = public.thumbprint();
         Some(Self { pair, public, kid })
+    }
+
+    /// From a private key in PEM form (PKCS #8, unencrypted): P-256 or Ed25519. `None` for anything else.
+    #[must_use]
+    pub fn from_pem(text: &str) -> Option<Self> {
+        let inner = text.split_once("-----BEGIN PRIVATE KEY-----")?.1;
+        let lines = inner.split_once("-----END PRIVATE KEY-----")?.0;
+        let packed: Zeroizing<String> = Zeroizing::new(lines.split_ascii_whitespace().collect());
+        let der = SecretBytes::new(STANDARD.decode(&*packed).ok()?);
+        if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.expose()) {
+            let scalar: EcPrivateKeyBin<'_> = pair.private_key().as_be_bytes().ok()?;
+            return Self::from_secret(Algorithm::Es256, scalar.as_ref());
+        }
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.expose()).ok()?;
+        let seed: Curve25519SeedBin<'_> = pair.seed().ok()?.as_be_bytes().ok()?;
+        Self::from_secret(Algorithm::EdDsa, seed.as_ref())
     }
 
     /// The public half.

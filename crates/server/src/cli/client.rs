@@ -14,7 +14,7 @@ use super::{
     ask,
     output::CliError,
     profile::Profile,
-    transport::{self, Answer, Endpoint, NoAnswer, Origin},
+    transport::{self, Answer, Endpoint, NoAnswer, Origin, Tls},
 };
 
 /// Rows that are asked for at a time.
@@ -266,7 +266,7 @@ impl Client {
             request.headers_mut().insert(header::AUTHORIZATION, token.clone());
         }
         request.headers_mut().extend(self.headers.iter().cloned());
-        match transport::exchange(&self.endpoint, self.ca_file.as_ref(), request) {
+        match transport::exchange(&self.endpoint, &Tls::believing(self.ca_file.clone()), request) {
             Ok(Answer { status, body, .. }) => Ok((status, body)),
             Err(NoAnswer::Unreachable(why)) => Err(self.not_running(&why)),
             Err(NoAnswer::Broke(why)) => Err(CliError::failed(format!("the connection broke: {why}"))),

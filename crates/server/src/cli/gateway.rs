@@ -2,19 +2,21 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use claviger_domain::token::Token;
+use claviger_domain::{signature::Target, token::Token};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header, request::Builder};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::{
     Context,
     holder::{HolderArgs, text},
     output::CliError,
+    sender::{DPOP, Prover},
     signer::Signer,
-    transport::{Endpoint, NoAnswer, Origin, exchange, kept::Route},
+    transport::{Answer, Endpoint, NoAnswer, Origin, Tls, exchange, kept::Route},
 };
 
 /// A gateway, and a key that opens it. It holds a secret, so it has no `Debug`.
@@ -26,10 +28,13 @@ pub struct Gateway {
     base_url: String,
     /// `None`: for what is asked without one.
     key: Option<HeaderValue>,
+    /// What stands in the key's place, bound to the prover's key.
+    bound: Option<Zeroizing<String>>,
     /// Whose key it is, or was bought with: what signatures name.
     key_id: String,
     signer: Option<Arc<Signer>>,
-    ca_file: Option<PathBuf>,
+    prover: Option<Arc<Prover>>,
+    tls: Tls,
 }
 
 /// Why a gateway did not do what was asked.
@@ -65,7 +70,9 @@ impl Gateway {
         let base_url = args.base_url()?;
         let gateway = Self::without_key(base_url, context.ca_file.clone())?.opened_by(&key)?;
         let signer = args.signing.signer()?.map(Arc::new);
-        Ok((Self { signer, ..gateway }, key))
+        let prover = args.sender.prover()?.map(Arc::new);
+        let tls = Tls { shown: args.sender.certificate(), ..gateway.tls };
+        Ok((Self { signer, prover, tls, ..gateway }, key))
     }
 
     /// The gateway at an address, for what is asked without a key.
@@ -81,7 +88,18 @@ impl Gateway {
         let endpoint = Endpoint::Origin(Origin::parse(&format!("{scheme}://{authority}"))?);
         let prefix = uri.path().trim_end_matches('/').to_owned();
         let key_id = String::new();
-        Ok(Self { endpoint, prefix, key: None, key_id, signer: None, base_url, ca_file })
+        let tls = Tls::believing(ca_file);
+        Ok(Self {
+            endpoint,
+            prefix,
+            key: None,
+            bound: None,
+            key_id,
+            signer: None,
+            prover: None,
+            base_url,
+            tls,
+        })
     }
 
     /// The same gateway, opened by another key.
@@ -148,12 +166,22 @@ impl Gateway {
         self.call(Method::POST, "/unwrap", Some(&body))
     }
 
-    /// The same gateway, opened by a token that stands for the key.
+    /// The same gateway, opened by an access token that stands for the key. Where there is a key to prove, it is bound to
+    /// that.
     ///
     /// # Errors
     /// [`CliError`] when it cannot be sent.
     pub fn opened_by_text(&self, token: &str) -> Result<Self, CliError> {
+        if self.prover.is_some() {
+            return Ok(Self { key: None, bound: Some(Zeroizing::new(token.to_owned())), ..self.clone() });
+        }
         Ok(Self { key: Some(secret_text(token)?), ..self.clone() })
+    }
+
+    /// What access tokens are bound to; `None`: to nothing, or to the certificate only.
+    #[must_use]
+    pub fn thumbprint(&self) -> Option<&str> {
+        self.prover.as_deref().map(Prover::thumbprint)
     }
 
     /// Asks at the token counter, below `/v1/auth`.
@@ -167,9 +195,9 @@ impl Gateway {
     /// The way to it, for connections that are kept.
     ///
     /// # Errors
-    /// [`CliError`] when the authorities cannot be read.
+    /// [`CliError`] when authorities or certificates cannot be read.
     pub fn route(&self) -> Result<Route, CliError> {
-        Route::to(self.endpoint.clone(), self.ca_file.as_ref())
+        Route::to(self.endpoint.clone(), &self.tls)
     }
 
     /// The head of a request to the API, opened by the key and signed with this body if there is a signing secret; `path`
@@ -197,7 +225,10 @@ impl Gateway {
         (method, path): (&Method, &str),
         body: &[u8],
     ) -> Result<Builder, CliError> {
-        let Some(signer) = self.signer.as_deref().filter(|_| self.key.is_some()) else { return Ok(request) };
+        let Some(signer) = self.signer.as_deref().filter(|_| self.key.is_some() || self.bound.is_some())
+        else {
+            return Ok(request);
+        };
         let url = format!("{}{path}", self.base_url);
         let headers = signer.headers(&self.key_id, (method.as_str(), &url), body)?;
         Ok(headers.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
@@ -209,35 +240,73 @@ impl Gateway {
 
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, NotDone> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        let request = self.signed(Request::builder(), (&method, path), body.as_bytes());
-        let request = request.map_err(NotDone::Failed)?;
-        let mut request = request.method(method).uri(format!("{}{path}", self.prefix));
-        if let Some(key) = &self.key {
-            request = request.header("x-api-key", key.clone()).header("anthropic-version", "2023-06-01");
+        let mut answer = self.send((&method, path), &body)?;
+        // RFC 9449, section 8: a proof that lacked the nonce which the answer gives is made anew, once.
+        let gives_one = self.prover.as_deref().is_some_and(|prover| prover.notice(&answer.headers));
+        if gives_one && code_of(&answer).as_deref() == Some("use_dpop_nonce") {
+            answer = self.send((&method, path), &body)?;
+        }
+        if !answer.status.is_success() {
+            let message = self.refusal(&answer);
+            return Err(NotDone::Refused { status: answer.status, message });
+        }
+        let read = serde_json::from_slice(&answer.body).ok();
+        let unreadable = || CliError::failed(format!("{}: the answer is not a gateway's", self.base_url));
+        read.ok_or_else(|| NotDone::Failed(unreadable()))
+    }
+
+    fn send(&self, (method, path): (&Method, &str), body: &str) -> Result<Answer, NotDone> {
+        let request = self.proven(Request::builder(), (method, path), body);
+        let mut request =
+            request.map_err(NotDone::Failed)?.method(method).uri(format!("{}{path}", self.prefix));
+        if self.key.is_some() || self.bound.is_some() {
+            request = request.header("anthropic-version", "2023-06-01");
         }
         let request = request
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("claviger-cli/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(Bytes::from(body.to_owned())))
             .map_err(|e| NotDone::Failed(CliError::usage(e.to_string())))?;
-        let answer = exchange(&self.endpoint, self.ca_file.as_ref(), request).map_err(|e| self.silent(e))?;
-        let read: Option<Value> = serde_json::from_slice(&answer.body).ok();
-        if answer.status.is_success() {
-            let unreadable = || CliError::failed(format!("{}: the answer is not a gateway's", self.base_url));
-            return read.ok_or_else(|| NotDone::Failed(unreadable()));
+        exchange(&self.endpoint, &self.tls, request).map_err(|e| self.silent(e))
+    }
+
+    /// With the key or what stands in its place, the signature, and the proof that goes with an access token: the one
+    /// that is shown, or the one that is to be had.
+    fn proven(
+        &self,
+        request: Builder,
+        (method, path): (&Method, &str),
+        body: &str,
+    ) -> Result<Builder, CliError> {
+        let mut request = self.signed(request, (method, path), body.as_bytes())?;
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key.clone());
         }
-        let code = read.as_ref().and_then(|v| v["error"]["details"]["error_code"].as_str());
+        let Some(prover) = &self.prover else { return Ok(request) };
+        let access = self.bound.as_deref().map(String::as_str);
+        if access.is_none() && !path.starts_with("/v1/auth/") {
+            return Ok(request);
+        }
+        let url = format!("{}{path}", self.base_url);
+        let target = Target::of_url(method.as_str(), &url);
+        let target = target.ok_or_else(|| CliError::usage(format!("`{}`: not a URL", self.base_url)))?;
+        let url = format!("{}://{}{}", target.scheme, target.authority, target.path);
+        let proof = prover.proof((method.as_str(), &url), access)?;
+        if let Some(access) = access {
+            request = request.header(header::AUTHORIZATION, secret_text(&format!("DPoP {access}"))?);
+        }
+        Ok(request.header(DPOP, proof))
+    }
+
+    fn refusal(&self, answer: &Answer) -> String {
+        let read: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let code = code_of(answer);
         let said = read.as_ref().and_then(|v| v["error"]["message"].as_str().map(str::to_owned));
-        let message = match (answer.status, said) {
+        match (answer.status, said) {
             // Who reads a code of ours is no stranger: what is missing beside the key is said.
             (StatusCode::UNAUTHORIZED, Some(said)) if code.is_some() => {
-                if code == Some("signature_missing") {
-                    format!(
-                        "{said}; give its signing secret: --signing-secret-file, or CLAVIGER_SIGNING_SECRET"
-                    )
-                } else {
-                    said
-                }
+                let hint = self.hint(code.as_deref().unwrap_or_default());
+                hint.map_or_else(|| said.clone(), |hint| format!("{said}; {hint}"))
             }
             (StatusCode::UNAUTHORIZED, _) => {
                 format!(
@@ -247,8 +316,27 @@ impl Gateway {
             }
             (_, Some(said)) => said,
             (status, None) => format!("{}: refused with status {status}", self.base_url),
-        };
-        Err(NotDone::Refused { status: answer.status, message })
+        }
+    }
+
+    /// What would help.
+    fn hint(&self, code: &str) -> Option<&'static str> {
+        Some(match code {
+            "signature_missing" => {
+                "give its signing secret: --signing-secret-file, or CLAVIGER_SIGNING_SECRET"
+            }
+            "certificate_required" => {
+                "give the certificate: --client-cert and --client-key, or CLAVIGER_CLIENT_CERT and CLAVIGER_CLIENT_KEY"
+            }
+            "dpop_missing" if self.prover.is_none() => {
+                "give the key to prove: --dpop-key-file, or CLAVIGER_DPOP_KEY_FILE"
+            }
+            "dpop_missing" => {
+                "a key that demands it has no children: `claviger token --access` buys a token that is bound to yours, and \
+                 programs prove by a client adapter"
+            }
+            _ => return None,
+        })
     }
 
     fn silent(&self, why: NoAnswer) -> NotDone {
@@ -263,6 +351,12 @@ impl Gateway {
             NoAnswer::Wrong(error) => error,
         })
     }
+}
+
+/// `error.details.error_code` of an answer.
+fn code_of(answer: &Answer) -> Option<String> {
+    let read: Value = serde_json::from_slice(&answer.body).ok()?;
+    read["error"]["details"]["error_code"].as_str().map(str::to_owned)
 }
 
 fn secret(key: &Token) -> Result<HeaderValue, CliError> {

@@ -11,7 +11,7 @@ use clap::Args;
 use claviger_domain::token::{Brand, Token, TokenKind, inspect_any_brand};
 use http::Uri;
 
-use super::{Context, output::CliError, signer::SignerArgs};
+use super::{Context, output::CliError, sender::SenderArgs, signer::SignerArgs};
 
 /// Where a gateway is unless something says otherwise.
 pub const DEFAULT_BASE_URL: &str = "http://127.0.0.1:8787";
@@ -30,6 +30,9 @@ pub struct HolderArgs {
     /// What signs.
     #[command(flatten)]
     pub signing: SignerArgs,
+    /// What else is shown.
+    #[command(flatten)]
+    pub sender: SenderArgs,
 }
 
 impl HolderArgs {

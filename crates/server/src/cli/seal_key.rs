@@ -22,7 +22,7 @@ use super::{
     Context, ask,
     holder::variable,
     output::CliError,
-    transport::{Answer, Endpoint, NoAnswer, Origin, exchange},
+    transport::{Answer, Endpoint, NoAnswer, Origin, Tls, exchange},
 };
 use crate::{clock::SystemClock, entropy::SystemEntropy};
 
@@ -128,7 +128,8 @@ pub fn ask_service(context: &Context, call: Call) -> Result<Vec<u8>, CliError> {
     }
     let body = Bytes::copy_from_slice(call.body.expose());
     let request = request.body(Full::new(body)).map_err(|e| wrong(&e))?;
-    let answer = exchange(&Endpoint::Origin(Origin::parse(&origin)?), context.ca_file.as_ref(), request);
+    let tls = Tls::believing(context.ca_file.clone());
+    let answer = exchange(&Endpoint::Origin(Origin::parse(&origin)?), &tls, request);
     let answer = answer.map_err(|error| match error {
         NoAnswer::Unreachable(why) => CliError::unreachable(format!("nothing answers on {origin}: {why}")),
         NoAnswer::Broke(why) => CliError::failed(format!("{origin}: the connection broke: {why}")),

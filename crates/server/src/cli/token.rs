@@ -1,6 +1,6 @@
 //! `claviger token`
 
-mod access;
+pub mod access;
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},

@@ -2,7 +2,11 @@
 
 pub mod kept;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
@@ -10,7 +14,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -93,6 +97,23 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// Whom TLS believes, and who it says that we are.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// An authority to be believed, too (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that is shown, and its private key (PEM).
+    pub shown: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tls {
+    /// Nothing is shown.
+    #[must_use]
+    pub const fn believing(ca_file: Option<PathBuf>) -> Self {
+        Self { ca_file, shown: None }
+    }
+}
+
 /// An answer, whole.
 pub struct Answer {
     /// Its status.
@@ -118,11 +139,7 @@ pub enum NoAnswer {
 ///
 /// # Errors
 /// [`NoAnswer`].
-pub fn exchange(
-    endpoint: &Endpoint,
-    ca_file: Option<&PathBuf>,
-    request: Request<Full<Bytes>>,
-) -> Result<Answer, NoAnswer> {
+pub fn exchange(endpoint: &Endpoint, tls: &Tls, request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| NoAnswer::Wrong(CliError::failed(e.to_string())))?;
     runtime.block_on(async {
@@ -131,18 +148,18 @@ pub fn exchange(
                 let stream = UnixStream::connect(path).await;
                 send(stream.map_err(|e| NoAnswer::Unreachable(e.to_string()))?, request).await
             }
-            Endpoint::Origin(origin) => to_origin(origin, ca_file, request).await,
+            Endpoint::Origin(origin) => to_origin(origin, tls, request).await,
         }
     })
 }
 
 async fn to_origin(
     origin: &Origin,
-    ca_file: Option<&PathBuf>,
+    tls: &Tls,
     mut request: Request<Full<Bytes>>,
 ) -> Result<Answer, NoAnswer> {
     name_host(origin, &mut request)?;
-    let tls = if origin.is_tls { Some(trust(ca_file).map_err(NoAnswer::Wrong)?) } else { None };
+    let tls = if origin.is_tls { Some(tls.config().map_err(NoAnswer::Wrong)?) } else { None };
     match connect(origin, tls).await? {
         Connected::Plain(stream) => send(stream, request).await,
         Connected::Tls(stream) => send(*stream, request).await,
@@ -175,22 +192,39 @@ enum Connected {
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
-/// Whom to believe: the system's and Mozilla's authorities, and those of the file.
-fn trust(ca_file: Option<&PathBuf>) -> Result<Arc<ClientConfig>, CliError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = ca_file {
-        let bad = |e: &dyn std::fmt::Display| CliError::usage(format!("{}: {e}", path.display()));
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| bad(&e))? {
-            roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+impl Tls {
+    /// Believes the system's and Mozilla's authorities, and those of the file.
+    fn config(&self) -> Result<Arc<ClientConfig>, CliError> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = &self.ca_file {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|e| unusable(path, &e))?;
+            }
         }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|e| CliError::failed(e.to_string()))?.with_root_certificates(roots);
+        let mut config = match &self.shown {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, &e))?;
+                let shown = builder.with_client_auth_cert(certificates(chain)?, private);
+                shown.map_err(|e| unusable(chain, &e))?
+            }
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|e| CliError::failed(e.to_string()))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CliError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    read.map_err(|e| unusable(path, &e))
+}
+
+fn unusable(path: &Path, why: &dyn std::fmt::Display) -> CliError {
+    CliError::usage(format!("{}: {why}", path.display()))
 }
 
 async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, NoAnswer>

@@ -8,6 +8,7 @@ use super::{
     gateway::Gateway,
     holder::HolderArgs,
     output::{CliError, Columns},
+    token::access::standing,
 };
 
 /// `whoami`
@@ -41,8 +42,8 @@ const BUDGETS: Columns = &[
 /// # Errors
 /// [`CliError`].
 pub fn run(context: &Context, args: &WhoamiArgs) -> Result<(), CliError> {
-    let (gateway, _) = Gateway::find(context, &args.holder)?;
-    let mut me = gateway.me()?;
+    let (gateway, key) = Gateway::find(context, &args.holder)?;
+    let mut me = standing(context, gateway, &key)?.me()?;
     if context.out.json {
         context.out.value(&me);
         return Ok(());

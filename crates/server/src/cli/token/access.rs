@@ -38,16 +38,7 @@ struct Kept {
 /// [`CliError`]; nothing was printed.
 pub fn run(context: &Context, holder: &HolderArgs, scope: &[String], fresh: bool) -> Result<(), CliError> {
     let (gateway, key) = Gateway::find(context, holder)?;
-    let scope = scope.join(" ");
-    let place = place_of(&gateway, &key, &scope);
-    // Of many who ask at once one goes to the counter; the others read what it brought. A refresh token works once.
-    let _turn = place.as_deref().and_then(|path| turn(path).ok());
-    let kept: Option<Kept> = place.as_deref().filter(|_| !fresh).and_then(read);
-    let tokens = match kept {
-        Some(kept) if is_young(&kept) && still_works(&gateway, &kept) => kept,
-        Some(kept) => renewed(&gateway, &kept, &scope, Keeping { place: place.as_deref(), context })?,
-        None => bought(&gateway, &scope, Keeping { place: place.as_deref(), context })?,
-    };
+    let tokens = obtained(context, (&gateway, &key), &scope.join(" "), fresh)?;
     if context.out.json {
         let Kept { access_token, scope, expires_at, .. } = &tokens;
         context.out.value(&json!({"access_token": access_token, "scope": scope, "expires_at": expires_at}));
@@ -55,6 +46,37 @@ pub fn run(context: &Context, holder: &HolderArgs, scope: &[String], fresh: bool
         context.out.line(&tokens.access_token);
     }
     Ok(())
+}
+
+/// The gateway as it is asked about the key itself. Possession is proved with an access token only, so one that is bound
+/// to the key to prove stands in its place.
+///
+/// # Errors
+/// [`CliError`] when no token is to be had.
+pub fn standing(context: &Context, gateway: Gateway, key: &Token) -> Result<Gateway, CliError> {
+    if gateway.thumbprint().is_none() {
+        return Ok(gateway);
+    }
+    let tokens = obtained(context, (&gateway, key), "", false)?;
+    gateway.opened_by_text(&tokens.access_token)
+}
+
+fn obtained(
+    context: &Context,
+    (gateway, key): (&Gateway, &Token),
+    scope: &str,
+    fresh: bool,
+) -> Result<Kept, CliError> {
+    let place = place_of(gateway, key, scope);
+    // Of many who ask at once one goes to the counter; the others read what it brought. A refresh token works once.
+    let _turn = place.as_deref().and_then(|path| turn(path).ok());
+    let kept: Option<Kept> = place.as_deref().filter(|_| !fresh).and_then(read);
+    let keeping = Keeping { place: place.as_deref(), context };
+    match kept {
+        Some(kept) if is_young(&kept) && still_works(gateway, &kept) => Ok(kept),
+        Some(kept) => renewed(gateway, &kept, scope, keeping),
+        None => bought(gateway, scope, keeping),
+    }
 }
 
 /// Where what is got is kept.
@@ -65,7 +87,11 @@ struct Keeping<'a> {
 }
 
 fn place_of(gateway: &Gateway, key: &Token, scope: &str) -> Option<std::path::PathBuf> {
-    place(gateway, key, &json!({"access": true, "scope": scope}))
+    let mut wish = json!({"access": true, "scope": scope});
+    if let Some(jkt) = gateway.thumbprint() {
+        wish["jkt"] = jkt.into();
+    }
+    place(gateway, key, &wish)
 }
 
 fn is_young(kept: &Kept) -> bool {

@@ -1,6 +1,6 @@
 //! A connection that is kept from one request to the next.
 
-use std::{future::Future, io::Write, path::PathBuf, pin::Pin, sync::Arc};
+use std::{future::Future, io::Write, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -15,7 +15,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::{Answer, Connected, Endpoint, NoAnswer, connect, name_host, trust};
+use super::{Answer, Connected, Endpoint, NoAnswer, Tls, connect, name_host};
 use crate::cli::output::CliError;
 
 /// Where requests go, with what connections of the same kind share.
@@ -29,10 +29,10 @@ impl Route {
     /// The way to a server.
     ///
     /// # Errors
-    /// [`CliError`] when the authorities cannot be read.
-    pub fn to(endpoint: Endpoint, ca_file: Option<&PathBuf>) -> Result<Self, CliError> {
+    /// [`CliError`] when authorities or certificates cannot be read.
+    pub fn to(endpoint: Endpoint, tls: &Tls) -> Result<Self, CliError> {
         let tls = match &endpoint {
-            Endpoint::Origin(origin) if origin.is_tls => Some(trust(ca_file)?),
+            Endpoint::Origin(origin) if origin.is_tls => Some(tls.config()?),
             Endpoint::Origin(_) | Endpoint::Socket(_) => None,
         };
         Ok(Self { endpoint, tls })

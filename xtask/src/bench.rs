@@ -211,8 +211,9 @@ impl Bench {
         let table = callers::measure(&nodes?, CASES.first().context("no cases")?, &options.effort)?;
         let text = format!(
             "## Callers\n\n`cargo xtask bench --only callers`; {} runs, {} at full rate over {} connections; the median and, \
-             in brackets, the least and the most, compared run by run. Nonces are kept in memory; budgets are hard, so \
-             that each call waits for its reservation to be on the disk. {}\n\n{table}",
+             in brackets, the least and the most, compared run by run. All requests are made before they are sent: \
+             signing is no part of what is measured. Nonces are kept in memory; budgets are hard, so that each call waits \
+             for its reservation to be on the disk. {}\n\n{table}",
             options.effort.runs,
             CASES[0].about,
             CASES[0].connections,

@@ -136,6 +136,13 @@ impl Scene {
         self.once();
     }
 
+    /// Reads the requests of the next turns, so that they are as near as those that have just come in.
+    pub fn receive(&self, count: usize) {
+        let next = self.signed.iter().skip(self.at).take(count);
+        let bytes = next.flat_map(|signed| &signed.0).flat_map(|(_, value)| value.bytes());
+        std::hint::black_box(bytes.map(u64::from).sum::<u64>());
+    }
+
     /// So many turns, in a runtime.
     pub fn turns(&mut self, count: usize) {
         let handle = self.runtime.handle().clone();

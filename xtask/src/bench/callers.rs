@@ -18,8 +18,8 @@ use super::statistic::Spread;
 use crate::output;
 
 const SIGN: &str = include_str!("sign.py");
-/// Signatures for one run: more than any node answers in its time. One that runs out fails the run.
-const SIGNED_PER_SECOND: u64 = 30_000;
+/// Requests for one run: more than any node answers in its time. One that runs out fails the run.
+const MOST_PER_SECOND: u64 = 30_000;
 /// What was promised: the share of the plain throughput that is left.
 const LEAST_SHARE: f64 = 0.9;
 
@@ -106,10 +106,12 @@ pub fn measure(nodes: &Nodes, case: &Case, effort: &Effort) -> anyhow::Result<St
 impl Kind<'_> {
     fn run(&mut self, case: &Case, effort: &Effort) -> anyhow::Result<()> {
         let seconds = (effort.warm_up + effort.capacity).as_secs() + 1;
+        // As many of each kind, so that sending them costs the generator the same.
+        let count = seconds * MOST_PER_SECOND;
         let requests: Vec<Vec<u8>> = match &self.caller {
-            Caller::Headers(lines) => vec![case.request(lines)],
+            Caller::Headers(lines) => (0..count).map(|_| case.request(lines)).collect(),
             Caller::Signs { profile, key } => {
-                let signed = sign(profile, key, &case.body(), seconds * SIGNED_PER_SECOND)?;
+                let signed = sign(profile, key, &case.body(), count)?;
                 signed.lines().map(|line| case.request(&(key.header() + &fields(line)))).collect()
             }
         };

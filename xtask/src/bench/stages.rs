@@ -70,7 +70,7 @@ pub fn run(workspace: &Workspace, keeps: bool) -> anyhow::Result<ExitCode> {
         String::new(),
         "`cargo xtask bench --only stages`: the services of a node over SQLite, everything known, nothing waited for. \
          Instructions are callgrind's, which knows no processor's own instructions for SHA-2; the time is measured on the \
-         machine itself."
+         machine itself, with the allocator of the server, over requests that were read just before."
             .to_owned(),
         String::new(),
         "| | Instructions | µs | Goal, µs | |".to_owned(),

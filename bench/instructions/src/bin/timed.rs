@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use claviger_instructions::{Scene, Work};
 
-const ROUNDS: usize = 10;
-const TURNS: usize = 5_000;
+const ROUNDS: usize = 100;
+const TURNS: usize = 500;
 
 fn main() {
     let named: Vec<String> = std::env::args().skip(1).collect();
@@ -17,6 +17,7 @@ fn main() {
         let turns = if work == Work::NewToken { TURNS / 50 } else { TURNS };
         let mut scene = Scene::new(work, ROUNDS * turns);
         let least = (0..ROUNDS).map(|_| {
+            scene.receive(turns);
             let began = Instant::now();
             scene.turns(turns);
             began.elapsed().as_nanos() as f64 / turns as f64

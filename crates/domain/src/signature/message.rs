@@ -101,8 +101,6 @@ pub(super) struct Message {
 
 /// Reads the two headers.
 pub(super) fn read(input: &[u8], signature: &[u8]) -> Result<Claim, SignatureError> {
-    // Mostly it is written as it is signed.
-    let most = input.len();
     let structured = |name| move |error| SignatureError::Structured(name, error);
     let mut inputs = dictionary(input, MOST_BYTES).map_err(structured(MESSAGE_INPUT))?;
     let mut signatures = dictionary(signature, MOST_BYTES).map_err(structured(MESSAGE_SIGNATURE))?;
@@ -112,7 +110,7 @@ pub(super) fn read(input: &[u8], signature: &[u8]) -> Result<Claim, SignatureErr
     if !inputs.is_empty() || !signatures.is_empty() || label != other {
         return Err(SignatureError::Label);
     }
-    let Member::List { items, params } = input else {
+    let Member::List { items, params, written } = input else {
         return Err(SignatureError::Shape(MESSAGE_INPUT, "a list of components"));
     };
     let Member::Item(Item { value: Bare::Bytes(signature), .. }) = signature else {
@@ -121,9 +119,16 @@ pub(super) fn read(input: &[u8], signature: &[u8]) -> Result<Claim, SignatureErr
     let components = components(&items)?;
     let Read { created: made_at_secs, expires, nonce, key_id, algorithm } = Read::of(&params)?;
     let key = PublicId::parse(key_id);
-    let mut written = String::with_capacity(most);
-    write_list(&mut written, &items, &params);
-    let message = Message { components, params: written, expires, key, algorithm, signature };
+    // Mostly it was sent as it is signed.
+    let params = written.map_or_else(
+        || {
+            let mut written = String::new();
+            write_list(&mut written, &items, &params);
+            written
+        },
+        str::to_owned,
+    );
+    let message = Message { components, params, expires, key, algorithm, signature };
     Ok(Claim { profile: Profile::Rfc9421, made_at_secs, nonce, proof: Proof::Message(Box::new(message)) })
 }
 

@@ -12,6 +12,35 @@ const MOST_MEMBERS: usize = 64;
 /// So many members a list mostly has at most.
 const FEW: usize = 6;
 
+/// What a byte can be part of; one look tells.
+const KEY: u8 = 1;
+const TOKEN: u8 = 2;
+const BASE64: u8 = 4;
+const DIGIT: u8 = 8;
+/// Of a string, and as it stands there.
+const PLAIN: u8 = 16;
+const CLASSES: [u8; 256] = {
+    const LOWER: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+    const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    const DIGITS: &[u8] = b"0123456789";
+    let classes = with([0; 256], LOWER, KEY | TOKEN | BASE64 | PLAIN);
+    let classes = with(classes, UPPER, TOKEN | BASE64 | PLAIN);
+    let classes = with(classes, DIGITS, KEY | TOKEN | BASE64 | DIGIT | PLAIN);
+    let classes = with(classes, b"_-.*", KEY);
+    let classes = with(classes, b"!#$%&'*+-.^_`|~:/", TOKEN);
+    let classes = with(classes, b"+/=", BASE64);
+    with(classes, b" !#$%&'()*+,-./:;<=>?@[]^_`{|}~", PLAIN)
+};
+
+const fn with(mut classes: [u8; 256], bytes: &[u8], class: u8) -> [u8; 256] {
+    let mut at = 0;
+    while at < bytes.len() {
+        classes[bytes[at] as usize] |= class;
+        at += 1;
+    }
+    classes
+}
+
 /// Why a field cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StructuredError {
@@ -52,7 +81,12 @@ pub(super) type Params<'a> = Vec<(&'a str, Bare<'a>)>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Member<'a> {
     Item(Item<'a>),
-    List { items: Vec<Item<'a>>, params: Params<'a> },
+    List {
+        items: Vec<Item<'a>>,
+        params: Params<'a>,
+        /// What it was read from, if [`write_list`] writes just that.
+        written: Option<&'a str>,
+    },
 }
 
 /// Keys and what stands behind them; mostly there is one.
@@ -63,12 +97,12 @@ pub(super) fn dictionary(text: &[u8], most: usize) -> Result<Members<'_>, Struct
     if text.len() > most {
         return Err(StructuredError::TooLong);
     }
-    let text = std::str::from_utf8(text).map_err(|_| StructuredError::NotText)?;
     // Each byte is looked at, whatever the others are: that takes several in one step.
-    if !text.bytes().fold(true, |fits, b| fits & matches!(b, b' ' | b'\t' | 0x21..=0x7e)) {
+    if !text.iter().fold(true, |fits, b| fits & matches!(b, b' ' | b'\t' | 0x21..=0x7e)) {
         return Err(StructuredError::NotText);
     }
-    let mut reader = Reader { text, at: 0 };
+    let text = std::str::from_utf8(text).map_err(|_| StructuredError::NotText)?;
+    let mut reader = Reader { text, at: 0, is_as_written: true };
     let mut members = Members::new();
     reader.spaces();
     while reader.at < reader.text.len() {
@@ -150,6 +184,8 @@ pub(super) fn write_bare(out: &mut String, value: &Bare<'_>) {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Whether everything since the list began stands as it would be written.
+    is_as_written: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -171,18 +207,23 @@ impl<'a> Reader<'a> {
         if self.eat(byte) { Ok(()) } else { Err(self.wrong()) }
     }
 
-    fn spaces(&mut self) {
+    /// How many there are.
+    fn spaces(&mut self) -> usize {
+        let began = self.at;
         while self.eat(b' ') {}
+        self.at - began
     }
 
     fn blanks(&mut self) {
         while self.eat(b' ') || self.eat(b'\t') {}
     }
 
-    fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> &'a str {
+    /// All that follows of some class of bytes.
+    fn take(&mut self, class: u8) -> &'a str {
         // Only ASCII is let in.
         let rest = &self.text[self.at..];
-        let (taken, _) = rest.split_at(rest.bytes().position(|b| !fits(b)).unwrap_or(rest.len()));
+        let end = rest.bytes().position(|b| CLASSES[usize::from(b)] & class == 0);
+        let (taken, _) = rest.split_at(end.unwrap_or(rest.len()));
         self.at += taken.len();
         taken
     }
@@ -191,9 +232,7 @@ impl<'a> Reader<'a> {
         if !self.peek().is_some_and(|b| b.is_ascii_lowercase() || b == b'*') {
             return Err(self.wrong());
         }
-        let fits =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.' | b'*');
-        Ok(self.take_while(fits))
+        Ok(self.take(KEY))
     }
 
     fn member(&mut self) -> Result<Member<'a>, StructuredError> {
@@ -205,13 +244,18 @@ impl<'a> Reader<'a> {
     }
 
     fn list(&mut self) -> Result<Member<'a>, StructuredError> {
+        let began = self.at;
+        self.is_as_written = true;
         self.expect(b'(')?;
         let mut items = Vec::with_capacity(FEW);
         loop {
-            self.spaces();
-            if self.eat(b')') {
+            let spaces = self.spaces();
+            let is_over = self.eat(b')');
+            self.is_as_written &= spaces == usize::from(!is_over && !items.is_empty());
+            if is_over {
                 let params = self.params()?;
-                return Ok(Member::List { items, params });
+                let written = self.is_as_written.then(|| &self.text[began..self.at]);
+                return Ok(Member::List { items, params, written });
             }
             if items.len() == MOST_MEMBERS {
                 return Err(StructuredError::TooLong);
@@ -231,7 +275,7 @@ impl<'a> Reader<'a> {
     fn params(&mut self) -> Result<Params<'a>, StructuredError> {
         let mut params = Params::new();
         while self.eat(b';') {
-            self.spaces();
+            self.is_as_written &= self.spaces() == 0;
             let began = self.at;
             let key = self.key()?;
             if params.iter().any(|(known, _)| *known == key) {
@@ -243,7 +287,9 @@ impl<'a> Reader<'a> {
             if params.is_empty() {
                 params.reserve(FEW);
             }
-            let value = if self.eat(b'=') { self.bare()? } else { Bare::Bool(true) };
+            let said = self.eat(b'=');
+            let value = if said { self.bare()? } else { Bare::Bool(true) };
+            self.is_as_written &= !said || value != Bare::Bool(true);
             params.push((key, value));
         }
         Ok(params)
@@ -255,10 +301,7 @@ impl<'a> Reader<'a> {
             Some(b'"') => self.string(),
             Some(b':') => self.bytes(),
             Some(b'?') => self.boolean(),
-            Some(b) if b.is_ascii_alphabetic() || b == b'*' => {
-                let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b);
-                Ok(Bare::Token(self.take_while(fits)))
-            }
+            Some(b) if b.is_ascii_alphabetic() || b == b'*' => Ok(Bare::Token(self.take(TOKEN))),
             Some(_) | None => Err(self.wrong()),
         }
     }
@@ -266,7 +309,8 @@ impl<'a> Reader<'a> {
     fn integer(&mut self) -> Result<Bare<'a>, StructuredError> {
         let negative = self.eat(b'-');
         let began = self.at;
-        let digits = self.take_while(|b| b.is_ascii_digit());
+        let digits = self.take(DIGIT);
+        self.is_as_written &= !digits.starts_with('0') || (digits == "0" && !negative);
         let number = if (1..=15).contains(&digits.len()) { digits.parse::<i64>().ok() } else { None };
         match number {
             Some(number) if self.peek() != Some(b'.') => {
@@ -278,7 +322,7 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Result<Bare<'a>, StructuredError> {
         self.expect(b'"')?;
-        let plain = self.take_while(|b| !matches!(b, b'"' | b'\\' | b'\t'));
+        let plain = self.take(PLAIN);
         if self.eat(b'"') {
             return Ok(Bare::Text(Cow::Borrowed(plain)));
         }
@@ -302,7 +346,7 @@ impl<'a> Reader<'a> {
     fn bytes(&mut self) -> Result<Bare<'a>, StructuredError> {
         self.expect(b':')?;
         let began = self.at;
-        let text = self.take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+        let text = self.take(BASE64);
         let bytes = STANDARD.decode(text).map_err(|_| StructuredError::Syntax(began))?;
         self.expect(b':')?;
         Ok(Bare::Bytes(bytes))
@@ -331,9 +375,12 @@ mod tests {
             out.push_str(if n > 0 { ", " } else { "" });
             out.push_str(key);
             match member {
-                Member::List { items, params } => {
+                Member::List { items, params, written } => {
+                    let mut list = String::new();
+                    write_list(&mut list, &items, &params);
+                    assert!(written.is_none_or(|written| written == list), "{written:?}, {list:?}");
                     out.push('=');
-                    write_list(&mut out, &items, &params);
+                    out.push_str(&list);
                 }
                 Member::Item(item) => {
                     out.push('=');
@@ -355,6 +402,39 @@ mod tests {
             assert_eq!(again(text), text);
         }
         assert_eq!(again(r#"a=( "x"   "y" ) ,	b"#), r#"a=("x" "y"), b=?1"#);
+    }
+
+    #[test]
+    fn a_list_that_stands_as_it_is_written_is_known_from_one_that_does_not() {
+        let is_as_written = |list: &str| {
+            let text = format!("a=1;x=?1, b={list}, c=07");
+            match dictionary(text.as_bytes(), 4_096).unwrap().remove(1) {
+                (_, Member::List { written, .. }) => written.is_some_and(|written| written == list),
+                (_, Member::Item(_)) => panic!("no list"),
+            }
+        };
+        for list in ["()", r#"("a" "b";c);d="\"\\";e;f=-1;g=0;h=:aGk=:;i=?0"#, "(?1 tok 10)"] {
+            assert!(is_as_written(list), "{list}");
+        }
+        for list in
+            ["( )", "( 1)", "(1 )", "(1  2)", "(1; a)", "(1);a=?1", "(01)", "(-0)", "();a=00", "(1;a=?1)"]
+        {
+            assert!(!is_as_written(list), "{list}");
+        }
+    }
+
+    #[test]
+    fn every_byte_is_of_the_classes_that_the_standard_says() {
+        for byte in 0..=u8::MAX {
+            let is = |class: u8| CLASSES[usize::from(byte)] & class != 0;
+            let (alphanumeric, digit) = (byte.is_ascii_alphanumeric(), byte.is_ascii_digit());
+            let key = byte.is_ascii_lowercase() || digit || b"_-.*".contains(&byte);
+            assert_eq!(is(KEY), key, "{byte}");
+            assert_eq!(is(TOKEN), alphanumeric || b"!#$%&'*+-.^_`|~:/".contains(&byte), "{byte}");
+            assert_eq!(is(BASE64), alphanumeric || b"+/=".contains(&byte), "{byte}");
+            assert_eq!(is(DIGIT), digit, "{byte}");
+            assert_eq!(is(PLAIN), matches!(byte, b' '..=b'~') && !b"\"\\".contains(&byte), "{byte}");
+        }
     }
 
     #[test]

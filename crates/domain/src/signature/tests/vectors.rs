@@ -83,7 +83,7 @@ fn base_of(input: &str) -> Vec<u8> {
 
 fn base_for(input: &str, target: &Target<'_>, head: &Head) -> Vec<u8> {
     let (_, member) = dictionary(input.as_bytes(), 4_096).unwrap().remove(0);
-    let Member::List { items, params } = member else { panic!("no list") };
+    let Member::List { items, params, .. } = member else { panic!("no list") };
     let read = |item: &Item<'_>| {
         let Bare::Text(name) = &item.value else { panic!("no name") };
         Component::read(name).unwrap()

@@ -66,9 +66,18 @@ def cases():
             yield f"{name} in base64url, shifted by {len(lead)}", f"body {b64url(secret, lead)} end", f"body {MASK} end"
         yield f"{name} in hex", f"0x {secret.encode().hex()} end", f"0x {MASK} end"
         yield f"{name} in percent escapes", f"q={percent(secret)}&a=1", f"q={MASK}&a=1"
+    for name in ("live key", "provider's key", "JWT"):
+        secret = secrets[name]
+        yield f"{name} in base64 in base64", f"body {b64(b64(secret), 'x')} end", f"body {MASK} end"
+        yield f"{name} in hex in base64url", f"body {b64url(secret.encode().hex(), 'xy')} end", f"body {MASK} end"
+        yield f"{name} in base64 in hex", f"0x {b64(secret, 'x').encode().hex()} end", f"0x {MASK} end"
+        yield f"{name} in JSON in base64 in JSON", json.dumps({"body": b64(json.dumps({"k": secret}))}), json.dumps({"body": MASK})
+        every = "".join(f"%{b:02X}" for b in secret.encode())
+        yield f"{name} in percent escapes twice", f"q={percent(every)}&a=1", f"q={MASK}&a=1"
 
 
 def known():
+    yield "in base64 in base64", f"x {b64(b64(KNOWN))} y", f"x {MASK} y"
     yield "bare", f"got {KNOWN}!", f"got {MASK}!"
     yield "in JSON", json.dumps({"k": KNOWN}, ensure_ascii=False), json.dumps({"k": MASK})
     yield "in JSON, ASCII only", json.dumps({"k": KNOWN}), json.dumps({"k": MASK})

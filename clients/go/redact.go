@@ -141,16 +141,21 @@ func (r *Redactor) String(text string) string {
 	text = schemeHeaders.ReplaceAllString(text, "${1}"+redacted)
 	text = secretHeaders.ReplaceAllString(text, "${1}"+redacted)
 	text = secretFields.ReplaceAllString(text, "${1}"+redacted)
+	return r.decoded(text, 0)
+}
+
+// decoded gives the text without what hides a secret in another alphabet, or in one that was put into another.
+func (r *Redactor) decoded(text string, depth int) string {
 	text = hexRuns.ReplaceAllStringFunc(text, func(run string) string {
 		raw, err := hex.DecodeString(run[:len(run)&^1])
-		return concealIf(run, err == nil && r.isSecret(raw))
+		return concealIf(run, err == nil && r.isSecret(raw, depth))
 	})
 	text = encodedRuns.ReplaceAllStringFunc(text, func(run string) string {
-		return concealIf(run, r.hidesSecret(run))
+		return concealIf(run, r.hidesSecret(run, depth))
 	})
 	return escapedRuns.ReplaceAllStringFunc(text, func(run string) string {
 		raw, err := url.PathUnescape(run)
-		return concealIf(run, err == nil && r.isSecret([]byte(raw)))
+		return concealIf(run, err == nil && r.isSecret([]byte(raw), depth))
 	})
 }
 
@@ -162,7 +167,7 @@ func concealIf(run string, secret bool) string {
 }
 
 // hidesSecret reads a run as base64 of both alphabets, from each place where a group of four may begin.
-func (r *Redactor) hidesSecret(run string) bool {
+func (r *Redactor) hidesSecret(run string, depth int) bool {
 	run = strings.TrimRight(run, "=")
 	run = strings.NewReplacer("-", "+", "_", "/").Replace(run)
 	for offset := range min(4, len(run)) {
@@ -171,7 +176,7 @@ func (r *Redactor) hidesSecret(run string) bool {
 			part = part[:len(part)-1]
 		}
 		raw, err := base64.RawStdEncoding.DecodeString(part)
-		if err == nil && r.isSecret(raw) {
+		if err == nil && r.isSecret(raw, depth) {
 			return true
 		}
 	}
@@ -181,11 +186,16 @@ func (r *Redactor) hidesSecret(run string) bool {
 var decodedForms = regexp.MustCompile(
 	`[a-z]{3}_[a-z]{4}_[0-9A-Za-z]{43}|sk-ant-[a-z0-9]+-[0-9A-Za-z_-]{16}|eyJ[0-9A-Za-z_-]{6,}\.[0-9A-Za-z_-]{2,}\.`)
 
-// isSecret judges decoded bytes.
-func (r *Redactor) isSecret(raw []byte) bool {
-	if decodedForms.Match(raw) {
+// isSecret judges decoded bytes. What is no text was read from a wrong place, or holds nothing that can be read.
+func (r *Redactor) isSecret(raw []byte, depth int) bool {
+	if decodedForms.Match(raw) || r.isKnown(raw) {
 		return true
 	}
+	isText := !slices.ContainsFunc(raw, func(char byte) bool { return char >= 0x80 })
+	return depth == 0 && isText && r.decoded(string(raw), 1) != string(raw)
+}
+
+func (r *Redactor) isKnown(raw []byte) bool {
 	r.mutex.RLock()
 	defer r.mutex.RUnlock()
 	return slices.ContainsFunc(r.known, func(form string) bool { return bytes.Contains(raw, []byte(form)) })

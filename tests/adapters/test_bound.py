@@ -111,7 +111,7 @@ def go(environment):
     return next(line.split(" ", 1)[1] for line in done.stdout.splitlines() if line.startswith("bound: "))
 
 
-ADAPTERS = [python, typescript, go, pytest.param(rust.run, id="rust")]
+ADAPTERS = [python, typescript, go, pytest.param(rust.run, id="rust"), pytest.param(rust.over_reqwest, id="reqwest")]
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -146,7 +146,7 @@ def test_a_key_of_a_file_proves_and_the_token_is_bound_to_it(house, tmp_path):
     file.chmod(0o600)
     made = house.gateway.key("file", "--require", "dpop", "--sign")
     environment = house.environment(made, "mine", "CLAVIGER_DPOP") | {"CLAVIGER_DPOP_KEY_FILE": str(file)}
-    for adapter in (python, typescript, go, rust.run):
+    for adapter in (python, typescript, go, rust.run, rust.over_reqwest):
         assert adapter(environment) == "passed"
     caller = Claviger.from_env(environment)
     with caller.http_client() as client:

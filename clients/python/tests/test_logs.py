@@ -136,3 +136,21 @@ def test_health_says_what_is_wrong():
     told = judge(Answer(200), Answer(401, None, "the request's time is 412 s behind ours"), None, 3.0, now)
     assert told.problem.endswith("401, the request's time is 412 s behind ours") and told.clock_offset_secs is None
     assert "ConnectionError" in judge(None, None, ConnectionError("secret"), None, now).problem
+
+
+def test_what_stands_inside_of_other_things_is_masked(logged):
+    import base64
+
+    logger, stream = logged
+    twice = base64.b64encode(base64.b64encode(KEY.encode())).decode()
+
+    class Broken:
+        def __str__(self):
+            raise ValueError(KEY)
+
+    logger.info("a %s", {"headers": {"X-Api-Key": "abcdefgh"}, "list": [KEY, {"body": twice}]}, extra={"extra": {"keys": [KEY, twice]}})
+    logger.info("b", extra={"extra": Broken()})
+    logger.info("c", extra={"extra": {"rows": 3}})
+    text = stream.getvalue()
+    assert KEY not in text and twice not in text and "abcdefgh" not in text
+    assert text.splitlines()[1:] == ["b " + MASK, "c {'rows': 3}"]

@@ -42,9 +42,7 @@ export class Redactor {
   redact(text: string): string {
     let masked = this.#known ? text.replace(this.#known, MASK) : text;
     for (const pattern of PATTERNS) masked = masked.replace(pattern, MASK);
-    masked = masked.replace(HEX, (run) => (hexReadings(run).some((raw) => this.#isSecret(raw)) ? MASK : run));
-    masked = masked.replace(BASE64, (run) => (base64Readings(run).some((raw) => this.#isSecret(raw)) ? MASK : run));
-    masked = masked.replace(ESCAPED, (run) => (run.includes("%") && this.#isSecret(unescaped(run)) ? MASK : run));
+    masked = this.#decoded(masked, 0);
     masked = masked.replace(HEADER, (whole, name: string, between: string, scheme: string | undefined) =>
       // `'x-api-key', 'abc'`: a comma parts name and value only between quotes.
       between.includes(",") && !/['"]\s*,/.test(between) ? whole : `${name}${between}${scheme ?? ""}${MASK}`,
@@ -65,9 +63,19 @@ export class Redactor {
     return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, this.#field(name, item, depth)]));
   }
 
-  #isSecret(raw: string): boolean {
+  /** Without what hides a secret in another alphabet, or in one that was put into another. */
+  #decoded(text: string, depth: number): string {
+    return text
+      .replace(HEX, (run) => (hexReadings(run).some((raw) => this.#isSecret(raw, depth)) ? MASK : run))
+      .replace(BASE64, (run) => (base64Readings(run).some((raw) => this.#isSecret(raw, depth)) ? MASK : run))
+      .replace(ESCAPED, (run) => (run.includes("%") && this.#isSecret(unescaped(run), depth) ? MASK : run));
+  }
+
+  #isSecret(raw: string, depth: number): boolean {
     if (this.#known !== undefined && raw.search(this.#known) >= 0) return true;
-    return [...raw.matchAll(DECODED)].some((match) => match[1] !== "");
+    if ([...raw.matchAll(DECODED)].some((match) => match[1] !== "")) return true;
+    // What is no text was read from a wrong place, or holds nothing that can be read.
+    return depth === 0 && /^[\x00-\x7f]*$/.test(raw) && this.#decoded(raw, 1) !== raw;
   }
 
   #field(name: string, item: unknown, depth: number): unknown {

@@ -1,9 +1,8 @@
-//! A caller as its environment says, over `tower`, `hyper` and `rustls`, with a client certificate of its own. The suites in
-//! `tests/adapters` run it: it prints `passed`, or the code of the first refusal.
+//! A caller as its environment says, over `tower`, `hyper` and `rustls`, or with the argument `reqwest` over that. The suites
+//! in `tests/adapters` run it: it prints `passed`, or the code of the first refusal.
 //!
 //! The key is what `Config::from_env` finds, or a blob (`SEALED`, `CLAVIGER_KMS`), or what a store has (`STORED`, `WRAPPED_FILE`,
-//! `VAULT_ADDR`). `CALLER_CERT`, `CALLER_KEY` and `CALLER_CA` are PEM files. With the argument `follow` it goes on sending
-//! while its signing secret is replaced.
+//! `VAULT_ADDR`). With the argument `follow` it goes on sending while its signing secret is replaced.
 
 #[path = "caller/follow.rs"]
 mod follow;
@@ -18,6 +17,7 @@ use claviger_client::{
     clock::SystemClock,
     error::BoxError,
     key::{KmsOpener, SealedKey, StoreToken, VaultKey},
+    reqwest::Client,
 };
 use futures_util::stream;
 use http::{Request, Response, StatusCode};
@@ -28,14 +28,12 @@ use wire::Wire;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let wire = Wire::from_env()?;
-    if env::args().nth(1).as_deref() == Some("follow") {
-        return follow::run(&wire).await;
-    }
-    let caller = Caller {
-        client: ClavigerLayer::new(config(&wire)?).layer(wire.service()),
-        base: set("ANTHROPIC_BASE_URL")?,
+    let client = match env::args().nth(1).as_deref() {
+        Some("follow") => return follow::run(&Wire::new(None)).await,
+        Some("reqwest") => Client::from_env(reqwest::Client::builder())?.claviger().clone(),
+        Some(_) | None => over_tower()?,
     };
+    let caller = Caller { client, base: set("ANTHROPIC_BASE_URL")? };
     let said = caller.run().await?;
     #[expect(clippy::print_stdout, reason = "it is what the suite reads")]
     {
@@ -48,21 +46,25 @@ fn set(name: &str) -> Result<String, BoxError> {
     env::var(name).map_err(|_| format!("{name} is not set").into())
 }
 
-fn config(wire: &Wire) -> Result<Config, BoxError> {
-    let base = set("ANTHROPIC_BASE_URL")?;
+fn over_tower() -> Result<Claviger, BoxError> {
+    let (config, wire) = configured()?;
+    Ok(ClavigerLayer::new(config).layer(wire.service()))
+}
+
+fn configured() -> Result<(Config, Wire), BoxError> {
+    let wire = Wire::new(None);
     if let Ok(blob) = env::var("SEALED") {
         let opener = KmsOpener::new(wire.service(), &set("CLAVIGER_KMS")?, Arc::new(SystemClock))?;
-        return Ok(Config::new(&base, SealedKey::new(blob, opener))?);
+        return Ok((Config::new(&set("ANTHROPIC_BASE_URL")?, SealedKey::new(blob, opener))?, wire));
     }
     if let Ok(path) = env::var("STORED") {
         let token = StoreToken::Wrapped(set("WRAPPED_FILE")?.into());
         let path = format!("secret/data/{path}");
-        return Ok(Config::new(
-            &base,
-            VaultKey::new(wire.service(), &set("VAULT_ADDR")?, &path, "key", token)?,
-        )?);
+        let key = VaultKey::new(wire.service(), &set("VAULT_ADDR")?, &path, "key", token)?;
+        return Ok((Config::new(&set("ANTHROPIC_BASE_URL")?, key)?, wire));
     }
-    Ok(Config::from_env()?)
+    let (config, tls) = Config::from_env_with_tls()?;
+    Ok((config, Wire::new(tls)))
 }
 
 struct Caller {

@@ -104,16 +104,22 @@ impl Redactor {
             let keep_name = |found: &Captures<'_>| Some(format!("{}{REDACTED}", found.get(1)?.as_str()));
             text = replace(named.as_ref(), text, keep_name);
         }
+        self.decoded(text, 0)
+    }
+
+    /// Without what hides a secret in another alphabet, or in one that was put into another.
+    fn decoded(&self, text: String, depth: u8) -> String {
+        let patterns = &*PATTERNS;
         let hidden = |is: bool| is.then(|| REDACTED.to_owned());
-        text = replace(patterns.hex.as_ref(), text, |found| {
+        let text = replace(patterns.hex.as_ref(), text, |found| {
             let run = found.get(0)?.as_str();
-            hidden(hex::decode(&run[..run.len() & !1]).is_ok_and(|raw| self.is_secret(&raw)))
+            hidden(hex::decode(&run[..run.len() & !1]).is_ok_and(|raw| self.is_secret(&raw, depth)))
         });
-        text = replace(patterns.base64.as_ref(), text, |found| {
-            hidden(self.is_hidden_in(found.get(0)?.as_str()))
+        let text = replace(patterns.base64.as_ref(), text, |found| {
+            hidden(self.is_hidden_in(found.get(0)?.as_str(), depth))
         });
         replace(patterns.escaped.as_ref(), text, |found| {
-            hidden(self.is_secret(&unescape(found.get(0)?.as_str())))
+            hidden(self.is_secret(&unescape(found.get(0)?.as_str()), depth))
         })
     }
 
@@ -124,7 +130,7 @@ impl Redactor {
     }
 
     /// Reads a run as base64 of both alphabets, from each place where a group of four may begin.
-    fn is_hidden_in(&self, run: &str) -> bool {
+    fn is_hidden_in(&self, run: &str, depth: u8) -> bool {
         let run = run.trim_end_matches('=').replace('-', "+").replace('_', "/");
         (0..4.min(run.len())).any(|offset| {
             let part = &run[offset..];
@@ -133,15 +139,21 @@ impl Redactor {
                 &base64::alphabet::STANDARD,
                 alphabet::NO_PAD.with_decode_allow_trailing_bits(true),
             );
-            decoder.decode(whole).is_ok_and(|raw| self.is_secret(&raw))
+            decoder.decode(whole).is_ok_and(|raw| self.is_secret(&raw, depth))
         })
     }
 
-    fn is_secret(&self, raw: &[u8]) -> bool {
+    fn is_secret(&self, raw: &[u8], depth: u8) -> bool {
         let text = String::from_utf8_lossy(raw);
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        PATTERNS.decoded.as_ref().is_some_and(|pattern| pattern.is_match(&text))
-            || known.iter().any(|form| text.contains(form.as_str()))
+        let is_known = {
+            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            known.iter().any(|form| text.contains(form.as_str()))
+        };
+        if is_known || PATTERNS.decoded.as_ref().is_some_and(|pattern| pattern.is_match(&text)) {
+            return true;
+        }
+        // What is no text was read from a wrong place, or holds nothing that can be read.
+        depth == 0 && raw.is_ascii() && self.decoded(text.clone().into_owned(), 1) != *text
     }
 }
 

@@ -8,6 +8,7 @@ import logging
 import re
 import traceback
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 MASK = "[redacted]"
@@ -53,35 +54,39 @@ class Redactor:
             text = self._known.sub(MASK, text)
         for pattern in _PATTERNS:
             text = pattern.sub(MASK, text)
-        text = _HEX.sub(self._hex, text)
-        text = _BASE64.sub(self._base64, text)
-        text = _ESCAPED.sub(self._escaped, text)
-        text = _HEADER.sub(_mask_header, text)
+        text = _HEADER.sub(_mask_header, self._decoded(text, 0))
         return _FIELD.sub(lambda m: f"{m[1]}{m[2]}{MASK}", text)
 
-    def _hex(self, match: re.Match[str]) -> str:
-        run = match[0]
-        shown = any(self._is_secret(bytes.fromhex(part[: len(part) & ~1])) for part in (run, run[1:]))
+    def _decoded(self, text: str, depth: int) -> str:
+        """Without what hides a secret in another alphabet, or in one that was put into another."""
+        text = _HEX.sub(lambda m: self._hex(m[0], depth), text)
+        text = _BASE64.sub(lambda m: self._base64(m[0], depth), text)
+        return _ESCAPED.sub(lambda m: self._escaped(m[0], depth), text)
+
+    def _hex(self, run: str, depth: int) -> str:
+        shown = any(self._is_secret(bytes.fromhex(part[: len(part) & ~1]), depth) for part in (run, run[1:]))
         return MASK if shown else run
 
-    def _base64(self, match: re.Match[str]) -> str:
-        run = match[0].rstrip("=").translate(_STANDARD)
+    def _base64(self, given: str, depth: int) -> str:
+        run = given.rstrip("=").translate(_STANDARD)
         # A group of four may begin at any of four places.
         for part in (run[lead:] for lead in range(4)):
             whole = part[:-1] if len(part) % 4 == 1 else part
-            if self._is_secret(base64.b64decode(whole + "=" * (-len(whole) % 4))):
+            if self._is_secret(base64.b64decode(whole + "=" * (-len(whole) % 4)), depth):
                 return MASK
-        return match[0]
+        return given
 
-    def _escaped(self, match: re.Match[str]) -> str:
-        run = match[0]
-        return MASK if "%" in run and self._is_secret(unquote_to_bytes(run)) else run
+    def _escaped(self, run: str, depth: int) -> str:
+        return MASK if "%" in run and self._is_secret(unquote_to_bytes(run), depth) else run
 
-    def _is_secret(self, raw: bytes) -> bool:
+    def _is_secret(self, raw: bytes, depth: int) -> bool:
         text = raw.decode(errors="replace")
         if self._known is not None and self._known.search(text):
             return True
-        return any(match[1] != "" for match in _DECODED.finditer(text))
+        if any(match[1] != "" for match in _DECODED.finditer(text)):
+            return True
+        # What is no text was read from a wrong place, or holds nothing that can be read.
+        return depth == 0 and raw.isascii() and self._decoded(text, 1) != text
 
 
 def _mask_header(match: re.Match[str]) -> str:
@@ -132,6 +137,19 @@ class RedactingFilter(logging.Filter):
         if record.stack_info:
             record.stack_info = self._redact(record.stack_info)
         for name, value in list(record.__dict__.items()):
-            if isinstance(value, str) and name not in ("msg", "exc_text", "stack_info", "levelname", "name"):
-                record.__dict__[name] = self._redact(value)
+            if name not in ("msg", "exc_text", "stack_info", "levelname", "name"):
+                record.__dict__[name] = self._masked(value)
         return True
+
+    def _masked(self, value: Any) -> Any:
+        """What `extra` brought: texts masked; of other things the text, where that holds a secret."""
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, str):
+            return self._redact(value)
+        try:
+            text = str(value)
+        except Exception:
+            return MASK
+        masked = self._redact(text)
+        return value if masked == text else masked

@@ -1,15 +1,12 @@
 //! One connection a request, by TLS where the URL says so.
 
-use std::{env, path::Path, sync::Arc};
+use std::sync::Arc;
 
 use claviger_client::{Body, error::BoxError};
 use http::{Request, Response, header::HOST};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
@@ -24,24 +21,10 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// With the certificate of `CALLER_CERT`, if it is set.
-    pub fn from_env() -> Result<Self, BoxError> {
-        let (Ok(certificate), Ok(key), Ok(authority)) =
-            (env::var("CALLER_CERT"), env::var("CALLER_KEY"), env::var("CALLER_CA"))
-        else {
-            return Ok(Self { tls: None, connections: TaskTracker::new() });
-        };
-        let mut roots = RootCertStore::empty();
-        for trusted in certificates(&authority)? {
-            roots.add(trusted)?;
-        }
-        let key = PrivateKeyDer::from_pem_file(Path::new(&key))?;
-        let config =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(roots)
-                .with_client_auth_cert(certificates(&certificate)?, key)?;
-        Ok(Self { tls: Some(TlsConnector::from(Arc::new(config))), connections: TaskTracker::new() })
+    /// With this configuration of TLS, where a URL asks for it.
+    pub fn new(tls: Option<ClientConfig>) -> Self {
+        let tls = tls.map(|config| TlsConnector::from(Arc::new(config)));
+        Self { tls, connections: TaskTracker::new() }
     }
 
     /// The service that a layer goes around.
@@ -82,8 +65,4 @@ impl Wire {
         self.connections.spawn(connection);
         Ok(sender.send_request(request).await?)
     }
-}
-
-fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, BoxError> {
-    Ok(CertificateDer::pem_file_iter(Path::new(file))?.collect::<Result<_, _>>()?)
 }

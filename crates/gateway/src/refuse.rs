@@ -41,6 +41,8 @@ pub struct Refusal {
     pub oauth_error: Option<&'static str>,
     /// `WWW-Authenticate` (RFC 6750, 3), where one says more than that a key is needed.
     pub challenge: Option<&'static str>,
+    /// `Allow` (RFC 9110, 15.5.6): the methods that there are.
+    pub allow: Option<&'static str>,
     /// `DPoP-Nonce` (RFC 9449, 8): the next proof must hold it.
     pub dpop_nonce: Option<String>,
     /// For answers whose wait is computed.
@@ -65,6 +67,7 @@ impl Refusal {
             error_code: None,
             oauth_error: None,
             challenge: None,
+            allow: None,
             dpop_nonce: None,
             retry_after_secs: None,
             headrooms: None,
@@ -129,6 +132,9 @@ pub fn refuse(refusal: &Refusal, whose: Refused<'_>) -> Response<ReplyBody> {
     }
     if let Some(challenge) = challenge {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if let Some(allow) = refusal.allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
     }
     if let Some(cap) = &refusal.cap {
         headers::add_cap(&mut headers, cap);

@@ -149,7 +149,8 @@ pub async fn prove(shared: &Shared, head: &Head, caller: &Caller) -> Result<Proo
             let asked = Asked {
                 key: caller.live.grant.key.public_id,
                 token: Some(BoundToken { text: token.text, jkt }),
-                since: claims.issued_at,
+                // Its own time is of whole seconds: in the second of a start the key's may say more.
+                since: claims.issued_at.max(caller.live.grant.key.created_at),
             };
             possession(shared, head, asked).await?;
             proofs = proofs.with(Proof::Dpop);

@@ -163,7 +163,8 @@ impl PublicKey {
     }
 
     fn check_purpose(&self, jwk: &Object) -> Result<(), JwkError> {
-        let alg = jwk.get("alg").is_none_or(|alg| alg.as_str() == Some(self.algorithm().as_str()));
+        let own = |alg: &str| Algorithm::parse(alg) == Some(self.algorithm());
+        let alg = jwk.get("alg").is_none_or(|alg| alg.as_str().is_some_and(own));
         let usage = jwk.get("use").is_none_or(|usage| usage.as_str() == Some("sig"));
         let operations = jwk.get("key_ops").is_none_or(|_| jwk.names("key_ops", "verify"));
         if alg && usage && operations { Ok(()) } else { Err(JwkError::Purpose) }

@@ -82,6 +82,12 @@ impl<'a> Jws<'a> {
         &self.header
     }
 
+    /// What the signature is over: header and payload, as they are written.
+    #[must_use]
+    pub const fn signed(&self) -> &'a [u8] {
+        self.signing_input
+    }
+
     /// The claims before anything is proven: good for choosing the issuer whose keys then must verify the text, and
     /// for nothing else.
     ///

@@ -65,6 +65,21 @@ fn rfc_7515_a_2_and_a_3_verify_and_say_what_they_say() {
 }
 
 #[test]
+fn the_newer_name_of_ed25519_is_the_same_algorithm() {
+    let private = SigningKey::from_secret(Algorithm::EdDsa, &decode(ED_D.as_bytes()).unwrap()).unwrap();
+    let text = private.sign_with(&json!({ "alg": "Ed25519" }), b"{}").unwrap();
+    assert!(subject(&text).unwrap().verify(private.public()).is_ok());
+    assert_eq!(subject(&text).unwrap().verify(&ec_key()), Err(JoseError::AlgorithmMismatch));
+    let jwk = |alg: &str| json!({ "kty": "OKP", "crv": "Ed25519", "x": ED_X, "alg": alg });
+    assert_eq!(PublicKey::from_value(&jwk("Ed25519")).unwrap(), key(&jwk("EdDSA")));
+    for other in ["ed25519", "Ed448", "ED25519", "EdDsa"] {
+        let text = private.sign_with(&json!({ "alg": other }), b"{}").unwrap();
+        assert_eq!(subject(&text).unwrap_err(), JoseError::AlgorithmRefused, "{other}");
+        assert_eq!(PublicKey::from_value(&jwk(other)), Err(JwkError::Purpose), "{other}");
+    }
+}
+
+#[test]
 fn rfc_7515_a_1_and_a_5_are_refused_for_their_algorithms() {
     for text in [HMAC_JWS, NONE_JWS] {
         assert_eq!(subject(text).unwrap_err(), JoseError::AlgorithmRefused);

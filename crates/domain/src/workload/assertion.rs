@@ -69,7 +69,6 @@ impl AssertionError {
 /// A token of which nothing is proven yet.
 #[derive(Debug)]
 pub struct Assertion<'a> {
-    text: &'a [u8],
     jws: Jws<'a>,
     issuer: String,
 }
@@ -93,7 +92,7 @@ impl<'a> Assertion<'a> {
     pub fn read(text: &'a [u8]) -> Result<Self, AssertionError> {
         let jws = Jws::parse(text, Profile::Subject)?;
         let issuer = jws.unproven_claims()?.text("iss").ok_or(AssertionError::NoIssuer)?.to_owned();
-        Ok(Self { text, jws, issuer })
+        Ok(Self { jws, issuer })
     }
 
     /// Whose it says it is: decides whose keys must prove it, and nothing else.
@@ -170,7 +169,8 @@ impl<'a> Assertion<'a> {
             return Err(AssertionError::TooLong);
         }
         let mark = match claims.get("jti") {
-            None => sha256(&[b"token\0", self.text]),
+            // Without its signature: of ECDSA anybody can make a second one that holds, too.
+            None => sha256(&[b"token\0", self.jws.signed()]),
             Some(_) => {
                 let jti =
                     claims.text("jti").filter(|jti| !jti.is_empty()).ok_or(AssertionError::Claim("jti"))?;

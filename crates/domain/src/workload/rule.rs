@@ -173,9 +173,12 @@ fn is_weak(claim: &str) -> bool {
     WEAK.contains(&claim)
 }
 
+/// A pin of whoever owns the rest.
+const OWNER: &str = "owner_id";
+
 /// Whether a pattern leaves open whom a pin is about: `acme/*` has one owner and many repositories.
 fn fixes(pattern: &Pattern, pin: &str) -> bool {
-    let is_owner = pin.ends_with("owner_id") || pin.ends_with("namespace_id");
+    let is_owner = pin.ends_with(OWNER) || pin.ends_with("namespace_id");
     let literal = pattern.as_str().split('*').next().unwrap_or_default();
     // Up to the first star the owner's name stands there whole.
     pattern.is_exact() || (is_owner && literal.contains('/'))
@@ -205,6 +208,22 @@ impl Identity<'_> {
         }
     }
 
+    /// What it says itself of whose it is and for whom, for its holder.
+    #[must_use]
+    pub fn own_words(&self, platform: Platform) -> String {
+        let names: &[&str] = match self {
+            Self::Svid(_) => &["spiffe_id"],
+            Self::Token { .. } => &["aud", "sub"],
+        };
+        let named =
+            platform.immutable().iter().map(|(name, _)| *name).filter(|_| !matches!(self, Self::Svid(_)));
+        let mut names: Vec<&str> = names.iter().copied().chain(named).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(*name));
+        let words = names.into_iter().map(|name| format!("`{name}` is {:?}", shown(self.values(name))));
+        words.collect::<Vec<_>>().join(", ")
+    }
+
     fn values(&self, claim: &str) -> Vec<String> {
         match (self, claim) {
             (Self::Token { claims, .. }, _) => values(claims, claim),
@@ -215,7 +234,7 @@ impl Identity<'_> {
     }
 }
 
-/// Why a rule does not admit an identity. For operators; strangers read one answer for all.
+/// Why a rule does not admit an identity. For operators, and for those whom the rule is about ([`TrustRecord::is_about`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "why")]
 pub enum Mismatch {
@@ -301,6 +320,29 @@ impl TrustRecord {
             }
         }
         Ok(new)
+    }
+
+    /// Whether the rule names whom this identity belongs to, so that its holder may read what else the rule demands. To
+    /// everybody else it is somebody else's rule: an issuer such as GitHub has millions who can show a proper token.
+    #[must_use]
+    pub fn is_about(&self, identity: &Identity<'_>, platform: Platform) -> bool {
+        let terms = &self.terms;
+        let fits = |claim: &str, pattern: &Pattern| identity.values(claim).iter().any(|v| pattern.admits(v));
+        if let Identity::Svid(id) = identity {
+            let within = format!("spiffe://{}/", id.trust_domain());
+            return terms.source == TrustSource::Svid
+                && terms.claims.iter().all(|(claim, pattern)| match claim.as_str() {
+                    "spiffe_id" => pattern.as_str().starts_with(&within),
+                    _ => fits(claim, pattern),
+                });
+        }
+        let names = |claim: &str| claim == "sub" || platform.immutable().iter().any(|(n, _)| *n == claim);
+        let mut named = terms.claims.iter().filter(|(claim, _)| names(claim)).peekable();
+        named.peek().is_some()
+            && named.all(|(claim, pattern)| fixes(pattern, OWNER) && fits(claim, pattern))
+            && terms.pins.iter().all(|(claim, pinned)| {
+                pinned.as_ref().is_none_or(|pinned| identity.values(claim) == [pinned.as_str()])
+            })
     }
 
     /// The rule with these pins set.

@@ -129,6 +129,56 @@ fn what_is_remembered_is_the_id_of_the_issuer_or_the_whole_token() {
     assert_ne!(mark(json!({"jti": null})), mark(json!({"jti": null, "sub": "other"})));
 }
 
+#[test]
+fn a_second_signature_of_the_same_token_is_the_same_use() {
+    use crate::jose::{decode, encode};
+    // The order of P-256: with `s` holds also `n - s`.
+    let order = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551").unwrap();
+    let text = signed(&key(1), json!({}), &with(json!({"jti": null})));
+    let (input, signature) = text.rsplit_once('.').unwrap();
+    let mut twin = decode(signature.as_bytes()).unwrap();
+    let mut borrow = 0_i16;
+    for (n, byte) in order.iter().zip(&mut twin[32..]).rev() {
+        let left = i16::from(*n) - i16::from(*byte) - borrow;
+        borrow = i16::from(left < 0);
+        *byte = u8::try_from(left.rem_euclid(256)).unwrap();
+    }
+    let twin = format!("{input}.{}", encode(&twin));
+    assert_ne!(twin, text);
+    assert_eq!(judged(&twin).unwrap().mark, judged(&text).unwrap().mark);
+}
+
+#[test]
+fn a_rule_is_about_those_whom_it_names_whole() {
+    let about = |claims: &[(&str, &str)], pins: &[(&str, Option<&str>)], changes: Value| {
+        let found = Object::parse(with(changes).to_string().as_bytes()).unwrap();
+        let identity = Identity::Token { issuer: &issuer().id, claims: &found };
+        rule(claims, pins).is_about(&identity, Platform::Github)
+    };
+    let main = ("ref", "refs/heads/main");
+    assert!(about(&[("repository", "acme/*"), main], &[], json!({"aud": "x", "ref": "y"})));
+    assert!(about(&[("repository", "acme/app")], &[("repository_id", Some("11"))], json!({})));
+    for (claims, pins, changes) in [
+        (vec![("repository", "acme/app")], vec![], json!({"repository": "evil/app"})),
+        (vec![("repository", "acme/app")], vec![("repository_id", Some("12"))], json!({})),
+        // What everybody shares names nobody.
+        (vec![("sub", "repo:*"), main], vec![], json!({})),
+        (vec![("repository", "acme*"), main], vec![], json!({"repository": "acme-evil/app"})),
+        (
+            vec![("runner_environment", "github-hosted"), main],
+            vec![],
+            json!({"runner_environment": "github-hosted"}),
+        ),
+    ] {
+        assert!(!about(&claims, &pins, changes), "{claims:?}");
+    }
+    let mut svid = rule(&[("spiffe_id", "spiffe://example.org/ns/ci/*")], &[]);
+    svid.terms.source = TrustSource::Svid;
+    let is_about = |id: &str| svid.is_about(&Identity::Svid(&id.parse().unwrap()), Platform::Other);
+    assert!(is_about("spiffe://example.org/ns/cd/x"));
+    assert!(!is_about("spiffe://example.or/ns/ci/x") && !is_about("spiffe://example.org.evil/ns/ci/x"));
+}
+
 fn rule(claims: &[(&str, &str)], pins: &[(&str, Option<&str>)]) -> TrustRecord {
     let claims = claims.iter().map(|(n, p)| ((*n).to_owned(), Pattern::parse(p).unwrap())).collect();
     let pins = pins.iter().map(|(n, v)| ((*n).to_owned(), v.map(str::to_owned))).collect();

@@ -30,8 +30,13 @@ impl Counter<'_> {
         let grants = &self.shared.services.grants;
         let live = match basic_key(&self.head.headers).map_err(AuthenticateError::from)? {
             Some((id, key)) => {
+                // One way to show who asks (RFC 6749, 2.3); in two, they say the same.
+                if self.form.get("client_secret").is_some_and(|secret| secret.as_bytes() != key.as_slice()) {
+                    return Err(AuthenticateError::from(AuthFailure::Conflicting).into());
+                }
                 let live = prove_key(grants, brand, &key).await?;
-                if live.grant.key.id.as_str() != id {
+                let named = live.grant.key.id.as_str();
+                if named != id || self.form.get("client_id").is_some_and(|other| named != other) {
                     return Err(AuthenticateError::other_client(&live).into());
                 }
                 live

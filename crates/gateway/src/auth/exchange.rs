@@ -87,7 +87,7 @@ impl Counter<'_> {
     }
 }
 
-/// One answer for every identity that is not accepted; the reason is in metrics and records.
+/// One code for every identity that is not accepted; the message says what its holder may know.
 pub(super) fn refused(error: ExchangeError, text: String) -> Refusal {
     let grant = |answer, reason, code| Refusal {
         error_code: Some(code),
@@ -95,7 +95,7 @@ pub(super) fn refused(error: ExchangeError, text: String) -> Refusal {
         ..Refusal::new(answer, reason, text.clone())
     };
     match error {
-        ExchangeError::Refused(reason) => grant(Answer::Unauthenticated, reason, "identity_refused"),
+        ExchangeError::Refused { reason, .. } => grant(Answer::Unauthenticated, reason, "identity_refused"),
         ExchangeError::Scope => Refusal {
             oauth_error: Some("invalid_scope"),
             ..grant(Answer::InvalidRequest, "auth_scope", "scope_exceeded")

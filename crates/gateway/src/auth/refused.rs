@@ -23,7 +23,9 @@ impl From<AuthError> for Refusal {
         };
         match error {
             AuthError::Nowhere => Self::new(Answer::NotFound, "own_nowhere", text),
-            AuthError::OtherMethod(_) => Self::new(Answer::MethodNotAllowed, "own_method", text),
+            AuthError::OtherMethod(allowed) => {
+                Self { allow: Some(allowed), ..Self::new(Answer::MethodNotAllowed, "own_method", text) }
+            }
             AuthError::Encoded => {
                 let refusal = Self::new(Answer::EncodingUnsupported, "body_encoded", text);
                 Self { error_code: Some(ENCODING_UNSUPPORTED), ..refusal }

@@ -26,6 +26,8 @@ use super::Tls;
 pub struct PeerCertificate {
     shown: ShownCertificate,
     not_after: Timestamp,
+    /// One of those that came with it is over after that: whether the rest still leads to an authority is asked again.
+    whole_until: Timestamp,
     chain: Vec<CertificateDer<'static>>,
     tls: Tls,
     /// The generation of the listener's identity by which it was last found good.
@@ -48,10 +50,17 @@ impl PeerCertificate {
         chain: &[CertificateDer<'_>],
     ) -> Result<Option<Arc<Self>>, Unreadable> {
         let Some(own) = chain.first() else { return Ok(None) };
-        let (_, read) = X509Certificate::from_der(own).map_err(|_| Unreadable)?;
+        let end = |read: &X509Certificate<'_>| Timestamp::from_secs(read.validity().not_after.timestamp());
+        let (_, leaf) = X509Certificate::from_der(own).map_err(|_| Unreadable)?;
+        // What cannot be read and was not needed either is asked about each time.
+        let others = chain.iter().skip(1);
+        let ends = others.map(|other| {
+            X509Certificate::from_der(other).map_or_else(|_| Timestamp::default(), |(_, other)| end(&other))
+        });
         Ok(Some(Arc::new(Self {
-            shown: ShownCertificate::new(own, spiffe_id(&read)),
-            not_after: Timestamp::from_secs(read.validity().not_after.timestamp()),
+            shown: ShownCertificate::new(own, spiffe_id(&leaf)),
+            not_after: end(&leaf),
+            whole_until: ends.min().unwrap_or(Timestamp::MAX),
             chain: chain.iter().map(|c| c.clone().into_owned()).collect(),
             tls: tls.clone(),
             vouched: AtomicU64::new(generation),
@@ -66,7 +75,7 @@ impl PeerCertificate {
             return None;
         }
         let generation = self.tls.generation();
-        if self.vouched.load(Ordering::Acquire) != generation {
+        if self.vouched.load(Ordering::Acquire) != generation || now.as_secs() > self.whole_until.as_secs() {
             self.verify(now)?;
             self.vouched.store(generation, Ordering::Release);
         }
@@ -83,11 +92,18 @@ impl PeerCertificate {
     }
 }
 
-/// An X.509-SVID has one URI among its names, and no other (X.509-SVID 2).
+/// An X.509-SVID has one URI among its names, and no other (X.509-SVID 2); one that may sign others is nobody's own
+/// (X.509-SVID 4.3, 5.2).
 fn spiffe_id(certificate: &X509Certificate<'_>) -> Option<SpiffeId> {
+    let usage = certificate.key_usage().ok()?;
+    if usage.is_some_and(|usage| usage.value.key_cert_sign() || usage.value.crl_sign()) {
+        return None;
+    }
     let names = certificate.subject_alternative_name().ok().flatten()?;
+    // What cannot be read may be a second one.
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(*uri),
+        GeneralName::Invalid(..) => Some(""),
         GeneralName::OtherName(..)
         | GeneralName::RFC822Name(_)
         | GeneralName::DNSName(_)
@@ -95,9 +111,11 @@ fn spiffe_id(certificate: &X509Certificate<'_>) -> Option<SpiffeId> {
         | GeneralName::DirectoryName(_)
         | GeneralName::EDIPartyName(_)
         | GeneralName::IPAddress(_)
-        | GeneralName::RegisteredID(_)
-        | GeneralName::Invalid(..) => None,
+        | GeneralName::RegisteredID(_) => None,
     });
     let only = uris.next()?;
     if uris.next().is_some() { None } else { only.parse().ok() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use claviger_domain::{
     token::Token,
     workload::{
         assertion::{Assertion, AssertionError, Proven},
-        issuer::IssuerRecord,
+        issuer::{IssuerRecord, Platform},
         rule::{Identity, Mismatch, TrustRecord},
     },
 };
@@ -31,6 +31,8 @@ use crate::{
 
 /// How often an exchange is begun again when the rule or its key changed meanwhile.
 const TRIES: u32 = 4;
+/// Rules that are named to whom they are about, and in records.
+const SAID: usize = 8;
 /// Refusals that are told in full in ten seconds; the rest is counted.
 const TOLD: u32 = 20;
 /// The ten seconds.
@@ -79,9 +81,15 @@ pub struct Bought {
 /// Why it gets nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// It proves nothing, or nobody trusts it. Strangers read no reason; metrics and records have it.
-    #[error("the identity is not accepted")]
-    Refused(&'static str),
+    /// It proves nothing, or nobody trusts it.
+    #[error("the identity is not accepted: {said}")]
+    Refused {
+        /// As metrics and records know it.
+        reason: &'static str,
+        /// What the one who shows it may know: what is wrong with it, and what is demanded by rules that are about it.
+        /// Of rules that are about others it says nothing.
+        said: String,
+    },
     /// It asks for more than the rule gives.
     #[error("goes beyond what the rule gives")]
     Scope,
@@ -124,7 +132,8 @@ impl Workloads {
                     self.forget().await;
                 }
                 Err(ExchangeError::Service(ServiceError::Conflict { what: "token", .. })) => {
-                    return Err(self.count("token_replayed", wish));
+                    let said = "it was used before: a token buys once, get another one".to_owned();
+                    return Err(self.count("token_replayed", said, wish));
                 }
                 done => return done,
             }
@@ -142,20 +151,24 @@ impl Workloads {
             Credential::Svid => Shown { proven: None, issuer: None },
             Credential::Token(text) => match self.proven(&known, text).await {
                 Ok((proven, issuer)) => Shown { proven: Some(proven), issuer: Some(issuer) },
-                Err(error) => return Err(self.count(error.as_str(), wish)),
+                Err(error) => return Err(self.count(error.as_str(), unproven(error, text), wish)),
             },
         };
         let svid = wish.certificate.as_ref().and_then(|c| c.spiffe.as_ref());
         let identity = match (&shown.proven, &shown.issuer, svid) {
             (Some(proven), Some(issuer), _) => Identity::Token { issuer: &issuer.id, claims: &proven.claims },
             (None, _, Some(id)) => Identity::Svid(id),
-            (None, _, None) | (Some(_), None, _) => return Err(self.count("certificate_missing", wish)),
+            (None, _, None) | (Some(_), None, _) => {
+                let said = "the connection shows no client certificate with a SPIFFE id".to_owned();
+                return Err(self.count("certificate_missing", said, wish));
+            }
         };
         let (rule, pins) = match choose(&known, wish.rule.as_deref(), &identity) {
             Ok(found) => found,
             Err(reasons) => {
                 self.tell(&identity, shown.issuer.as_ref(), &reasons, caller).await;
-                return Err(self.count("identity_refused", wish));
+                let platform = shown.issuer.as_ref().map(|issuer| issuer.platform).unwrap_or_default();
+                return Err(self.count("identity_refused", mismatches(&reasons, &identity, platform), wish));
             }
         };
         let used = shown.proven.as_ref();
@@ -194,7 +207,8 @@ impl Workloads {
         let now = deps.clock.now();
         let refused = |_: ChildError| ExchangeError::Scope;
         if child::check_parent(&parent, now).is_err() {
-            return Err(self.count("trust_key_ended", wish));
+            let said = format!("the rule that admits it, `{}`, is over", rule.name);
+            return Err(self.count("trust_key_ended", said, wish));
         }
         let narrower = ChildWish { scopes: wish.scopes, ..ChildWish::default() };
         let mut policy = child::policy(&parent.policy, &narrower).map_err(refused)?;
@@ -239,14 +253,14 @@ impl Workloads {
         Ok(Bought { key, token, rule: rule.name.clone() })
     }
 
-    /// Counts a refusal; the record that many of them get says the reason, the answer does not.
-    fn count(&self, reason: &'static str, wish: &Wish) -> ExchangeError {
+    /// Counts a refusal; the record that many of them get has the reason.
+    fn count(&self, reason: &'static str, said: String, wish: &Wish) -> ExchangeError {
         let deps = &self.0.deps;
         if let Some(ip) = wish.client_ip {
             let subject = RefusalSubject::Block(counting_block(ip));
             deps.refusals.count(reason, subject, deps.clock.now());
         }
-        ExchangeError::Refused(reason)
+        ExchangeError::Refused { reason, said }
     }
 
     /// Says in full why an identity that was proven is trusted by nobody: its operator wants to know, and must not be
@@ -255,7 +269,7 @@ impl Workloads {
         &self,
         identity: &Identity<'_>,
         issuer: Option<&IssuerRecord>,
-        reasons: &[(String, Mismatch)],
+        reasons: &[(&TrustRecord, Mismatch)],
         caller: &Caller,
     ) {
         let deps = &self.0.deps;
@@ -276,7 +290,11 @@ impl Workloads {
             .with("subject", identity.subject())
             .with(
                 "mismatches",
-                reasons.iter().map(|(rule, why)| format!("{rule}: {why}")).collect::<Vec<_>>(),
+                reasons
+                    .iter()
+                    .take(SAID)
+                    .map(|(rule, why)| format!("{}: {why}", rule.name))
+                    .collect::<Vec<_>>(),
             );
         "refused".clone_into(&mut event.outcome);
         if let Err(error) = deps.store.apply(Vec::new(), event).await {
@@ -293,18 +311,39 @@ fn choose<'a>(
     known: &'a Known,
     named: Option<&str>,
     identity: &Identity<'_>,
-) -> Result<Admission<'a>, Vec<(String, Mismatch)>> {
+) -> Result<Admission<'a>, Vec<(&'a TrustRecord, Mismatch)>> {
     let mut reasons = Vec::new();
     let meant = |rule: &&TrustRecord| named.is_none_or(|n| rule.id.as_str() == n || rule.name == n);
     for rule in known.rules.iter().filter(meant) {
         match rule.admits(identity) {
             Ok(pins) => return Ok((rule, pins)),
             Err(Mismatch::Source) => {}
-            Err(mismatch) if reasons.len() < 8 => reasons.push((rule.name.clone(), mismatch)),
-            Err(_) => {}
+            Err(mismatch) => reasons.push((rule, mismatch)),
         }
     }
     Err(reasons)
+}
+
+/// Why a token proves nothing: its holder can read it anyway.
+fn unproven(error: AssertionError, text: &[u8]) -> String {
+    match (error, Assertion::read(text)) {
+        (AssertionError::UnknownIssuer, Ok(assertion)) => {
+            let issuer: String = assertion.issuer().chars().take(200).collect();
+            format!("its issuer, {issuer:?}, is not configured")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// What is said to whoever proved an identity that nobody trusts: what the rules demand that are about it. Where there
+/// is none, what it says itself, and nothing of the rules that there are.
+fn mismatches(reasons: &[(&TrustRecord, Mismatch)], identity: &Identity<'_>, platform: Platform) -> String {
+    let own = reasons.iter().filter(|(rule, _)| rule.is_about(identity, platform));
+    let own: Vec<_> = own.take(SAID).map(|(rule, why)| format!("{why} (rule `{}`)", rule.name)).collect();
+    if own.is_empty() {
+        return format!("no rule of trust is about it: {}", identity.own_words(platform));
+    }
+    own.join("; ")
 }
 
 /// SVIDs are renewed within hours, so what they buy is bound to their id; all else to the very certificate.

@@ -95,7 +95,7 @@ impl Town {
 
     async fn refusal(&self, token: &str) -> &'static str {
         match self.buy(token).await {
-            Err(ExchangeError::Refused(reason)) => reason,
+            Err(ExchangeError::Refused { reason, .. }) => reason,
             other => panic!("{other:?}"),
         }
     }
@@ -139,18 +139,54 @@ async fn a_name_that_changed_hands_buys_nothing_and_the_record_says_why() {
 }
 
 #[tokio::test]
-async fn strangers_read_one_answer_and_cannot_flood_the_record() {
+async fn strangers_read_nothing_of_others_rules_and_cannot_flood_the_record() {
     let town = Town::new(&[("repository", "acme/*")]).await;
     let before = town.house.actions().len();
     for n in 0..60 {
-        let token = town.token(&format!("s{n}"), json!({"repository": "evil/app"}));
-        let error = town.buy(&token).await.unwrap_err();
-        assert_eq!(error.to_string(), "the identity is not accepted");
+        let stranger =
+            json!({"repository": "evil/app", "repository_owner": "evil", "sub": "repo:evil/app:x"});
+        let token = town.token(&format!("s{n}"), stranger);
+        let error = town.buy(&token).await.unwrap_err().to_string();
+        assert!(!error.contains("acme") && !error.contains("ci"), "{error}");
+        assert_eq!(
+            error,
+            "the identity is not accepted: no rule of trust is about it: `aud` is [\"https://gw.example\"], \
+             `sub` is [\"repo:evil/app:x\"], `repository` is [\"evil/app\"], `repository_owner` is [\"evil\"]"
+        );
     }
     assert_eq!(town.house.actions().len() - before, 20);
     assert_eq!(town.refusal(&town.token("s", json!({"iss": "https://evil.example"}))).await, "iss_unknown");
     assert_eq!(town.refusal("x").await, "shape");
     assert_eq!(town.house.actions().len() - before, 20);
+}
+
+#[tokio::test]
+async fn whom_a_rule_is_about_reads_what_it_demands() {
+    let town = Town::new(&[("repository", "acme/app"), ("ref", "refs/heads/main")]).await;
+    town.trust("other", &[("repository", "globex/app"), ("ref", "refs/tags/*")]).await.unwrap();
+    let said = async |changes: Value| town.buy(&town.token("j", changes)).await.unwrap_err().to_string();
+    let now = town.now();
+    for (changes, wanted) in [
+        (
+            json!({"ref": "refs/heads/x"}),
+            r#"`ref` is ["refs/heads/x"], `refs/heads/main` is demanded (rule `ci`)"#,
+        ),
+        (
+            json!({"aud": "https://other.example"}),
+            r#"`aud` is ["https://other.example"], `https://gw.example` is demanded (rule `ci`)"#,
+        ),
+        (json!({"exp": now - 60, "iat": now - 90}), "it is expired"),
+        (json!({"exp": now + 200_000}), "it is valid for more than a day"),
+        (json!({"iss": "https://evil.example"}), r#"its issuer, "https://evil.example", is not configured"#),
+    ] {
+        assert_eq!(said(changes).await, format!("the identity is not accepted: {wanted}"));
+    }
+    town.buy(&town.token("once", json!({"ref": "refs/heads/main"}))).await.unwrap();
+    let again = town.buy(&town.token("once", json!({"ref": "refs/heads/main"}))).await.unwrap_err();
+    assert!(again.to_string().contains("it was used before"), "{again}");
+    // Who has the name now is a stranger to the rule.
+    let taken = said(json!({"ref": "refs/heads/x", "repository_owner_id": "8"})).await;
+    assert!(taken.contains("no rule of trust is about it") && !taken.contains("demanded"), "{taken}");
 }
 
 #[tokio::test]
@@ -250,10 +286,10 @@ async fn a_certificate_buys_a_key_that_is_bound_to_its_id() {
     assert_eq!(bound, ["spiffe://example.org/ns/ci/sa/build"]);
     assert!(matches!(
         buy("spiffe://example.org/ns/cd/x").await,
-        Err(ExchangeError::Refused("identity_refused"))
+        Err(ExchangeError::Refused { reason: "identity_refused", .. })
     ));
     let none = workloads.exchange(Credential::Svid, &Wish::default(), &Caller::system()).await;
-    assert!(matches!(none, Err(ExchangeError::Refused("certificate_missing"))));
+    assert!(matches!(none, Err(ExchangeError::Refused { reason: "certificate_missing", .. })));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `POST /admin/v1/keys`
 
 use axum::extract::State;
-use claviger_domain::key::KeyUse;
+use claviger_domain::{key::KeyUse, proof::Proof};
 use claviger_service::{
     Caller,
     budgets::KeyBudget,
@@ -22,8 +22,10 @@ use crate::{
 pub async fn create(
     State(state): State<ControlState>,
     operator: Operator,
-    Body(body): Body<CreateKey>,
+    Body(mut body): Body<CreateKey>,
 ) -> Result<Secret<KeyView>, Problem> {
+    // A new key that must sign has nothing to sign with, and its answer is read: it gets a secret unasked.
+    body.sign |= body.require.iter().flatten().any(|proof| proof.trim() == Proof::Signature.as_str());
     make(&state, body, &operator.caller).await.map(Secret)
 }
 

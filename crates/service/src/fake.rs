@@ -195,7 +195,15 @@ macro_rules! update {
 fn write(state: &mut State, change: Change) -> Result<Option<(FeedKind, String)>, StoreError> {
     let Some(change) = state.notices.write(change)? else { return Ok(None) };
     let Some(change) = state.operators.write(change)? else { return Ok(None) };
-    let Some(change) = state.lifecycle.write(&state.keys, change)? else { return Ok(None) };
+    let policy_of = match &change {
+        Change::PutPolicy(policy) => Some(policy.workspace.clone()),
+        Change::DropPolicy(workspace, _) => Some(workspace.clone()),
+        _ => None,
+    };
+    let Some(change) = state.lifecycle.write(&state.keys, change)? else {
+        let name = |workspace: Option<WorkspaceId>| workspace.map_or_else(String::new, |id| id.to_string());
+        return Ok(policy_of.map(|workspace| (FeedKind::Workspace, name(workspace))));
+    };
     let Some(change) = reviews::write(&mut state.reviews, change)? else { return Ok(None) };
     let Some(change) = state.workload.write(change)? else { return Ok(None) };
     let Some(change) = children::write(&state.keys, change)? else { return Ok(None) };

@@ -390,6 +390,11 @@ impl Grants {
         self.0.table.forget_of_workspace(seq, workspace);
     }
 
+    /// The policy of all workspaces that have none of their own changed: every key is read anew when it is next used.
+    pub(crate) fn policy_changed(&self, seq: i64) {
+        self.0.table.forget_before(seq);
+    }
+
     /// An owner changed: its keys are read anew when they are next used.
     pub(crate) fn owner_changed(&self, owner: &OwnerId, seq: i64) {
         self.0.table.forget_of_owner(seq, owner);

@@ -18,7 +18,7 @@ use claviger_domain::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Caller, ServiceError, digests, tenants::Tenants};
+use crate::{Caller, ServiceError, digests, grants::Grants, tenants::Tenants};
 
 pub use report::{BreachReport, BrokenRule, MOST_SHOWN};
 
@@ -153,11 +153,17 @@ pub struct Policies {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     tenants: Tenants,
+    grants: Grants,
 }
 
 impl Policies {
-    pub(crate) const fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tenants: Tenants) -> Self {
-        Self { store, clock, tenants }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        tenants: Tenants,
+        grants: Grants,
+    ) -> Self {
+        Self { store, clock, tenants, grants }
     }
 
     /// All policies at once, for whoever goes through many keys.
@@ -221,7 +227,8 @@ impl Policies {
             .with("loosens", record.policy.loosens(&before))
             .with("policy", as_json(&record.policy));
         let event = digests::with(event, Some(&as_json(&before)), Some(&as_json(&record.policy)));
-        self.store.apply(vec![Change::PutPolicy(record)], event).await?;
+        let applied = self.store.apply(vec![Change::PutPolicy(record)], event).await?;
+        self.took_effect(workspace.as_ref(), applied.seq);
         let book = self.book().await?;
         let report = report::make(self.store.as_ref(), &book, workspace.as_ref(), now).await?;
         Ok((shown(&book, workspace), report))
@@ -246,7 +253,8 @@ impl Policies {
         let now = self.clock.now();
         let event = event(caller, now, "policy.drop", workspace.as_ref());
         let event = digests::with(event, Some(&as_json(&book.demands(workspace.as_ref()))), None);
-        self.store.apply(vec![Change::DropPolicy(workspace.clone(), version)], event).await?;
+        let applied = self.store.apply(vec![Change::DropPolicy(workspace.clone(), version)], event).await?;
+        self.took_effect(workspace.as_ref(), applied.seq);
         let book = self.book().await?;
         let report = report::make(self.store.as_ref(), &book, workspace.as_ref(), now).await?;
         Ok((shown(&book, workspace), report))
@@ -264,6 +272,14 @@ impl Policies {
         let workspace = self.workspace(workspace).await?;
         let before = self.book().await?.demands(workspace.as_ref());
         Ok(patch.onto(&before).loosens(&before))
+    }
+
+    /// What it demands of requests holds on this node before the answer is there, on others as soon as they learn of it.
+    fn took_effect(&self, workspace: Option<&WorkspaceId>, seq: i64) {
+        match workspace {
+            Some(workspace) => self.grants.workspace_changed(workspace, seq),
+            None => self.grants.policy_changed(seq),
+        }
     }
 
     async fn workspace(&self, id_or_name: Option<&str>) -> Result<Option<WorkspaceId>, ServiceError> {

@@ -320,7 +320,7 @@ impl Services {
         let tenants =
             Tenants::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy), grants.clone());
         let refusals = Refusals::new(Arc::clone(store));
-        let policies = Policies::new(Arc::clone(store), Arc::clone(clock), tenants.clone());
+        let policies = Policies::new(Arc::clone(store), Arc::clone(clock), tenants.clone(), grants.clone());
         let operators = parts::operators(deps, &tenants, &grants, &refusals);
         let notices = Notices::new(Arc::clone(store), Arc::clone(clock), Arc::clone(&deps.entropy));
         let wrappings = parts::wrappings(deps, &grants, &refusals, &notices);

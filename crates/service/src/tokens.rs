@@ -249,6 +249,8 @@ impl Tokens {
             return Err(TokenRefusal::Denied);
         }
         let live = self.0.deps.grants.by_id(&claims.key).await.map_err(|error| match error {
+            // A token ends with its key at the latest: this is what it says of itself.
+            VerifyError::Auth(AuthFailure::Expired) => TokenRefusal::Expired,
             VerifyError::Auth(failure) => TokenRefusal::Key(failure),
             VerifyError::Unavailable => TokenRefusal::Unavailable,
             VerifyError::Busy => TokenRefusal::Busy,

@@ -1,4 +1,8 @@
-use claviger_domain::{policy::Rule, tenancy::Environment};
+use claviger_domain::{
+    policy::Rule,
+    proof::{Proof, Proofs},
+    tenancy::Environment,
+};
 
 use super::*;
 use crate::{
@@ -87,6 +91,26 @@ async fn a_list_of_addresses_is_demanded_of_new_keys_and_cannot_be_taken_off() {
     );
     let rename = KeyPatch { name: Some("still".to_owned()), ..KeyPatch::default() };
     keys.update(&without.id, rename, None, &Caller::system()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_demanded_of_requests_holds_before_the_answer_is_there() {
+    let house = House::new().await;
+    let services = &house.services;
+    let (_, token, _) = services.keys.create(named("k"), &Caller::system()).await.unwrap();
+    let demanded = async || services.grants.verify(&token).await.unwrap().demanded();
+    assert_eq!(demanded().await, Proofs::NONE);
+    let both = Proofs::NONE.with(Proof::Token).with(Proof::Signature);
+    let patch = |require| PolicyPatch { require: Some(require), ..PolicyPatch::default() };
+    set(&house, patch(both)).await;
+    assert_eq!(demanded().await, both, "the default policy");
+    let own = patch(Proofs::NONE.with(Proof::Mtls));
+    services.policies.set(Some("default"), &own, None, &Caller::system()).await.unwrap();
+    assert_eq!(demanded().await, Proofs::NONE.with(Proof::Mtls), "the workspace's own");
+    services.policies.drop_policy(Some("default"), None, &Caller::system()).await.unwrap();
+    assert_eq!(demanded().await, both);
+    services.policies.drop_policy(None, None, &Caller::system()).await.unwrap();
+    assert_eq!(demanded().await, Proofs::NONE);
 }
 
 #[tokio::test]

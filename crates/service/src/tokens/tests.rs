@@ -97,6 +97,21 @@ async fn a_token_ends_in_time_and_with_its_key() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_key_that_expires_expires_with_it() {
+    let scene = scene().await;
+    let soon = crate::keys::Expiry::At(scene.key.created_at.plus_micros(5 * MICROS_PER_SEC));
+    let new = NewKey { name: "short".to_owned(), expires: soon, ..NewKey::default() };
+    let (key, token, _) = scene.house.services.keys.create(new, &Caller::system()).await.unwrap();
+    let scene = Scene { key, token, ..scene };
+    let bought = scene.buy().await;
+    assert_eq!(bought.expires_in, 5);
+    scene.verify(&bought).await.unwrap();
+    // Within the leeway of its own time: the key has none.
+    scene.pass(5);
+    assert_eq!(scene.verify(&bought).await.unwrap_err(), TokenRefusal::Expired);
+}
+
+#[tokio::test]
 async fn an_expired_token_is_refused_also_when_it_is_known() {
     let mut scene = scene().await;
     let bought = scene.buy().await;

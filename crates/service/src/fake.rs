@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use claviger_domain::{
     audit::{AuditEvent, AuditRecord, DataRecord, Digest, checkpoint::Checkpoint},
     clock::{Clock, Timestamp},
-    id::{KeyId, NodeId},
+    id::{KeyId, NodeId, WorkspaceId},
     key::{KeyRecord, KeyStatus, KeyUse},
     ledger::{Intent, LedgerRow},
     limit::{Limits, UsedBefore},

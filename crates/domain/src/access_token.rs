@@ -6,8 +6,6 @@
 pub mod denial;
 pub mod key_life;
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -134,7 +132,8 @@ impl TokenError {
 /// The public keys by which tokens are verified now.
 #[derive(Debug, Clone)]
 pub struct KeySet {
-    keys: HashMap<String, PublicKey>,
+    /// With their thumbprints. There are a few; all are looked at each time, found or not.
+    keys: Vec<(String, PublicKey)>,
     /// Verified against where there is no key, so that the time taken does not tell.
     decoy: PublicKey,
 }
@@ -158,12 +157,16 @@ impl KeySet {
         let jws = Jws::parse(text, Profile::AccessToken).inspect_err(|_| self.waste(text))?;
         let named = match jws.header().kid.as_deref() {
             None => Err(TokenError::KeyMissing),
-            Some(kid) => self.keys.get(kid).ok_or(TokenError::KeyUnknown),
+            Some(kid) => self.named(kid).ok_or(TokenError::KeyUnknown),
         };
         // One way for all, so that a key that there is not costs what another does.
         let claims = jws.verify(named.as_ref().unwrap_or(&&self.decoy));
         named?;
         AccessClaims::read(&claims?, issuer)
+    }
+
+    fn named(&self, kid: &str) -> Option<&PublicKey> {
+        self.keys.iter().fold(None, |found, (known, key)| if known == kid { Some(key) } else { found })
     }
 
     fn waste(&self, text: &[u8]) {

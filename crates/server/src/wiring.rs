@@ -3,7 +3,7 @@
 mod certificate;
 pub mod offline;
 mod outgoing;
-mod payments;
+pub(crate) mod payments;
 pub mod prices;
 mod settings;
 mod sink;
@@ -413,7 +413,7 @@ fn reload(start: &Start, running: Config, parts: &Reloaded<'_>) -> Config {
 fn apply(start: &Start, config: &Config, parts: &Reloaded<'_>) -> anyhow::Result<()> {
     check(config, &start.args)?;
     start.level.set(&config.log.level)?;
-    start.scrubber.know_settings(config.secrets());
+    start.scrubber.know_settings(payments::secrets(config));
     let prices = settings::prices(config)?;
     parts.gateway.reload(settings::gateway(config), Arc::clone(&prices), settings::tls(config)?);
     parts.prices.put(prices);

@@ -90,6 +90,43 @@ impl Platform {
             Self::Other => &[],
         }
     }
+
+    /// Where everybody can have identities: the claim that usually says whose one is, and all that do.
+    #[must_use]
+    pub const fn tells_owner(self) -> Option<(&'static str, &'static [&'static str])> {
+        match self {
+            Self::Github => Some((
+                "repository",
+                &[
+                    "repository",
+                    "repository_id",
+                    "repository_owner",
+                    "repository_owner_id",
+                    "sub",
+                    "job_workflow_ref",
+                    "workflow_ref",
+                    "actor",
+                    "actor_id",
+                    "enterprise",
+                    "enterprise_id",
+                ],
+            )),
+            Self::Gitlab => Some((
+                "project_path",
+                &[
+                    "project_path",
+                    "project_id",
+                    "namespace_path",
+                    "namespace_id",
+                    "sub",
+                    "ci_config_ref_uri",
+                    "user_login",
+                    "user_id",
+                ],
+            )),
+            Self::Kubernetes | Self::Other => None,
+        }
+    }
 }
 
 /// Where an issuer's keys come from.

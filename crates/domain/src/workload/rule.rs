@@ -97,6 +97,11 @@ pub enum TrustError {
         "`{0}` is a claim that every identity of this source may choose or share: compare one that says who it is"
     )]
     Weak(String),
+    /// Everybody has identities of this platform, and nothing says whose are meant.
+    #[error(
+        "nothing that is compared says whose identities are meant: compare `{0}` as `owner/name` or `owner/*`, or an id"
+    )]
+    Anybodys(&'static str),
     /// A claim's name.
     #[error("`{0:.40}` is no name of a claim")]
     ClaimName(String),
@@ -115,7 +120,7 @@ impl TrustError {
         match self {
             Self::Name => "name",
             Self::Audience => "audience",
-            Self::Claims | Self::Weak(_) | Self::ClaimName(_) => "claims",
+            Self::Claims | Self::Weak(_) | Self::Anybodys(_) | Self::ClaimName(_) => "claims",
             Self::Ttl => "ttl_secs",
             Self::MostLive => "most_live",
         }
@@ -138,6 +143,21 @@ impl TrustTerms {
             exact && !claims.contains_key(*pin)
         });
         pins.map(|(_, pin)| ((*pin).to_owned(), None)).collect()
+    }
+
+    /// Whether the claims say whose identities are meant, on a platform where everybody can have some: a name up to its
+    /// owner's end, or an id.
+    ///
+    /// # Errors
+    /// [`TrustError::Anybodys`].
+    pub fn check_owner(platform: Platform, claims: &BTreeMap<String, Pattern>) -> Result<(), TrustError> {
+        let Some((usual, tells)) = platform.tells_owner() else { return Ok(()) };
+        let fixed = |name: &&'static str| {
+            claims.get(*name).is_some_and(|pattern| {
+                pattern.is_exact() || (!name.ends_with("_id") && literal(pattern).contains('/'))
+            })
+        };
+        if tells.iter().any(fixed) { Ok(()) } else { Err(TrustError::Anybodys(usual)) }
     }
 
     /// What holds for every rule.
@@ -179,9 +199,13 @@ const OWNER: &str = "owner_id";
 /// Whether a pattern leaves open whom a pin is about: `acme/*` has one owner and many repositories.
 fn fixes(pattern: &Pattern, pin: &str) -> bool {
     let is_owner = pin.ends_with(OWNER) || pin.ends_with("namespace_id");
-    let literal = pattern.as_str().split('*').next().unwrap_or_default();
     // Up to the first star the owner's name stands there whole.
-    pattern.is_exact() || (is_owner && literal.contains('/'))
+    pattern.is_exact() || (is_owner && literal(pattern).contains('/'))
+}
+
+/// What comes before the first star.
+fn literal(pattern: &Pattern) -> &str {
+    pattern.as_str().split('*').next().unwrap_or_default()
 }
 
 /// An identity that was proven.

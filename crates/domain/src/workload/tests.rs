@@ -292,6 +292,40 @@ fn rules_that_would_admit_strangers_are_refused() {
 }
 
 #[test]
+fn rules_for_a_platform_of_everybody_say_whose_identities_are_meant() {
+    let checked = |platform, claims: &[(&str, &str)]| {
+        let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), Pattern::parse(text).unwrap()));
+        TrustTerms::check_owner(platform, &claims.collect())
+    };
+    for (claim, pattern) in [
+        ("repository", "acme/app"),
+        ("repository", "acme/*"),
+        ("repository_owner", "acme"),
+        ("repository_owner_id", "7"),
+        ("sub", "repo:acme/app:ref:refs/heads/*"),
+        ("job_workflow_ref", "acme/flows/.github/workflows/deploy.yml@*"),
+    ] {
+        assert_eq!(checked(Platform::Github, &[(claim, pattern)]), Ok(()), "{claim}={pattern}");
+    }
+    for (claim, pattern) in [
+        ("repository", "acme*/app"),
+        ("repository", "*/app"),
+        ("repository_owner", "acme*"),
+        ("sub", "repo:acme*"),
+        ("environment", "production"),
+    ] {
+        let refused = Err(TrustError::Anybodys("repository"));
+        assert_eq!(checked(Platform::Github, &[(claim, pattern)]), refused, "{claim}={pattern}");
+        assert_eq!(checked(Platform::Github, &[(claim, pattern), ("actor_id", "1*")]), refused);
+        assert_eq!(checked(Platform::Github, &[(claim, pattern), ("repository_id", "1")]), Ok(()));
+        assert_eq!(checked(Platform::Other, &[(claim, pattern)]), Ok(()));
+    }
+    assert_eq!(checked(Platform::Gitlab, &[("project_path", "acme/group/*")]), Ok(()));
+    let refused = Err(TrustError::Anybodys("project_path"));
+    assert_eq!(checked(Platform::Gitlab, &[("namespace_path", "ac*")]), refused);
+}
+
+#[test]
 fn issuers_are_checked_field_by_field() {
     let checked = |change: &dyn Fn(&mut IssuerRecord)| {
         let mut record = issuer();

@@ -23,7 +23,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<(), CliError> {
         return Ok(());
     }
     let scrubber = Scrubber::new(config.brand);
-    scrubber.know_settings(config.secrets());
+    scrubber.know_settings(wiring::payments::secrets(&config));
     telemetry::guard_panics(scrubber.clone());
     let level =
         telemetry::start(&config.log, scrubber.clone()).map_err(|e| CliError::refused(e.to_string()))?;

@@ -116,6 +116,7 @@ impl Scrubber {
     fn spans(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let needles = self.needles.load();
         let mut found = forms::find(&needles, self.brand, bytes);
+        found.extend(forms::find_twice(&needles, self.brand, bytes));
         let mut views: Vec<View> = Vec::new();
         while views.len() < MAX_LEVELS {
             let Some(view) = view::unescaped(views.last().map_or(bytes, View::bytes)) else { break };

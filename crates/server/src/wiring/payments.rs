@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use claviger_control::payments::{Provider, Providers, Scheme};
-use claviger_domain::payment::{Decimal, alipay, rsa::ProviderKey, webhook, wechat};
+use claviger_domain::{
+    payment::{Decimal, alipay, rsa::ProviderKey, webhook, wechat},
+    secret::SecretBytes,
+};
 use serde::Deserialize;
 
 use crate::config::Config;
@@ -90,6 +93,22 @@ pub fn load(config: &Config) -> anyhow::Result<Providers> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     parse(&text, folder).with_context(|| format!("payments = {}", path.display()))
+}
+
+/// What the settings hold that no log may show, with that of the file's providers.
+#[must_use]
+pub fn secrets(config: &Config) -> Vec<SecretBytes> {
+    let filed = config.payments.as_deref().and_then(filed).unwrap_or_default();
+    config.secrets().into_iter().chain(filed).collect()
+}
+
+/// Who needs a file says that it cannot be read.
+fn filed(path: &Path) -> Option<Vec<SecretBytes>> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let file: PaymentsFile = toml::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    let named = file.providers.into_iter().flat_map(|section| [section.secret_file, section.api_key_file]);
+    let texts = named.flatten().filter_map(|file| fs::read(folder.join(file)).ok());
+    Some(texts.map(|text| SecretBytes::new(text.trim_ascii().to_vec())).collect())
 }
 
 fn parse(text: &str, folder: &Path) -> anyhow::Result<Providers> {
@@ -213,6 +232,20 @@ mod tests {
                 assert_eq!(with_modes(&text, mode).unwrap().len(), 1);
             }
         }
+    }
+
+    #[test]
+    fn what_providers_share_with_us_is_known_to_the_logs() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [("secret", "whsec_a\n"), ("v3", "0123456789")] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let path = folder.path().join("payments.toml");
+        fs::write(&path, [one("shop", WEBHOOK), one("wechat-pay", WECHAT)].concat()).unwrap();
+        let known = filed(&path).unwrap();
+        let known: Vec<&[u8]> = known.iter().map(SecretBytes::expose).collect();
+        assert_eq!(known, [b"whsec_a".as_slice(), b"0123456789"]);
+        assert!(filed(&folder.path().join("none.toml")).is_none());
     }
 
     #[test]

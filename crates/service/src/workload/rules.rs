@@ -184,6 +184,8 @@ impl Workloads {
                 let all = self.0.deps.store.issuers().await?;
                 let found = all.into_iter().find(|i| i.id.as_str() == named || i.name == *named);
                 let issuer = found.ok_or_else(|| ServiceError::not_found("issuer", named))?;
+                TrustTerms::check_owner(issuer.platform, &claims)
+                    .map_err(|e| ServiceError::invalid(e.field(), &e))?;
                 let usual = TrustTerms::usual_pins(issuer.platform, &claims);
                 let audience = new.audience.clone().unwrap_or_default();
                 (TrustSource::Token { issuer: issuer.id, audience }, usual)

@@ -21,6 +21,8 @@ const MIN_JWT_REST: usize = 2;
 /// Credentials outside a header: those with a digit, and those without.
 const MIN_CREDENTIAL: usize = 8;
 const MIN_WORDY_CREDENTIAL: usize = 24;
+/// What was encoded twice is longer than this.
+const MIN_TWICE: usize = 40;
 /// `-----BEGIN ENCRYPTED ` and the like.
 const PEM_HEAD: usize = 32;
 
@@ -230,7 +232,7 @@ fn encoded(
         return None;
     }
     let is_in = |b: u8| match alphabet {
-        Alphabet::Base64 => is_word(b) || matches!(b, b'+' | b'/'),
+        Alphabet::Base64 => is_base64(b),
         Alphabet::Hex => b.is_ascii_hexdigit(),
         Alphabet::List => b.is_ascii_digit() || matches!(b, b',' | b' '),
     };
@@ -241,16 +243,8 @@ fn encoded(
         let mut judged = Judged::default();
         needles.find(raw).any(|(hit, start, end)| plain(brand, raw, (hit, start, end), &mut judged).is_some())
     };
-    let found = match alphabet {
-        Alphabet::Base64 => (0..4).any(|lead| from_base64(whole, lead).is_some_and(|raw| reveals(&raw))),
-        Alphabet::Hex => (0..2).any(|lead| from_hex(whole, lead).is_some_and(|raw| reveals(&raw))),
-        Alphabet::List => reveals(&from_list(whole)),
-    };
-    let padding = if alphabet == Alphabet::Base64 {
-        text[to..].iter().take(2).take_while(|b| **b == b'=').count()
-    } else {
-        0
-    };
+    let found = read(alphabet, whole).any(|raw| reveals(&raw));
+    let padding = if alphabet == Alphabet::Base64 { padding(&text[to..]) } else { 0 };
     let blank = |b: &u8| matches!(b, b',' | b' ');
     let (before, behind) = match alphabet {
         Alphabet::List => {
@@ -259,6 +253,55 @@ fn encoded(
         Alphabet::Base64 | Alphabet::Hex => (0, 0),
     };
     found.then_some(from + before..to + padding - behind)
+}
+
+/// Whole runs of base64 or hex that hold a secret in such a run again.
+pub fn find_twice(needles: &Needles, brand: Brand, text: &[u8]) -> Vec<Range<usize>> {
+    let again = |raw: &[u8]| {
+        let mut judged = Judged::default();
+        needles.find(raw).any(|(hit, start, end)| match hit {
+            Hit::Encoded(alphabet) => {
+                encoded(needles, brand, (raw, start, end), (alphabet, judged.of(alphabet))).is_some()
+            }
+            // In clear in the first run: that is for [`find`].
+            Hit::Known | Hit::Tag | Hit::Provider | Hit::Jwt | Hit::Scheme => false,
+            Hit::Name | Hit::Word | Hit::Url | Hit::Pem => false,
+        })
+    };
+    let mut found = Vec::new();
+    let mut to = 0;
+    while let Some(from) = text[to..].iter().position(|b| is_base64(*b)).map(|past| to + past) {
+        to = run(text, from, is_base64);
+        let whole = &text[from..to];
+        let mut alphabets = [Alphabet::Base64, Alphabet::Hex].into_iter();
+        if whole.len() >= MIN_TWICE && alphabets.any(|a| read(a, whole).any(|raw| again(&raw))) {
+            found.push(from..to + padding(&text[to..]));
+        }
+    }
+    found
+}
+
+const fn is_base64(byte: u8) -> bool {
+    is_word(byte) || matches!(byte, b'+' | b'/')
+}
+
+/// What may follow a run of base64.
+fn padding(rest: &[u8]) -> usize {
+    rest.iter().take(2).take_while(|b| **b == b'=').count()
+}
+
+/// What a run may stand for, by where its first group may begin.
+fn read(alphabet: Alphabet, run: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let leads = match alphabet {
+        Alphabet::Base64 => 4,
+        Alphabet::Hex => 2,
+        Alphabet::List => 1,
+    };
+    (0..leads).filter_map(move |lead| match alphabet {
+        Alphabet::Base64 => from_base64(run, lead),
+        Alphabet::Hex => from_hex(run, lead),
+        Alphabet::List => Some(from_list(run)),
+    })
 }
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, NO_PAD.with_decode_allow_trailing_bits(true));

@@ -175,6 +175,7 @@ fn a_terminal_sees_a_bar_with_rate_cost_and_time_left() {
     let envs: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
     command = std::process::Command::new("script");
     command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).envs(envs);
+    command.env("TERM", "xterm");
     let Some(mut process) = Process::at_terminal(command) else {
         return claviger_testkit::skip("no `script` on PATH");
     };

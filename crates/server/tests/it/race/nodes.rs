@@ -153,6 +153,11 @@ impl Nodes {
         settled[0]
     }
 
+    /// How many nodes hold a lease.
+    fn leases(&self) -> usize {
+        sql::blobs(&self.url, "SELECT convert_to(node, 'UTF8') FROM node_leases").len()
+    }
+
     fn enough(&self, ends: &Ends, settled: i128, when: &str) {
         let refused = ends.get("spent").copied().unwrap_or_default();
         let asked: usize = ends.values().sum();
@@ -195,11 +200,13 @@ impl Nodes {
             assert!(settled <= self.limit, "{when}: {settled} of {}", self.limit);
             self.enough(&ends, settled, &when);
             assert!(seen > 20 && looks > 20, "{when}: {seen} and {looks}");
+            // Whoever died without a block is taken over, too, once its lease has lapsed: by nobody when all have stopped.
+            eventually("the dead to be taken over", START, || (self.leases() == NODES).then_some(()));
         }
         for node in &mut self.nodes {
             assert!(node.stop().success());
         }
-        assert_eq!(sql::blobs(&self.url, "SELECT convert_to(node, 'UTF8') FROM node_leases").len(), 0);
+        assert_eq!(self.leases(), 0);
         eprintln!("{} rounds on {NODES} nodes in {:?}", self.plan.rounds, self.begun.elapsed());
     }
 

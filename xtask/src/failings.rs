@@ -162,7 +162,7 @@ const FAILINGS: [Failing; 25] = [
             ),
             (
                 "crates/server/tests/it/two_nodes.rs",
-                "an_expected_budget_is_passed_by_two_nodes_together_within_the_bound_that_is_printed",
+                "two_nodes_together_pass_an_expected_budget_by_no_more_than_the_bound_that_is_printed",
             ),
             (
                 "crates/server/tests/it/two_nodes.rs",

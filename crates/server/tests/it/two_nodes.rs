@@ -140,7 +140,7 @@ fn a_share_of_a_budget_that_only_both_nodes_together_have_reached_is_told_once()
 }
 
 #[test]
-fn an_expected_budget_is_passed_by_two_nodes_together_within_the_bound_that_is_printed() {
+fn two_nodes_together_pass_an_expected_budget_by_no_more_than_the_bound_that_is_printed() {
     on_two_nodes(|nodes| {
         nodes.set("0.1", &["--mode", "expected"]);
         // Nine calls teach each node what they cost.
@@ -184,10 +184,14 @@ fn an_expected_budget_is_passed_by_two_nodes_together_within_the_bound_that_is_p
             let shown = nodes.budget(1);
             (pico(&shown, "reserved_pusd") == 0).then(|| pico(&shown, "settled_pusd"))
         });
-        let over = settled - 100_000_000_000;
-        assert!(over >= 0 && bounds.iter().all(|bound| over <= *bound), "{over} of {bounds:?}");
+        let limit = 100_000_000_000;
+        let over = settled - limit;
+        assert!(bounds.iter().all(|bound| over <= *bound), "{over} of {bounds:?}");
+        // Each may have been cut a piece before the end.
+        assert!(settled * 10 >= limit * 9, "{settled}");
+        let long = "word ".repeat(20_000);
         for node in [0, 1] {
-            let refused = nodes.ask(node, &call(1).0, 16);
+            let refused = wire::message(nodes.nodes[node].gateway(), &nodes.key.key, &say(&long));
             assert_eq!(
                 (refused.status, refused.error().0.as_str()),
                 (429, "billing_error"),
